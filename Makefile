@@ -1,0 +1,51 @@
+# Two commands are enough on a fresh machine with python3 and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak lint format types contracts check lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml requirements-dev.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(VENV)/.ready ## plan a disaggregated deployment on 1,024 nodes and show it
+	@$(BIN)/python datasets/demo.py
+
+test: $(VENV)/.ready ## run the tests
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not soak" --durations=10
+
+soak: $(VENV)/.ready ## long random campaigns
+	$(BIN)/python -m pytest -n $(WORKERS) -m soak --durations=10
+
+lint: $(VENV)/.ready ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.ready ## rewrite in the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.ready ## mypy --strict
+	$(BIN)/mypy
+
+contracts: $(VENV)/.ready ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+check: lint types contracts test ## everything CI runs
+
+lock: ## renew the locked dependencies (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 --upgrade --output-file requirements-dev.lock
+	uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 --constraints requirements-dev.lock --output-file requirements.lock
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,268 @@
+"""A gang: the tree of groups and roles that is placed all or nothing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+
+from solver.domain.constraints import NodeConstraints
+from solver.domain.errors import InvalidRequest
+from solver.domain.resources import Resources
+
+#: Most pods one gang may have.
+MAX_PODS = 100_000
+
+
+class Kind(StrEnum):
+    """What a role does in a disaggregated deployment."""
+
+    ROUTER = "router"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    WORKER = "worker"
+    OTHER = "other"
+
+
+class Pattern(StrEnum):
+    """Who talks to whom: every pair alike, or every sender to the nearest receivers its proportion allows."""
+
+    ALL_TO_ALL = "all_to_all"
+    NEAREST = "nearest"
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Pack rule of a group; levels by name, alias or label key, None = no rule.
+
+    required: all pods of one replica lie in one domain of this level. preferred: as narrow as possible from this
+    level upward.
+    """
+
+    required: str | None = None
+    preferred: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """At most `max` pods of a role, or replicas of a group, in one domain of `level`."""
+
+    level: str
+    max: int
+
+    def __post_init__(self) -> None:
+        if self.max < 1:
+            raise InvalidRequest(f"spread on level {self.level!r}: max {self.max} must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Pods that are alike.
+
+    replicas: pods in one replica of the group. min: of them, how many a kept replica needs; above `replicas` pods
+    are missing. requests: of one pod. pods: names `namespace/pod` over all replicas of the enclosing groups,
+    replica by replica; empty = named `<gang namespace>/<role>-<i>` by `Gang`.
+    """
+
+    name: str
+    replicas: int
+    min: int
+    kind: Kind = Kind.OTHER
+    requests: Resources = field(default_factory=Resources)
+    constraints: NodeConstraints = field(default_factory=NodeConstraints)
+    spread: tuple[Spread, ...] = ()
+    pods: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise InvalidRequest("a role needs a name")
+        if not 0 <= self.replicas <= MAX_PODS:
+            raise InvalidRequest(f"role {self.name}: replicas {self.replicas} is out of range (0 to {MAX_PODS})")
+        if not 0 <= self.min <= MAX_PODS:
+            raise InvalidRequest(f"role {self.name}: min {self.min} is out of range (0 to {MAX_PODS})")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A subtree that replicates as one.
+
+    replicas, min_replicas: of this group inside one replica of its parent; it is kept with at least `min_replicas`
+    replicas or has no pod. min: over the children of one replica (its placed pods plus its kept child groups);
+    None = every role at its minimum and every child group kept; a role's own minimum always holds in a kept
+    replica. multinode: the pods of one replica are ranks of one engine, so its GPUs send and receive together.
+    """
+
+    name: str
+    roles: tuple[Role, ...] = ()
+    groups: tuple["Group", ...] = ()
+    replicas: int = 1
+    min_replicas: int = 1
+    min: int | None = None
+    pack: Pack = Pack()
+    spread: tuple[Spread, ...] = ()
+    multinode: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.replicas <= MAX_PODS:
+            raise InvalidRequest(f"group {self.name}: replicas {self.replicas} is out of range (1 to {MAX_PODS})")
+        if not 1 <= self.min_replicas <= self.replicas:
+            raise InvalidRequest(
+                f"group {self.name}: min {self.min_replicas} is out of range (1 to replicas {self.replicas})"
+            )
+        if self.min is not None and self.min < 0:
+            raise InvalidRequest(f"group {self.name}: min {self.min} must not be negative")
+        if not self.roles and not self.groups:
+            raise InvalidRequest(f"group {self.name} has no pods: neither roles nor groups")
+
+    def walk(self) -> Iterator["Group"]:
+        """The group and all groups below it, parents first, in declared order."""
+        yield self
+        for child in self.groups:
+            yield from child.walk()
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Traffic from one set of roles to another; one request uses one pair of pods.
+
+    senders, receivers: role names, equal sets or disjoint ones. bytes: of one transfer (an engine's GPUs send
+    equal parts). per_request: transfers of one request of the gang.
+    """
+
+    senders: tuple[str, ...]
+    receivers: tuple[str, ...]
+    bytes: int
+    per_request: Fraction = Fraction(1)
+    pattern: Pattern = Pattern.ALL_TO_ALL
+    sender_name: str = ""
+    receiver_name: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bytes <= 10**15:
+            raise InvalidRequest(f"flow {self}: bytes {self.bytes} is out of range (0 to 10^15)")
+        if not 0 <= self.per_request <= 10**6:
+            raise InvalidRequest(f"flow {self}: perRequest {self.per_request} is out of range (0 to 10^6)")
+        common = set(self.senders) & set(self.receivers)
+        if common and set(self.senders) != set(self.receivers):
+            raise InvalidRequest(f"flow {self}: senders and receivers overlap without being the same roles")
+        if common and self.pattern is Pattern.NEAREST:
+            raise InvalidRequest(f"flow {self}: a role is always nearest to itself; use all_to_all")
+
+    @property
+    def source(self) -> str:
+        """How answers call the senders."""
+        return self.sender_name or "+".join(self.senders)
+
+    @property
+    def target(self) -> str:
+        """How answers call the receivers."""
+        return self.receiver_name or "+".join(self.receivers)
+
+    def __str__(self) -> str:
+        return f"{self.source} → {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Every `level` domain with a sender holds a receiver and vice versa.
+
+    ratio r: receivers_here · senders_total ≥ r · senders_here · receivers_total; 0 asks only for one.
+    """
+
+    senders: tuple[str, ...]
+    receivers: tuple[str, ...]
+    level: str
+    ratio: Fraction = Fraction(0)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio <= 1:
+            raise InvalidRequest(f"reach on level {self.level!r}: ratio {self.ratio} is out of range (0 to 1)")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundMember:
+    """A pod of the gang that already runs: it stays where it is."""
+
+    pod: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """Pods placed together or not at all.
+
+    name: `namespace/name`. priority: higher first. queue: name or empty. topology: name of a TopologySpec or
+    empty for the only one. running: bound members, only in groups that do not replicate.
+    Raises InvalidRequest for repeated role or pod names, a root that replicates, references to unknown roles,
+    and a gang without pods.
+    """
+
+    name: str
+    root: Group
+    priority: int = 0
+    queue: str = ""
+    topology: str = ""
+    flows: tuple[Flow, ...] = ()
+    reach: tuple[Reach, ...] = ()
+    running: tuple[BoundMember, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.root.replicas != 1:
+            raise InvalidRequest(f"gang {self.name}: the root group cannot replicate")
+        object.__setattr__(self, "root", _named(self.root, 1, self.namespace))
+        roles = self.roles
+        if not any(role.pods for role in roles):
+            raise InvalidRequest(f"gang {self.name} has no pods")
+        if sum(len(role.pods) for role in roles) > MAX_PODS:
+            raise InvalidRequest(f"gang {self.name} has more than {MAX_PODS} pods")
+        _refuse_repeats(f"gang {self.name}: role", [role.name for role in roles])
+        _refuse_repeats(f"gang {self.name}: group", [group.name for group in self.root.walk()])
+        pods = [pod for role in roles for pod in role.pods]
+        _refuse_repeats(f"gang {self.name}: pod", pods)
+        known = {role.name for role in roles}
+        for link in (*self.flows, *self.reach):
+            for name in (*link.senders, *link.receivers):
+                if name not in known:
+                    raise InvalidRequest(f"gang {self.name}: role {name!r} of a flow or reach rule does not exist")
+        _refuse_repeats(f"gang {self.name}: running pod", [member.pod for member in self.running])
+        for member in self.running:
+            if member.pod not in set(pods):
+                raise InvalidRequest(f"gang {self.name}: running pod {member.pod} belongs to no role")
+
+    @property
+    def namespace(self) -> str:
+        """The part of the name before the slash."""
+        return self.name.rpartition("/")[0] or "default"
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """All roles, in declared order."""
+        return tuple(role for group in self.root.walk() for role in group.roles)
+
+
+def _named(group: Group, copies: int, namespace: str) -> Group:
+    """The group with every role's pod names filled in; `copies` = replicas of everything above it."""
+    copies *= group.replicas
+    roles = []
+    for role in group.roles:
+        count = copies * role.replicas
+        if count > MAX_PODS:
+            raise InvalidRequest(f"role {role.name}: more than {MAX_PODS} pods")
+        pods = role.pods or tuple(f"{namespace}/{role.name}-{index}" for index in range(count))
+        if len(pods) != count:
+            raise InvalidRequest(f"role {role.name}: {len(pods)} pod names for {count} pods")
+        roles.append(
+            Role(role.name, role.replicas, role.min, role.kind, role.requests, role.constraints, role.spread, pods)
+        )
+    groups = tuple(_named(child, copies, namespace) for child in group.groups)
+    return Group(
+        group.name, tuple(roles), groups, group.replicas, group.min_replicas, group.min, group.pack,
+        group.spread, group.multinode,
+    )  # fmt: skip
+
+
+def _refuse_repeats(what: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InvalidRequest(f"{what} {name!r} appears twice")
+        seen.add(name)

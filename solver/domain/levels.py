@@ -1,0 +1,146 @@
+"""Levels of a topology and what a transfer costs at each of them."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from solver.domain.errors import InvalidRequest
+
+HOST = "host"
+HOST_LABEL = "kubernetes.io/hostname"
+ROOT = "root"
+MAX_LEVELS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Cost of one transfer: bandwidth in GB/s (10⁹ bytes) per GPU one way, set-up time in microseconds.
+
+    Raises InvalidRequest unless `gbps` is finite and positive and `setup_us` finite and not negative.
+    """
+
+    gbps: float
+    setup_us: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.gbps) and 0.001 <= self.gbps <= 1e6):
+            raise InvalidRequest(f"gbps {self.gbps} is out of range (0.001 to 1000000)")
+        if not (math.isfinite(self.setup_us) and 0 <= self.setup_us <= 1e7):
+            raise InvalidRequest(f"setupUs {self.setup_us} is out of range (0 to 10000000)")
+
+
+DEFAULT_TIERS = {
+    "nvl": Tier(720, 10),
+    HOST: Tier(40, 400),
+    "rack": Tier(40, 400),
+    "block": Tier(20, 450),
+    "zone": Tier(10, 600),
+    "region": Tier(2, 1500),
+    ROOT: Tier(1, 5000),
+}
+_BY_POSITION = ("rack", "block", "zone", "region")
+
+#: Label key → level name, coarse to fine: the order in which unnamed topologies are discovered.
+WELL_KNOWN_LABELS = {
+    "topology.kubernetes.io/region": "region",
+    "topology.kubernetes.io/zone": "zone",
+    "network.topology.nvidia.com/datacenter": "datacenter",
+    "fabric.topograph.run/tier-3": "tier-3",
+    "fabric.topograph.run/tier-2": "tier-2",
+    "network.topology.nvidia.com/spine": "spine",
+    "topology.kubernetes.io/block": "block",
+    "fabric.topograph.run/tier-1": "tier-1",
+    "network.topology.nvidia.com/block": "block",
+    "topology.kubernetes.io/rack": "rack",
+    "fabric.topograph.run/tier-0": "tier-0",
+    "network.topology.nvidia.com/accelerator": "nvl",
+    "accelerator.topograph.run/domain": "nvl",
+    "nvidia.com/gpu.clique": "nvl",
+    HOST_LABEL: HOST,
+}
+
+
+def well_known_name(label: str) -> str | None:
+    """Level name of a well-known label key; any `…/block` and `…/rack` key counts as one."""
+    known = WELL_KNOWN_LABELS.get(label)
+    if known is None and label.rsplit("/", 1)[-1] in ("block", "rack"):
+        return label.rsplit("/", 1)[-1]
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One tier of a topology.
+
+    name: how answers call it. label: the node label whose values are the domains. tier: None takes the default
+    by name, else by position. also: further names by which constraints may call it (alias, well-known name).
+    """
+
+    name: str
+    label: str
+    tier: Tier | None = None
+    also: tuple[str, ...] = ()
+
+    def answers_to(self, word: str) -> bool:
+        """Whether a constraint that says `word` means this level."""
+        return word in (self.name, self.label, *self.also)
+
+
+@dataclass(frozen=True, slots=True)
+class TopologySpec:
+    """Levels from coarse to fine. `host` is appended when the last level is not the host.
+
+    Raises InvalidRequest for repeated names or labels, a host that is not last, or more than 16 levels.
+    """
+
+    name: str
+    levels: tuple[Level, ...]
+    root_tier: Tier | None = None
+    tiers: tuple[Tier, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        levels = tuple(self.levels)
+        if not levels or levels[-1].label != HOST_LABEL:
+            levels = (*levels, Level(HOST, HOST_LABEL))
+        where = f"Topology {self.name}" if self.name else "topology"
+        if len(levels) > MAX_LEVELS + 1:
+            raise InvalidRequest(f"{where}: more than {MAX_LEVELS} levels")
+        for key in ("name", "label"):
+            seen = [getattr(level, key) for level in levels]
+            repeated = sorted({word for word in seen if seen.count(word) > 1})
+            if repeated:
+                raise InvalidRequest(f"{where}: level {key} {repeated[0]!r} appears twice")
+        if any(level.label == HOST_LABEL for level in levels[:-1]):
+            raise InvalidRequest(f"{where}: {HOST_LABEL} must be the last level")
+        object.__setattr__(self, "levels", levels)
+        object.__setattr__(self, "tiers", (self.root_tier or DEFAULT_TIERS[ROOT], *_tiers(levels)))
+
+    def find(self, word: str) -> int | None:
+        """Position of the level called `word` (1 = coarsest, 0 is the root), or None."""
+        for position, level in enumerate(self.levels, start=1):
+            if level.answers_to(word):
+                return position
+        return None
+
+
+def _tiers(levels: tuple[Level, ...]) -> list[Tier]:
+    """Tier of each level: its own, else by name, else by position upward from host."""
+    tiers: list[Tier] = []
+    for position, level in enumerate(levels):
+        above_host = len(levels) - 2 - position
+        by_position = _BY_POSITION[min(max(above_host, 0), len(_BY_POSITION) - 1)]
+        tiers.append(level.tier or DEFAULT_TIERS.get(level.name) or DEFAULT_TIERS[by_position])
+    return tiers
+
+
+def discovered_topology(labels: Collection[str], name: str = "") -> TopologySpec:
+    """Topology of a cluster that declares none: the well-known labels its nodes carry, coarse to fine."""
+    levels: list[Level] = []
+    keys = [key for key in WELL_KNOWN_LABELS if key in labels]
+    keys += sorted(key for key in labels if key not in WELL_KNOWN_LABELS and well_known_name(key))
+    order = {name: rank for rank, name in enumerate(dict.fromkeys(WELL_KNOWN_LABELS.values()))}
+    for key in sorted(keys, key=lambda key: order[well_known_name(key) or HOST]):
+        level = well_known_name(key) or key
+        if level != HOST and level not in {other.name for other in levels}:
+            levels.append(Level(level, key))
+    return TopologySpec(name, tuple(levels))

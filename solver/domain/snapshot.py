@@ -1,0 +1,223 @@
+"""One consistent state of a cluster, as frozen columns over the nodes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from solver.domain.constraints import AntiAffinity, Taint
+from solver.domain.errors import InvalidRequest
+from solver.domain.levels import HOST_LABEL, TopologySpec
+from solver.domain.naming import natural_key
+from solver.domain.resources import CPU, EPHEMERAL_STORAGE, GPU, MEMORY, MILLI_GPU, PODS, Resources
+
+Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+_Array = TypeVar("_Array", bound=npt.NDArray[Any])
+
+_FIRST_RESOURCES = (GPU, CPU, MEMORY, PODS, EPHEMERAL_STORAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """One node as a source adapter hands it over.
+
+    ready: False when the node is not Ready. schedulable: False when it is cordoned.
+    """
+
+    name: str
+    allocatable: Resources
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    ready: bool = True
+    schedulable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPod:
+    """A pod that holds capacity: bound, neither succeeded nor failed, whoever scheduled it.
+
+    name: `namespace/pod`. queue: the queue whose limit it uses, or empty. gang: `namespace/name` or empty.
+    """
+
+    name: str
+    node: str
+    requests: Resources = field(default_factory=Resources)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    anti_affinity: tuple[AntiAffinity, ...] = ()
+    queue: str = ""
+    gang: str = ""
+
+    @property
+    def namespace(self) -> str:
+        """The part of the name before the slash."""
+        return self.name.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """A queue: limits by resource (absent = unlimited) and its parent, or empty."""
+
+    name: str
+    limits: Mapping[str, int] = field(default_factory=dict)
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A text column over the nodes: `values[codes[node_idx]]`, code −1 where the node has none."""
+
+    codes: Codes
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Frozen columns over `nodes` (natural name order), with a version.
+
+    allocatable, free: [nodes, resources] in the units of `solver.domain.resources`; free is what bound pods leave
+    and may be negative where a node is overcommitted. taint_sets[taint_codes[node_idx]] are a node's taints.
+    """
+
+    version: int
+    nodes: tuple[str, ...]
+    resources: tuple[str, ...]
+    allocatable: Ints
+    free: Ints
+    ready: Mask
+    schedulable: Mask
+    labels: Mapping[str, Column]
+    taint_codes: Codes
+    taint_sets: tuple[tuple[Taint, ...], ...]
+    pods: tuple[BoundPod, ...] = ()
+    topologies: Mapping[str, TopologySpec] = field(default_factory=dict)
+    queues: Mapping[str, QueueSpec] = field(default_factory=dict)
+
+    @property
+    def node_idx(self) -> Mapping[str, int]:
+        """Node name → index."""
+        return {name: idx for idx, name in enumerate(self.nodes)}
+
+    @property
+    def open_nodes(self) -> Mask:
+        """Nodes that are ready and not cordoned."""
+        return self.ready & self.schedulable
+
+    @property
+    def whole_free_gpus(self) -> Ints:
+        """[nodes] devices wholly free for new pods; 0 on nodes that are closed."""
+        column = self.free[:, self.resources.index(GPU)] // MILLI_GPU
+        return np.where(self.open_nodes, np.maximum(column, 0), 0)
+
+    def with_pods(self, pods: Sequence[BoundPod]) -> "Snapshot":
+        """A new version in which `pods` hold their capacity; other columns are shared."""
+        free = self.free.copy()
+        _charge(free, self.node_idx, self.resources, pods)
+        return replace(self, version=self.version + 1, free=_frozen(free), pods=(*self.pods, *pods))
+
+    def without_pods(self, names: Iterable[str]) -> "Snapshot":
+        """A new version in which the named pods no longer hold capacity."""
+        gone = set(names)
+        leaving = [pod for pod in self.pods if pod.name in gone]
+        free = self.free.copy()
+        _charge(free, self.node_idx, self.resources, leaving, sign=1)
+        kept = tuple(pod for pod in self.pods if pod.name not in gone)
+        return replace(self, version=self.version + 1, free=_frozen(free), pods=kept)
+
+
+def build_snapshot(
+    nodes: Iterable[NodeRecord],
+    pods: Iterable[BoundPod] = (),
+    topologies: Iterable[TopologySpec] = (),
+    queues: Iterable[QueueSpec] = (),
+) -> Snapshot:
+    """Columns from records, in natural name order whatever the input order.
+
+    Raises InvalidRequest for repeated node, topology or queue names and for pods bound to unknown nodes. Resources
+    that no node has exist nowhere; a node without a `kubernetes.io/hostname` label is its own host.
+    """
+    records = sorted(nodes, key=lambda record: natural_key(record.name))
+    names = tuple(record.name for record in records)
+    _refuse_repeats("Node", names)
+    bound = tuple(sorted(pods, key=lambda pod: pod.name))
+    resources = _resource_names(records, bound)
+    allocatable = np.zeros((len(records), len(resources)), dtype=np.int64)
+    position = {name: idx for idx, name in enumerate(resources)}
+    for row, record in enumerate(records):
+        for name, amount in record.allocatable:
+            allocatable[row, position[name]] = amount
+    free = allocatable.copy()
+    _charge(free, {name: idx for idx, name in enumerate(names)}, resources, bound)
+    taint_sets: dict[tuple[Taint, ...], int] = {}
+    taint_codes = [taint_sets.setdefault(record.taints, len(taint_sets)) for record in records]
+    specs, queue_specs = list(topologies), list(queues)
+    _refuse_repeats("Topology", [spec.name for spec in specs])
+    _refuse_repeats("Queue", [queue.name for queue in queue_specs])
+    return Snapshot(
+        version=0,
+        nodes=names,
+        resources=resources,
+        allocatable=_frozen(allocatable),
+        free=_frozen(free),
+        ready=_frozen(np.array([record.ready for record in records], dtype=np.bool_)),
+        schedulable=_frozen(np.array([record.schedulable for record in records], dtype=np.bool_)),
+        labels=_label_columns(records),
+        taint_codes=_frozen(np.array(taint_codes, dtype=np.int32)),
+        taint_sets=tuple(taint_sets) or ((),),
+        pods=bound,
+        topologies=MappingProxyType({spec.name: spec for spec in specs}),
+        queues=MappingProxyType({queue.name: queue for queue in queue_specs}),
+    )
+
+
+def _resource_names(records: Sequence[NodeRecord], pods: Sequence[BoundPod]) -> tuple[str, ...]:
+    found = {name for record in records for name in record.allocatable.names()}
+    found |= {name for pod in pods for name in pod.requests.names()}
+    return _FIRST_RESOURCES + tuple(sorted(found - set(_FIRST_RESOURCES)))
+
+
+def _charge(
+    free: Ints, node_idx: Mapping[str, int], resources: tuple[str, ...], pods: Sequence[BoundPod], sign: int = -1
+) -> None:
+    """Add `sign` × what `pods` hold to `free`; every pod also holds one of `pods`."""
+    position = {name: idx for idx, name in enumerate(resources)}
+    for pod in pods:
+        row = node_idx.get(pod.node)
+        if row is None:
+            raise InvalidRequest(f"Pod {pod.name}: spec.nodeName {pod.node!r} is not among the nodes")
+        for name, amount in pod.requests:
+            if name in position and name != PODS:
+                free[row, position[name]] += sign * amount
+        free[row, position[PODS]] += sign
+
+
+def _label_columns(records: Sequence[NodeRecord]) -> Mapping[str, Column]:
+    codes: dict[str, Codes] = {}
+    values: dict[str, dict[str, int]] = {}
+    for row, record in enumerate(records):
+        labels = record.labels
+        if HOST_LABEL not in labels:
+            labels = {**labels, HOST_LABEL: record.name}
+        for key, value in labels.items():
+            if key not in codes:
+                codes[key] = np.full(len(records), -1, dtype=np.int32)
+                values[key] = {}
+            codes[key][row] = values[key].setdefault(value, len(values[key]))
+    return MappingProxyType({key: Column(_frozen(codes[key]), tuple(values[key])) for key in sorted(codes)})
+
+
+def _frozen(array: _Array) -> _Array:
+    array.flags.writeable = False
+    return array
+
+
+def _refuse_repeats(what: str, names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InvalidRequest(f"{what} {name!r} appears twice")
+        seen.add(name)

@@ -1,0 +1,64 @@
+"""What a pair of pods pays: transfer time and levels climbed at their lowest common domain."""
+
+from fractions import Fraction
+
+from solver.domain.gang import Flow, Gang
+from solver.domain.levels import Tier
+from solver.topology.tree import Tree
+
+
+def transfer_ns(flow: Flow, tier: Tier, gpus: int) -> int:
+    """Time of the flow's transfers of one request over `tier`, in whole nanoseconds (rounded half to even).
+
+    perRequest · (setup + bytes / (bandwidth · gpus)); gpus = the smaller of the two engines' devices, each of
+    which drives its own rail. 1 GB/s moves one byte in a nanosecond.
+    """
+    setup = Fraction(tier.setup_us) * 1000
+    wire = Fraction(flow.bytes) / (Fraction(tier.gbps) * gpus)
+    return round(flow.per_request * (setup + wire))
+
+
+def engine_gpus(gang: Gang) -> dict[str, int]:
+    """Role name → GPUs of one engine, at least 1: one pod's, or all of a multi-node replica's."""
+    found: dict[str, int] = {}
+    for group in gang.root.walk():
+        together = sum(role.replicas * role.requests.gpus for role in group.roles)
+        for role in group.roles:
+            found[role.name] = max(1, together if group.multinode else role.requests.gpus)
+    return found
+
+
+def real_levels(bits: int) -> list[int]:
+    """Level indices of a path bit set, coarse to fine, the root first."""
+    return [level for level in range(bits.bit_length()) if bits >> level & 1]
+
+
+def pair_ns(tree: Tree, flow: Flow, gpus: int) -> tuple[int, ...]:
+    """[level] what the level's own tier costs a pair of this flow, in nanoseconds."""
+    return tuple(transfer_ns(flow, tier, gpus) for tier in tree.spec.tiers)
+
+
+def paid_level(costs: tuple[int, ...], bits: int) -> int:
+    """The level whose cost a pair pays that meets in a domain with path `bits`.
+
+    D(domain) is the smallest cost among the domain and its ancestors; equal costs name the lowest.
+    """
+    return min(real_levels(bits), key=lambda level: (costs[level], -level))
+
+
+def paid(costs: tuple[int, ...], bits: int) -> int:
+    """D of a domain with path `bits`: the smallest cost among the domain and its ancestors."""
+    return costs[paid_level(costs, bits)]
+
+
+def capped_costs(costs: tuple[int, ...], level: int | None) -> tuple[int, ...]:
+    """Costs for a flow that never crosses `level`: coarser meetings pay what that level pays."""
+    if level is None:
+        return costs
+    inside = min(costs[: level + 1])
+    return tuple(inside if at < level else cost for at, cost in enumerate(costs))
+
+
+def levels_climbed(height: int, bits: int) -> int:
+    """Levels from the host up to the domain in which a pair meets; 0 on one node."""
+    return height - (bits.bit_length() - 1)
