@@ -1,7 +1,7 @@
 """One Kubernetes-style object as it was read, with getters that refuse wrong types in one line.
 
-A getter takes a dotted path (`spec.levels`); a missing or null field takes the default, or is refused if there is
-none. Keys that contain dots (labels, resource names) are read from a mapping, not by path.
+A getter takes a dotted path (`spec.levels`); a missing or null field takes the default, or is refused without any.
+Keys that contain dots (labels, resource names) are read from a mapping, not by path.
 """
 
 import math

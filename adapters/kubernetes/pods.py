@@ -1,0 +1,127 @@
+"""What one pod, or pod template, asks of the solver, and what of it cannot be honoured."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from adapters.kubernetes.amounts import pod_requests
+from adapters.kubernetes.constraints import ANTI_TERMS, PREFERRED, REQUIRED, node_constraints, repelled_keys
+from adapters.kubernetes.objects import Document, Fields, Raw
+from solver.domain.constraints import NodeConstraints
+from solver.domain.gang import Spread
+from solver.domain.plan import Notice
+from solver.domain.resources import Resources
+
+_FRACTIONS = frozenset({"gpu-fraction", "gpu-memory", "gpu-fraction-num-devices"})
+_MIG = re.compile(r"(?:^|[^a-z0-9])mig(?:[^a-z0-9]|$)", re.IGNORECASE)
+_SOFT_AFFINITY = {
+    f"spec.affinity.nodeAffinity.{PREFERRED}": "preferred node affinity is not considered",
+    f"spec.affinity.podAffinity.{PREFERRED}": "preferred pod affinity is not considered",
+    f"spec.affinity.podAntiAffinity.{PREFERRED}": "preferred pod anti-affinity is not considered",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A hard constraint that cannot be honoured. field: its full path. problem: what is not supported."""
+
+    field: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodShape:
+    """One pod as the solver sees it.
+
+    spread: at most one pod of the role per domain of a node label, where the pod's anti-affinity selects its own
+    kind. unsupported: hard constraints left out. notices: soft ones left out.
+    """
+
+    requests: Resources
+    constraints: NodeConstraints
+    spread: tuple[Spread, ...]
+    unsupported: tuple[Finding, ...]
+    notices: tuple[Notice, ...]
+
+
+def pod_shape(doc: Document, pod: Raw, at: str) -> PodShape:
+    """Shape of `pod`, a mapping with `metadata` and `spec` found at field path `at` of `doc` (empty = doc itself).
+
+    Raises InvalidRequest for malformed fields and for annotations that ask for GPU fractions or MIG devices.
+    """
+    here = doc.within(pod, at)
+    refuse_fractions(here)
+    labels = here.texts("metadata.labels")
+    namespace = here.text("metadata.namespace", "") or doc.namespace
+    constraints = node_constraints(here, namespace, labels)
+    return PodShape(
+        requests=pod_requests(here),
+        constraints=constraints,
+        spread=tuple(Spread(key, 1) for key in repelled_keys(constraints, constraints)),
+        unsupported=tuple(Finding(here.path(field), problem) for field, problem in _unsupported(here)),
+        notices=tuple(
+            Notice(code, doc.described, here.path(field), message) for code, field, message in _soft(here)
+        ),
+    )
+
+
+def refuse_fractions(pod: Fields) -> None:
+    """Raise InvalidRequest if an annotation of the pod asks for part of a GPU."""
+    for key in pod.mapping("metadata.annotations"):
+        if key in _FRACTIONS:
+            raise pod.refuse(f"metadata.annotations[{key}]", "GPU fractions are not supported yet")
+        if _MIG.search(key):
+            raise pod.refuse(
+                f"metadata.annotations[{key}]", "GPU fractions (MIG annotations) are not supported yet"
+            )
+
+
+def _unsupported(pod: Fields) -> Iterator[tuple[str, str]]:
+    """Hard constraints nobody here can honour: field and problem."""
+    if pod.items(f"spec.affinity.podAffinity.{REQUIRED}"):
+        yield f"spec.affinity.podAffinity.{REQUIRED}", "required pod affinity is not supported"
+    for index, term in enumerate(pod.parts(ANTI_TERMS)):
+        for field in ("matchLabelKeys", "mismatchLabelKeys", "namespaceSelector"):
+            if term.mapping(field) if field == "namespaceSelector" else term.items(field):
+                yield f"{ANTI_TERMS}[{index}].{field}", f"{field} in pod anti-affinity is not supported"
+    for index, constraint in enumerate(pod.parts("spec.topologySpreadConstraints")):
+        if constraint.text("whenUnsatisfiable", "") != "ScheduleAnyway":
+            yield (
+                f"spec.topologySpreadConstraints[{index}]",
+                "a hard topology spread constraint is not supported",
+            )
+    for index, toleration in enumerate(pod.parts("spec.tolerations")):
+        operator = toleration.text("operator", "")
+        if operator in ("Gt", "Lt"):
+            yield f"spec.tolerations[{index}].operator", f"a toleration with {operator} is not supported"
+    yield from _host_ports(pod)
+
+
+def _host_ports(pod: Fields) -> Iterator[tuple[str, str]]:
+    shared = pod.flag("spec.hostNetwork", False)
+    for field in ("spec.initContainers", "spec.containers"):
+        for container_idx, container in enumerate(pod.parts(field)):
+            for port_idx, port in enumerate(container.parts("ports")):
+                if port.whole("hostPort", 0) or (shared and port.has("containerPort")):
+                    path = f"{field}[{container_idx}].ports[{port_idx}]"
+                    yield path, "a port of the host is not supported"
+
+
+def _soft(pod: Fields) -> Iterator[tuple[str, str, str]]:
+    """Wishes that are not considered: code, field and message."""
+    for field, message in _SOFT_AFFINITY.items():
+        if pod.items(field):
+            yield "unsupported_soft", field, message
+    for index, constraint in enumerate(pod.parts("spec.topologySpreadConstraints")):
+        if constraint.text("whenUnsatisfiable", "") == "ScheduleAnyway":
+            field = f"spec.topologySpreadConstraints[{index}]"
+            yield "unsupported_soft", field, "a soft topology spread constraint is not considered"
+    if pod.items("spec.resourceClaims"):
+        yield "unsupported_soft", "spec.resourceClaims", "resource claims are not counted"
+    for index, container in enumerate(pod.parts("spec.containers")):
+        if container.items("resources.claims"):
+            field = f"spec.containers[{index}].resources.claims"
+            yield "unsupported_soft", field, "resource claims are not counted"
+    for index, volume in enumerate(pod.parts("spec.volumes")):
+        if volume.has("persistentVolumeClaim") or volume.has("ephemeral"):
+            yield "volume_ignored", f"spec.volumes[{index}]", "the nodes a volume is bound to are not known"
