@@ -27,7 +27,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,19}")
 
 
 def node_constraints(pod: Fields, namespace: str, labels: dict[str, str]) -> NodeConstraints:
-    """Selector, required node affinity, tolerations and required anti-affinity of a pod (a mapping with `spec`).
+    """Selector, required node affinity, tolerations and required anti-affinity of a pod, from its `spec`.
 
     namespace, labels: the pod's own. Tolerations that compare numbers are left out. Raises InvalidRequest for
     malformed ones.
@@ -49,8 +49,9 @@ def node_constraints(pod: Fields, namespace: str, labels: dict[str, str]) -> Nod
 def anti_affinity(pod: Fields, namespace: str) -> tuple[AntiAffinity, ...]:
     """Required pod anti-affinity of a pod in `namespace`.
 
-    What cannot be evaluated is read in the wider sense: a namespaceSelector means every namespace, matchLabelKeys
-    and mismatchLabelKeys restrict nothing. A term without labelSelector selects no pod and is dropped.
+    What cannot be evaluated is read in the wider sense: a namespaceSelector means every namespace,
+    matchLabelKeys and mismatchLabelKeys restrict nothing. A term without
+    labelSelector selects no pod and is dropped.
     """
     return tuple(
         AntiAffinity(term.text("topologyKey"), _pod_selector(term, namespace))
@@ -73,10 +74,7 @@ def taint(entry: Fields) -> Taint:
 
 def label_requirements(selector: Fields) -> tuple[Requirement, ...]:
     """A label selector's matchLabels and matchExpressions; empty selects everything."""
-    exact = [
-        Requirement(key, Operator.IN, (value,))
-        for key, value in sorted(selector.texts("matchLabels").items())
-    ]
+    exact = [Requirement(key, Operator.IN, (value,)) for key, value in sorted(selector.texts("matchLabels").items())]
     expressions = [_requirement(entry, _LABEL_OPERATORS) for entry in selector.parts("matchExpressions")]
     return (*exact, *expressions)
 

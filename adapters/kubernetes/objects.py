@@ -1,7 +1,7 @@
 """One Kubernetes-style object as it was read, with getters that refuse wrong types in one line.
 
-A getter takes a dotted path (`spec.levels`); a missing or null field takes the default, or is refused without any.
-Keys that contain dots (labels, resource names) are read from a mapping, not by path.
+A getter takes a dotted path (`spec.levels`); a missing or null field takes the default or, without one, is
+refused. Keys that contain dots (labels, resource names) are read from a mapping, not by path.
 """
 
 import math
@@ -121,9 +121,7 @@ class Fields(ABC):
     def number(self, path: str, *, minimum: float = ..., maximum: float = ...) -> float: ...
     @overload
     def number(self, path: str, default: D, *, minimum: float = ..., maximum: float = ...) -> float | D: ...
-    def number(
-        self, path: str, default: object = _REQUIRED, *, minimum: float = 0.0, maximum: float = 1e15
-    ) -> object:
+    def number(self, path: str, default: object = _REQUIRED, *, minimum: float = 0.0, maximum: float = 1e15) -> object:
         """A finite number between `minimum` and `maximum`."""
         value = self.find(path)
         if value is None:

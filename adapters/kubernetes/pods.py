@@ -33,8 +33,8 @@ class Finding:
 class PodShape:
     """One pod as the solver sees it.
 
-    spread: at most one pod of the role per domain of a node label, where the pod's anti-affinity selects its own
-    kind. unsupported: hard constraints left out. notices: soft ones left out.
+    spread: at most one pod of the role per domain of a node label, where the pod's anti-affinity selects its
+    own kind. unsupported: hard constraints left out. notices: soft ones left out.
     """
 
     requests: Resources
@@ -45,7 +45,7 @@ class PodShape:
 
 
 def pod_shape(doc: Document, pod: Raw, at: str) -> PodShape:
-    """Shape of `pod`, a mapping with `metadata` and `spec` found at field path `at` of `doc` (empty = doc itself).
+    """Shape of `pod`, a mapping with `metadata` and `spec` at field path `at` of `doc` (empty = doc itself).
 
     Raises InvalidRequest for malformed fields and for annotations that ask for GPU fractions or MIG devices.
     """
@@ -59,9 +59,7 @@ def pod_shape(doc: Document, pod: Raw, at: str) -> PodShape:
         constraints=constraints,
         spread=tuple(Spread(key, 1) for key in repelled_keys(constraints, constraints)),
         unsupported=tuple(Finding(here.path(field), problem) for field, problem in _unsupported(here)),
-        notices=tuple(
-            Notice(code, doc.described, here.path(field), message) for code, field, message in _soft(here)
-        ),
+        notices=tuple(Notice(code, doc.described, here.path(field), message) for code, field, message in _soft(here)),
     )
 
 
@@ -71,9 +69,7 @@ def refuse_fractions(pod: Fields) -> None:
         if key in _FRACTIONS:
             raise pod.refuse(f"metadata.annotations[{key}]", "GPU fractions are not supported yet")
         if _MIG.search(key):
-            raise pod.refuse(
-                f"metadata.annotations[{key}]", "GPU fractions (MIG annotations) are not supported yet"
-            )
+            raise pod.refuse(f"metadata.annotations[{key}]", "GPU fractions (MIG annotations) are not supported yet")
 
 
 def _unsupported(pod: Fields) -> Iterator[tuple[str, str]]:
