@@ -1,0 +1,198 @@
+"""A plan as text tables: where every role goes, what it costs, how sure that is, or why there is none."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from adapters.report.numbers import counted, gap, percent, short
+from adapters.report.scene import Scene
+from adapters.report.structured import sorted_reasons
+from solver.domain.gang import Role
+from solver.domain.naming import natural_key
+from solver.domain.plan import FlowReport, GangPlan, Notice, Stats, Status, TermValue
+from solver.domain.resources import GPU, MILLI_GPU
+from solver.topology.tree import Tree
+
+STATUS_WORDS = {
+    Status.OPTIMAL: ("OPTIMAL", "nothing better exists", "bold green"),
+    Status.FEASIBLE: ("FEASIBLE", "valid; something better may exist", "bold yellow"),
+    Status.INFEASIBLE: ("INFEASIBLE", "no placement exists, nothing is placed", "bold red"),
+    Status.UNKNOWN: ("UNKNOWN", "time ran out before an answer, nothing is placed", "bold magenta"),
+}
+
+TERM_MEANINGS = {
+    "replicas": "pods placed above the minimum",
+    "containment_steps": "levels by which replicas exceed their preferred domain",
+    "containment_domains": "preferred domains in use",
+    "transfer_us": "KV transfer of one request, microseconds",
+    "proximity": "mean levels between pods that talk",
+    "fragmentation": "free GPUs left in opened domains",
+}
+
+_MOST_NAMES = 6
+
+
+def print_status(console: Console, scene: Scene, plan: GangPlan) -> None:
+    """One line: the gang, its status in words, and its size where it has a plan."""
+    word, meaning, style = STATUS_WORDS[plan.status]
+    line = Text(f"{plan.name}  ").append(word, style)
+    line.append(f" ({meaning})" if not plan.assignments else f" ({meaning}): {_size(scene, plan)}")
+    console.print(line, soft_wrap=True)
+
+
+def print_assignments(console: Console, scene: Scene, plan: GangPlan) -> None:
+    """A row for each role and node, with the domains in which rows differ; common ones on a line above."""
+    tree, roles = scene.tree_of(plan), scene.roles_of(plan)
+    rows = [(key, pods, "") for key, pods in scene.pods_on_nodes(plan).items()]
+    rows += [(key, pods, " (running)") for key, pods in scene.running_on_nodes(plan).items()]
+    common, columns = _split_levels(tree, sorted({node for (_, node), _, _ in rows}))
+    if common:
+        console.print("all in " + ", ".join(common), soft_wrap=True)
+    table = plain_table("ROLE", *(tree.level_names[level].upper() for level in columns), "NODE")
+    for header in ("PODS", "GPUS"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("NAMES", overflow="fold")
+    for (role, node), pods, note in rows:
+        domains = [domain_label(tree, level, node) for level in columns]
+        names = [pod.pod.partition("/")[2] or pod.pod for pod in pods]
+        gpus = short(len(pods) * gpu_need(roles.get(role)))
+        table.add_row(role + note, *domains, scene.snapshot.nodes[node], str(len(pods)), gpus, name_ranges(names))
+    console.print(table)
+
+
+def print_objective(console: Console, terms: Sequence[TermValue]) -> None:
+    """The terms in order of importance, each with its value, its bound and what that proves."""
+    table = plain_table("TERM", numbers=("VALUE", "BOUND"))
+    for header in ("PROOF", "MEANING"):
+        table.add_column(header, overflow="fold")
+    for term in terms:
+        proof = gap(term.value, term.bound)
+        bound = "-" if term.bound is None else short(term.bound)
+        style = "green" if proof == "proven" else "yellow"
+        meaning = TERM_MEANINGS.get(term.term, "")
+        table.add_row(term.term, short(term.value), bound, Text(proof, style), meaning)
+    console.print(table)
+
+
+def print_flows(console: Console, tree: Tree, flows: Sequence[FlowReport]) -> None:
+    """A row for each flow: its mean time and on which levels its traffic meets."""
+    table = plain_table("FLOW", numbers=("TIME",))
+    table.add_column("MEETS IN", overflow="fold")
+    finest_first = {name: -position for position, name in enumerate(tree.level_names)}
+    for flow in sorted(flows, key=lambda flow: (flow.source, flow.target)):
+        levels = sorted(flow.tier_share, key=lambda level: finest_first.get(level, 0))
+        shares = ", ".join(f"{level} {percent(flow.tier_share[level])}" for level in levels if flow.tier_share[level])
+        table.add_row(f"{flow.source} -> {flow.target}", milliseconds(float(flow.transfer_us) / 1000), shares or "-")
+    console.print(table)
+
+
+def print_reasons(console: Console, plan: GangPlan) -> None:
+    """Why there is no plan, a sentence for each cause."""
+    for reason in sorted_reasons(plan.reasons):
+        console.print(Text("  because ", "bold").append(f"[{reason.code}] {reason.message}", ""), soft_wrap=True)
+
+
+def notice_line(notice: Notice) -> str:
+    """A warning on one line: object, field, what is the matter, and its code."""
+    where = ": ".join(part for part in (notice.object, notice.field) if part)
+    return f"warning: {where + ': ' if where else ''}{notice.message} [{notice.code}]"
+
+
+def stats_line(stats: Stats) -> str:
+    """Where the time went and what was solved."""
+    times = {
+        "compile": stats.compile_ms,
+        "bound": stats.bound_ms,
+        "search": stats.search_ms,
+        "verify": stats.verify_ms,
+    }
+    spent = ", ".join(f"{name} {milliseconds(value)}" for name, value in times.items())
+    sizes = ", ".join(
+        (counted(stats.nodes, "node"), f"{stats.classes} classes", counted(stats.signatures, "signature"))
+    )
+    total = milliseconds(sum(times.values()))
+    return f"took {total}: {spent} | {sizes} | engine {stats.engine}, proof {stats.proof}"
+
+
+def milliseconds(value: float) -> str:
+    """A time in milliseconds with as many digits as matter."""
+    number = float(value)
+    return f"{short(number, 3 if number < 10 else 1)} ms"
+
+
+def plain_table(*texts: str, numbers: Iterable[str] = ()) -> Table:
+    """A table without lines that reads the same in a log file: text columns, then right-aligned ones."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    for header in texts:
+        table.add_column(header, overflow="fold")
+    for header in numbers:
+        table.add_column(header, justify="right", no_wrap=True)
+    return table
+
+
+def domain_label(tree: Tree, level: int, node: int) -> str:
+    """The label value of a node's domain, `-` where it has none."""
+    domain = int(tree.domain_of[level][node])
+    return tree.names[level][domain].rpartition("/")[2] if tree.real[level][domain] else "-"
+
+
+def gpu_need(role: Role | None) -> float:
+    """GPUs of one pod of the role."""
+    return role.requests[GPU] / MILLI_GPU if role else 0.0
+
+
+def name_ranges(names: Sequence[str]) -> str:
+    """Pod names with runs of numbers drawn together: `decode-0..3,7`."""
+    parts = []
+    numbered = [re.fullmatch(r"(.*?)(\d{1,9})", name, re.DOTALL) for name in sorted(names, key=natural_key)]
+    plain = [name for name, match in zip(sorted(names, key=natural_key), numbered, strict=True) if not match]
+    for stem, group in groupby((match for match in numbered if match), key=lambda match: match.group(1)):
+        parts.append(stem + ",".join(_runs([int(match.group(2)) for match in group])))
+    parts += plain
+    hidden = len(parts) - _MOST_NAMES
+    return " ".join(parts[:_MOST_NAMES]) + (f" +{hidden} more" if hidden > 0 else "")
+
+
+def _runs(numbers: Sequence[int]) -> list[str]:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return [str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs]
+
+
+def _size(scene: Scene, plan: GangPlan) -> str:
+    roles = scene.roles_of(plan)
+    total = sum(len(role.pods) for role in roles.values())
+    placed = len(plan.assignments)
+    gpus = sum(gpu_need(roles.get(pod.role)) for pod in plan.assignments)
+    running = f", {len(plan.running)} running" if plan.running else ""
+    parts = [f"{placed} of {counted(total, 'pod')}{running}", f"{short(gpus)} GPUs"]
+    return ", ".join([*parts, *_domain_counts(scene.tree_of(plan), plan.domains)])
+
+
+def _domain_counts(tree: Tree, domains: Mapping[str, int]) -> list[str]:
+    """Domains in use, fine to coarse."""
+    order = {name: -position for position, name in enumerate(tree.level_names)}
+    return [counted(domains[level], level) for level in sorted(domains, key=lambda level: order.get(level, 1))]
+
+
+def _split_levels(tree: Tree, nodes: Sequence[int]) -> tuple[list[str], list[int]]:
+    """What all nodes share as `rack r1` words, and the levels between root and host at which they differ."""
+    common: list[str] = []
+    columns: list[int] = []
+    for level in range(1, tree.height):
+        labels = {domain_label(tree, level, node) for node in nodes}
+        if labels == {"-"}:
+            continue
+        if len(labels) == 1 and not columns:
+            common.append(f"{tree.level_names[level]} {labels.pop()}")
+        else:
+            columns.append(level)
+    return common, columns
