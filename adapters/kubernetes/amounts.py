@@ -43,7 +43,8 @@ def pod_requests(pod: Fields) -> Resources:
 def node_resources(node: Fields) -> Resources:
     """What a node offers: `status.allocatable`, else `status.capacity`, rounded down.
 
-    Names that are no resource of a pod are left out. A list without `pods` takes the kubelet's default, 110. Raises InvalidRequest for malformed quantities.
+    Names that are no resource of a pod are left out. A list without `pods` takes the kubelet's default, 110.
+    Raises InvalidRequest for malformed quantities.
     """
     field = "status.allocatable" if node.has("status.allocatable") else "status.capacity"
     amounts = _amounts(node, field, node=True)

@@ -1,0 +1,73 @@
+"""Objects of a cluster, each counted once and sorted by what they are."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from adapters.kubernetes.objects import CLUSTER_SCOPED, Document
+from adapters.kubernetes.running import QUEUE_LABEL, bound_node
+from adapters.kubernetes.topologies import KINDS as TOPOLOGY_KINDS
+
+KAI_GROUP = "scheduling.run.ai"
+NATIVE_GROUP = "scheduling.k8s.io"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterObjects:
+    """Documents by what they are, in input order. others: kinds that say nothing about capacity."""
+
+    nodes: list[Document] = field(default_factory=list)
+    pods: list[Document] = field(default_factory=list)
+    bind_requests: list[Document] = field(default_factory=list)
+    topologies: list[Document] = field(default_factory=list)
+    queues: list[Document] = field(default_factory=list)
+    pod_groups: list[Document] = field(default_factory=list)
+    others: list[Document] = field(default_factory=list)
+
+    def list_for(self, doc: Document) -> list[Document]:
+        """The list `doc` belongs in; an object without apiVersion is judged by its kind alone."""
+        group = doc.api_group
+        if doc.kind in ("Node", "Pod") and not group:
+            return self.nodes if doc.kind == "Node" else self.pods
+        if doc.kind in TOPOLOGY_KINDS:
+            return self.topologies
+        if group in (KAI_GROUP, "") and doc.kind in ("Queue", "BindRequest"):
+            return self.queues if doc.kind == "Queue" else self.bind_requests
+        if group in (KAI_GROUP, NATIVE_GROUP, "") and doc.kind == "PodGroup":
+            return self.pod_groups
+        return self.others
+
+
+def sorted_objects(documents: Iterable[Document]) -> ClusterObjects:
+    """Documents by what they are, every object once.
+
+    Copies share API group, kind and name; the first counts, but of pods a bound one, and among those the youngest.
+    Raises InvalidRequest for two nodes of one name and different uids.
+    """
+    found: dict[tuple[str, str, str], Document] = {}
+    for doc in documents:
+        name = doc.name if doc.kind in CLUSTER_SCOPED else doc.full_name
+        key = (doc.api_group, doc.kind, name)
+        known = found.get(key)
+        found[key] = doc if known is None else _one_of(known, doc)
+    objects = ClusterObjects()
+    for doc in found.values():
+        objects.list_for(doc).append(doc)
+    return objects
+
+
+def queues_by_gang(pod_groups: Iterable[Document]) -> Mapping[str, str]:
+    """Gang `namespace/name` → the queue its PodGroup names, for those that name one."""
+    named = {group.full_name: group.text("spec.queue", "") or group.labels.get(QUEUE_LABEL, "") for group in pod_groups}
+    return {gang: queue for gang, queue in named.items() if queue}
+
+
+def _one_of(known: Document, doc: Document) -> Document:
+    if doc.kind == "Node" and known.uid and doc.uid and known.uid != doc.uid:
+        raise doc.refuse("metadata.uid", f"another node of this name has uid {known.uid!r}, this one {doc.uid!r}")
+    if doc.kind == "Pod" and _pod_rank(doc) > _pod_rank(known):
+        return doc
+    return known
+
+
+def _pod_rank(pod: Document) -> tuple[bool, str]:
+    return bool(bound_node(pod)), pod.text("metadata.creationTimestamp", "")

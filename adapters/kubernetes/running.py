@@ -1,0 +1,107 @@
+"""Pods that hold capacity: `v1` Pod and KAI BindRequest → `BoundPod`."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from adapters.kubernetes.amounts import pod_requests
+from adapters.kubernetes.constraints import ANTI_TERMS, anti_affinity
+from adapters.kubernetes.objects import Document
+from adapters.kubernetes.pods import refuse_fractions
+from solver.domain.plan import Notice
+from solver.domain.snapshot import BoundPod
+
+QUEUE_LABEL = "kai.scheduler/queue"
+POD_GROUP_ANNOTATION = "pod-group-name"
+
+
+@dataclass(frozen=True, slots=True)
+class Occupants:
+    """What the pods of a cluster come to. pending: pods that hold nothing and have not ended, in input order."""
+
+    bound: tuple[BoundPod, ...]
+    pending: tuple[Document, ...]
+    notices: tuple[Notice, ...]
+
+
+def gang_of(pod: Document) -> str:
+    """`namespace/name` of the PodGroup a pod belongs to, or empty."""
+    name = pod.annotations.get(POD_GROUP_ANNOTATION) or pod.text("spec.schedulingGroup.podGroupName", "")
+    return f"{pod.namespace}/{name}" if name else ""
+
+
+def has_ended(pod: Document) -> bool:
+    """Whether the pod succeeded or failed; a terminating pod has not."""
+    return pod.text("status.phase", "") in ("Succeeded", "Failed")
+
+
+def bound_node(pod: Document, promised: Mapping[str, str] | None = None) -> str:
+    """The node whose capacity the pod holds, or empty: `spec.nodeName`, else the node a BindRequest promised."""
+    if has_ended(pod):
+        return ""
+    return pod.text("spec.nodeName", "") or (promised or {}).get(pod.full_name, "")
+
+
+def read_bind_requests(documents: Iterable[Document]) -> dict[str, str]:
+    """Pod `namespace/name` → selected node, of every BindRequest that has not failed."""
+    return {
+        f"{doc.namespace}/{doc.text('spec.podName')}": doc.text("spec.selectedNode")
+        for doc in documents
+        if doc.text("status.phase", "") != "Failed"
+    }
+
+
+def read_bound_pod(pod: Document, node: str, queue_of: Mapping[str, str] | None = None) -> BoundPod:
+    """A pod that holds capacity of `node`. queue_of: gang → queue, for pods that name none themselves.
+
+    Raises InvalidRequest for malformed fields and for annotations that ask for parts of a GPU.
+    """
+    if pod.annotations:
+        refuse_fractions(pod)
+    gang = gang_of(pod)
+    return BoundPod(
+        name=pod.full_name,
+        node=node,
+        requests=pod_requests(pod),
+        labels=pod.labels,
+        anti_affinity=anti_affinity(pod, pod.namespace) if pod.has("spec.affinity") else (),
+        queue=pod.labels.get(QUEUE_LABEL) or (queue_of or {}).get(gang, ""),
+        gang=gang,
+    )
+
+
+def read_pods(
+    pods: Iterable[Document],
+    nodes: Collection[str],
+    promised: Mapping[str, str] | None = None,
+    queue_of: Mapping[str, str] | None = None,
+) -> Occupants:
+    """Pods that hold capacity of `nodes`, and those that wait.
+
+    promised: pod → node, of BindRequests. A pod bound to an unknown node is left out with a notice.
+    """
+    bound: list[BoundPod] = []
+    pending: list[Document] = []
+    notices: list[Notice] = []
+    for pod in pods:
+        node = bound_node(pod, promised)
+        if node in nodes:
+            bound.append(read_bound_pod(pod, node, queue_of))
+            notices.extend(_widened(pod))
+        elif node:
+            message = f"node {node} is not in the input; the pod is left out"
+            notices.append(Notice("node_unknown", pod.described, "spec.nodeName", message))
+        elif not has_ended(pod):
+            pending.append(pod)
+    return Occupants(tuple(bound), tuple(pending), tuple(notices))
+
+
+def _widened(pod: Document) -> list[Notice]:
+    """Anti-affinity of a running pod that is read in a wider sense than it is meant."""
+    if not pod.has("spec.affinity.podAntiAffinity"):
+        return []
+    message = "namespaceSelector is read as every namespace"
+    return [
+        Notice("anti_affinity_widened", pod.described, term.path("namespaceSelector"), message)
+        for term in pod.parts(ANTI_TERMS)
+        if term.mapping("namespaceSelector")
+    ]
