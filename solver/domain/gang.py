@@ -219,7 +219,8 @@ class Gang:
         pods = [pod for role in roles for pod in role.pods]
         _refuse_repeats(f"gang {self.name}: pod", pods)
         known = {role.name for role in roles}
-        for link in (*self.flows, *self.reach):
+        links: tuple[Flow | Reach, ...] = (*self.flows, *self.reach)
+        for link in links:
             for name in (*link.senders, *link.receivers):
                 if name not in known:
                     raise InvalidRequest(f"gang {self.name}: role {name!r} of a flow or reach rule does not exist")
@@ -251,7 +252,16 @@ def _named(group: Group, copies: int, namespace: str) -> Group:
         if len(pods) != count:
             raise InvalidRequest(f"role {role.name}: {len(pods)} pod names for {count} pods")
         roles.append(
-            Role(role.name, role.replicas, role.min, role.kind, role.requests, role.constraints, role.spread, pods)
+            Role(
+                role.name,
+                role.replicas,
+                role.min,
+                role.kind,
+                role.requests,
+                role.constraints,
+                role.spread,
+                pods,
+            )
         )
     groups = tuple(_named(child, copies, namespace) for child in group.groups)
     return Group(

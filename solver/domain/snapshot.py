@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -97,17 +98,17 @@ class Snapshot:
     topologies: Mapping[str, TopologySpec] = field(default_factory=dict)
     queues: Mapping[str, QueueSpec] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def node_idx(self) -> Mapping[str, int]:
         """Node name → index."""
         return {name: idx for idx, name in enumerate(self.nodes)}
 
-    @property
+    @cached_property
     def open_nodes(self) -> Mask:
         """Nodes that are ready and not cordoned."""
         return self.ready & self.schedulable
 
-    @property
+    @cached_property
     def whole_free_gpus(self) -> Ints:
         """[nodes] devices wholly free for new pods; 0 on nodes that are closed."""
         column = self.free[:, self.resources.index(GPU)] // MILLI_GPU
@@ -181,7 +182,11 @@ def _resource_names(records: Sequence[NodeRecord], pods: Sequence[BoundPod]) -> 
 
 
 def _charge(
-    free: Ints, node_idx: Mapping[str, int], resources: tuple[str, ...], pods: Sequence[BoundPod], sign: int = -1
+    free: Ints,
+    node_idx: Mapping[str, int],
+    resources: tuple[str, ...],
+    pods: Sequence[BoundPod],
+    sign: int = -1,
 ) -> None:
     """Add `sign` × what `pods` hold to `free`; every pod also holds one of `pods`."""
     position = {name: idx for idx, name in enumerate(resources)}

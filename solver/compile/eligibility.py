@@ -1,0 +1,114 @@
+"""Which nodes each role may use, evaluated on columns: one pass per label, never per node."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from solver.domain.constraints import AntiAffinity, NodeConstraints, NodeSelectorTerm, Requirement
+from solver.domain.gang import Gang, Group, Role
+from solver.domain.snapshot import BoundPod, Codes, Mask, Snapshot
+from solver.topology.tree import Tree
+
+
+def finest_levels(gang: Gang, tree: Tree) -> dict[str, int]:
+    """Role name → finest level its rules name (0 = none); its nodes need that level and every coarser one."""
+    found: dict[str, int] = {}
+    _descend(gang.root, 0, tree, found)
+    for reach in gang.reach:
+        for name in (*reach.senders, *reach.receivers):
+            found[name] = max(found[name], tree.level(reach.level))
+    return found
+
+
+def _descend(group: Group, above: int, tree: Tree, found: dict[str, int]) -> None:
+    words = [group.pack.required, group.pack.preferred, *(spread.level for spread in group.spread)]
+    here = max([above, *(tree.level(word) for word in words if word)])
+    for role in group.roles:
+        found[role.name] = max([here, *(tree.level(spread.level) for spread in role.spread)])
+    for child in group.groups:
+        _descend(child, here, tree, found)
+
+
+def exclusions(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: int) -> Iterator[tuple[str, Mask]]:
+    """(cause, [nodes] excluded by it) for new pods of `role`, cause by cause; causes may overlap."""
+    rules = role.constraints
+    yield "not ready", ~snapshot.ready
+    yield "cordoned", snapshot.ready & ~snapshot.schedulable
+    yield f"without a label up to level {tree.level_names[level]}", ~tree.has_levels_to[level]
+    for key, value in rules.selector:
+        yield f"not matching nodeSelector {key}={value}", ~_labelled(snapshot, key, value)
+    if rules.affinity:
+        yield "not matching the required node affinity", ~_affine(snapshot, rules.affinity)
+    for code, taints in enumerate(snapshot.taint_sets):
+        blocking = [
+            taint for taint in taints if taint.repels and not any(t.tolerates(taint) for t in rules.tolerations)
+        ]
+        if blocking:
+            yield f"tainted {blocking[0]}", snapshot.taint_codes == code
+    repelled = _repelled(snapshot, gang, rules)
+    if repelled is not None:
+        yield "held by pods with anti-affinity", repelled
+
+
+def eligible(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: int) -> Mask:
+    """[nodes] where a new pod of `role` may go, capacity aside."""
+    mask = np.ones(len(snapshot.nodes), dtype=np.bool_)
+    for _, excluded in exclusions(snapshot, tree, gang, role, level):
+        mask &= ~excluded
+    return mask
+
+
+def _labelled(snapshot: Snapshot, key: str, value: str) -> Mask:
+    column = snapshot.labels.get(key)
+    if column is None or value not in column.values:
+        return np.zeros(len(snapshot.nodes), dtype=np.bool_)
+    return np.asarray(column.codes == column.values.index(value))
+
+
+def _affine(snapshot: Snapshot, terms: tuple[NodeSelectorTerm, ...]) -> Mask:
+    mask = np.zeros(len(snapshot.nodes), dtype=np.bool_)
+    for term in terms:
+        if not term.labels and not term.names:
+            continue
+        matching = np.ones(len(snapshot.nodes), dtype=np.bool_)
+        for need in term.labels:
+            matching &= _satisfied(snapshot, need)
+        for need in term.names:
+            matching &= np.fromiter((need.matches(name) for name in snapshot.nodes), np.bool_, len(snapshot.nodes))
+        mask |= matching
+    return mask
+
+
+def _satisfied(snapshot: Snapshot, need: Requirement) -> Mask:
+    column = snapshot.labels.get(need.key)
+    if column is None:
+        return np.full(len(snapshot.nodes), need.matches(None), dtype=np.bool_)
+    by_code = np.array([*(need.matches(value) for value in column.values), need.matches(None)], dtype=np.bool_)
+    return np.asarray(by_code[column.codes])
+
+
+def _repelled(snapshot: Snapshot, gang: Gang, rules: NodeConstraints) -> Mask | None:
+    """[nodes] in a domain of a foreign pod with anti-affinity, either way round; None without any."""
+    members = {pod for role in gang.roles for pod in role.pods}
+    own_labels = dict(rules.labels)
+    mask = np.zeros(len(snapshot.nodes), dtype=np.bool_)
+    for pod in snapshot.pods:
+        if not (pod.anti_affinity or rules.anti_affinity) or pod.name in members:
+            continue
+        for term in (*_aimed_at(pod, rules.anti_affinity), *_aimed_by(pod, rules.namespace, own_labels)):
+            column = snapshot.labels.get(term.topology_key)
+            if column is not None:
+                mask |= _same_value(column.codes, snapshot.node_idx[pod.node])
+    return mask if mask.any() else None
+
+
+def _aimed_at(pod: BoundPod, terms: tuple[AntiAffinity, ...]) -> list[AntiAffinity]:
+    return [term for term in terms if term.selector.matches(pod.namespace, pod.labels)]
+
+
+def _aimed_by(pod: BoundPod, namespace: str, labels: dict[str, str]) -> list[AntiAffinity]:
+    return [term for term in pod.anti_affinity if term.selector.matches(namespace, labels)]
+
+
+def _same_value(codes: Codes, node: int) -> Mask:
+    return np.asarray((codes == codes[node]) & (codes[node] >= 0))

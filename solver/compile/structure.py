@@ -1,0 +1,266 @@
+"""The gang in normal form: levels resolved, alike subgroups merged, what may differ taken apart.
+
+Afterwards every group is either *rigid* (all its replicas have the same content, it may replicate) or *flexible*
+(its content is a decision, there is one of it), and names no longer matter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from solver.compile.eligibility import eligible, finest_levels
+from solver.domain.errors import InvalidRequest
+from solver.domain.gang import Flow, Gang, Group, Reach, Role
+from solver.domain.replicas import Replica, fewest_pods, root_replica
+from solver.domain.resources import Resources
+from solver.domain.snapshot import Mask, Snapshot
+from solver.topology.costs import engine_gpus
+from solver.topology.tree import Tree
+
+
+@dataclass(frozen=True)
+class UnitRole:
+    """Pods that are alike inside a unit.
+
+    names: the declared roles merged into it. low, high: pods in one replica of the unit. links: the flows and reach
+    rules it belongs to, as ("from" | "to", position).
+    """
+
+    names: tuple[str, ...]
+    low: int
+    high: int
+    requests: Resources
+    mask: Mask
+    engine_gpus: int
+    spread: tuple[tuple[int, int], ...]
+    links: frozenset[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A child group as its parent counts it.
+
+    units: one rigid unit with up to `high` replicas, or several flexible ones. Kept are 0 or low … high of them; they
+    count as one child, or each for itself.
+    """
+
+    units: tuple["Unit", ...]
+    low: int
+    high: int
+    counts_each: bool
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A group in normal form.
+
+    required, preferred: level indices, 0 = none; a required level that an outer one implies is 0. needs: children
+    (pods plus kept entries) that a kept replica has at least. fewest: pods with which it is kept. replicas: the
+    declared replicas it stands for, in the order in which they are used.
+    """
+
+    name: str
+    roles: tuple[UnitRole, ...]
+    entries: tuple[Entry, ...]
+    needs: int
+    fewest: int
+    flexible: bool
+    required: int
+    preferred: int
+    spread: tuple[tuple[int, int], ...]
+    replicas: tuple[Replica, ...]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A gang over a snapshot and tree, in normal form. root is None when its pods can never meet its minimum."""
+
+    gang: Gang
+    snapshot: Snapshot
+    tree: Tree
+    root: Unit | None
+
+
+def build_structure(gang: Gang, snapshot: Snapshot, tree: Tree) -> Structure:
+    """Normal form of `gang`.
+
+    Raises InvalidRequest for unknown levels, a group spread without or finer than its required level, and replicas
+    that may differ in a group with preferred or spread.
+    """
+    builder = _Builder(gang, snapshot, tree)
+    if fewest_pods(gang.root) is None:
+        return Structure(gang, snapshot, tree, None)
+    return Structure(gang, snapshot, tree, builder.unit(gang.root, (root_replica(gang),), 0))
+
+
+class _Builder:
+    def __init__(self, gang: Gang, snapshot: Snapshot, tree: Tree) -> None:
+        self.gang, self.snapshot, self.tree = gang, snapshot, tree
+        self.levels = finest_levels(gang, tree)
+        self.engine_gpus = engine_gpus(gang)
+        self.running = {member.pod for member in gang.running}
+        for group in gang.root.walk():
+            _check_group(gang, group, tree)
+
+    def unit(self, group: Group, replicas: Sequence[Replica], above: int) -> Unit:
+        """Unit for `replicas` of `group`, all alike; `above` = finest required level outside."""
+        own = self.tree.level(group.pack.required) if group.pack.required else 0
+        required = own if own > above else 0
+        entries, without_pods = self.entries(group, replicas, max(above, own))
+        roles = [self.role(role) for role in group.roles if role.replicas]
+        low = sum(role.low for role in roles)
+        everything = sum(role.high for role in roles) + sum(e.high if e.counts_each else 1 for e in entries)
+        needs = low + len(entries) if group.min is None else max(low, group.min - without_pods)
+        roles = [replace(role, low=max(role.low, needs - (everything - role.high))) for role in roles]
+        flexible = (
+            any(role.low < role.high for role in roles)
+            or (bool(entries) and needs < everything)
+            or any(entry.units[0].flexible or (entry.low < entry.high and not entry.counts_each) for entry in entries)
+        )
+        return Unit(
+            name=group.name,
+            roles=tuple(roles),
+            entries=entries,
+            needs=needs,
+            fewest=fewest_pods(group) or 0,
+            flexible=flexible,
+            required=required,
+            preferred=self.tree.level(group.pack.preferred) if group.pack.preferred else 0,
+            spread=tuple((self.tree.level(spread.level), spread.max) for spread in group.spread),
+            replicas=tuple(replicas),
+        )
+
+    def role(self, role: Role) -> UnitRole:
+        declared: tuple[Flow | Reach, ...] = (*self.gang.flows, *self.gang.reach)
+        links = {
+            (side, position)
+            for position, link in enumerate(declared)
+            for side, names in (("from", link.senders), ("to", link.receivers))
+            if role.name in names
+        }
+        return UnitRole(
+            names=(role.name,),
+            low=role.min,
+            high=role.replicas,
+            requests=role.requests,
+            mask=eligible(self.snapshot, self.tree, self.gang, role, self.levels[role.name]),
+            engine_gpus=self.engine_gpus[role.name],
+            spread=tuple((self.tree.level(spread.level), spread.max) for spread in role.spread),
+            links=frozenset(links),
+        )
+
+    def entries(self, group: Group, replicas: Sequence[Replica], above: int) -> tuple[tuple[Entry, ...], int]:
+        """Entries of the child groups that can be kept; and how many children are always kept without a pod."""
+        found: list[Entry] = []
+        without_pods = 0
+        for position, child in enumerate(group.groups):
+            if fewest_pods(child) is None:
+                continue
+            inside = [replica for outer in replicas for replica in outer.children[position]]
+            if not inside[0].all_pods():
+                without_pods += 1
+                continue
+            unit = self.unit(child, inside, above)
+            if unit.flexible and len(inside) > 1:
+                _check_may_differ(self.gang, child)
+                units = tuple(self.unit(child, (replica,), above) for replica in inside)
+            else:
+                units = (unit,)
+            found.append(Entry(units, child.min_replicas, child.replicas, counts_each=False))
+        return tuple(self.merged(found)), without_pods
+
+    def merged(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Entries with alike single subgroups put together as replicas of one unit."""
+        found: dict[object, list[Entry]] = {}
+        for position, entry in enumerate(entries):
+            unit = entry.units[0]
+            alike = entry.high == 1 and len(entry.units) == 1 and self.mergeable(unit)
+            found.setdefault(_signature(unit) if alike else position, []).append(entry)
+        merged = []
+        for family in found.values():
+            if len(family) == 1:
+                merged.append(family[0])
+            else:
+                unit = _merge([entry.units[0] for entry in family])
+                merged.append(Entry((unit,), 1, len(family), counts_each=True))
+        return merged
+
+    def mergeable(self, unit: Unit) -> bool:
+        plain = not (unit.flexible or unit.preferred or unit.spread or any(role.spread for role in unit.roles))
+        running = any(pod in self.running for replica in unit.replicas for pod in replica.all_pods())
+        inner = (inner for entry in unit.entries for inner in entry.units)
+        return (
+            plain
+            and not running
+            and len(unit.replicas) == 1
+            and all(not one.preferred and self.plain(one) for one in inner)
+        )
+
+    def plain(self, unit: Unit) -> bool:
+        own = not (unit.preferred or unit.spread or any(role.spread for role in unit.roles))
+        return own and all(self.plain(inner) for entry in unit.entries for inner in entry.units)
+
+
+def _role_signature(role: UnitRole) -> tuple[object, ...]:
+    return (
+        role.low, role.high, role.requests.items, role.mask.tobytes(), role.engine_gpus, tuple(sorted(role.links)),
+    )  # fmt: skip
+
+
+def _signature(unit: Unit) -> tuple[object, ...]:
+    """Equal for units that differ by names only."""
+    roles = tuple(sorted((_role_signature(role) for role in unit.roles), key=repr))
+    entries = tuple(sorted(((_signature(entry.units[0]), entry.low, entry.high) for entry in unit.entries), key=repr))
+    return (unit.required, unit.needs, roles, entries)
+
+
+def _merge(units: Sequence[Unit]) -> Unit:
+    """One unit standing for `units`, which have equal signatures; parts are matched by signature."""
+    ordered = [sorted(unit.roles, key=lambda role: repr(_role_signature(role))) for unit in units]
+    roles = tuple(
+        UnitRole(
+            tuple(name for role in family for name in role.names),
+            family[0].low,
+            family[0].high,
+            family[0].requests,
+            family[0].mask,
+            family[0].engine_gpus,
+            (),
+            family[0].links,
+        )  # fmt: skip
+        for family in zip(*ordered, strict=True)
+    )
+    inner = [sorted(unit.entries, key=lambda e: repr((_signature(e.units[0]), e.low, e.high))) for unit in units]
+    entries = tuple(
+        Entry((_merge([entry.units[0] for entry in family]),), family[0].low, family[0].high, family[0].counts_each)
+        for family in zip(*inner, strict=True)
+    )
+    first = units[0]
+    replicas = tuple(replica for unit in units for replica in unit.replicas)
+    return Unit(
+        "+".join(unit.name for unit in units), roles, entries, first.needs, first.fewest, first.flexible,
+        first.required, 0, (), replicas,
+    )  # fmt: skip
+
+
+def _check_group(gang: Gang, group: Group, tree: Tree) -> None:
+    where = f"gang {gang.name}: group {group.name}"
+    required = tree.level(group.pack.required) if group.pack.required else 0
+    for spread in group.spread:
+        if not required:
+            raise InvalidRequest(f"{where}: spread of replicas needs a required pack level")
+        if tree.level(spread.level) > required:
+            raise InvalidRequest(f"{where}: spread level {spread.level!r} is finer than its required level")
+
+
+def _check_may_differ(gang: Gang, child: Group) -> None:
+    if any(group.pack.preferred or group.spread for group in child.walk()):
+        raise InvalidRequest(
+            f"gang {gang.name}: group {child.name} replicates while its replicas may differ in size; "
+            "preferred and spread are not supported in it"
+        )
+
+
+def roles_of(unit: Unit) -> list[UnitRole]:
+    """All roles of the unit, nested ones included, in order."""
+    nested = [role for entry in unit.entries for inner in entry.units for role in roles_of(inner)]
+    return [*unit.roles, *nested]

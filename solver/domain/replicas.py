@@ -1,0 +1,63 @@
+"""The replicas of a gang's groups, one by one, with the pods each of them owns."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from solver.domain.gang import Gang, Group
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One replica of a group.
+
+    pods: role name → the names it owns. children: for each child group, its replicas in here.
+    """
+
+    group: Group
+    index: int
+    pods: Mapping[str, tuple[str, ...]]
+    children: tuple[tuple["Replica", ...], ...]
+
+    def walk(self) -> Iterator["Replica"]:
+        """The replica and all replicas inside it, outer ones first."""
+        yield self
+        for siblings in self.children:
+            for child in siblings:
+                yield from child.walk()
+
+    def all_pods(self) -> tuple[str, ...]:
+        """Names of all pods inside, nested ones included."""
+        return tuple(pod for replica in self.walk() for names in replica.pods.values() for pod in names)
+
+
+def root_replica(gang: Gang) -> Replica:
+    """The gang's root with everything below it laid out."""
+    return _replica(gang.root, 0)
+
+
+def _replica(group: Group, index: int) -> Replica:
+    pods = {role.name: role.pods[index * role.replicas : (index + 1) * role.replicas] for role in group.roles}
+    children = tuple(
+        tuple(_replica(child, index * child.replicas + number) for number in range(child.replicas))
+        for child in group.groups
+    )
+    return Replica(group, index, pods, children)
+
+
+def fewest_pods(group: Group) -> int | None:
+    """Fewest pods with which one replica of the group meets its minimum; None when its pods can never suffice."""
+    if any(role.min > role.replicas for role in group.roles):
+        return None
+    costs = [_fewest_of_child(child) for child in group.groups]
+    pods = sum(role.min for role in group.roles)
+    if group.min is None:
+        return None if None in costs else pods + sum(cost for cost in costs if cost is not None)
+    spare = sum(role.replicas - role.min for role in group.roles)
+    units = sorted([cost for cost in costs if cost is not None] + [1] * spare)
+    wanted = max(0, group.min - pods)
+    return pods + sum(units[:wanted]) if wanted <= len(units) else None
+
+
+def _fewest_of_child(child: Group) -> int | None:
+    one = fewest_pods(child)
+    return None if one is None else one * child.min_replicas

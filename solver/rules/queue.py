@@ -1,0 +1,77 @@
+"""Rule `queue`: the gang fits the limits of its queue and of every queue above it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from solver.compile.shapes import Axis, Shape, axes_of
+from solver.compile.structure import Structure, Unit
+from solver.domain.resources import Resources
+from solver.domain.snapshot import QueueSpec
+
+
+@dataclass(frozen=True)
+class QueueRoom:
+    """What is left of one queue's limit on one resource."""
+
+    queue: str
+    resource: str
+    limit: int
+    used: int
+
+    @property
+    def left(self) -> int:
+        """Amount the gang may still hold."""
+        return self.limit - self.used
+
+
+def rooms(structure: Structure) -> tuple[QueueRoom, ...]:
+    """Room in the gang's queue and its ancestors; none when the input has no queues or the gang names none."""
+    queues = structure.snapshot.queues
+    if structure.gang.queue not in queues:
+        return ()
+    line = _lineage(queues[structure.gang.queue], dict(queues))
+    members = {pod for role in structure.gang.roles for pod in role.pods}
+    found = []
+    for queue in line:
+        below = {name for name, other in queues.items() if queue.name in _names(other, dict(queues))}
+        used = Resources.total(
+            pod.requests for pod in structure.snapshot.pods if pod.queue in below and pod.name not in members
+        )
+        found += [QueueRoom(queue.name, name, limit, used[name]) for name, limit in sorted(queue.limits.items())]
+    return tuple(found)
+
+
+def missing(structure: Structure) -> bool:
+    """Whether the gang's queue does not exist while the input describes others."""
+    queue = structure.gang.queue
+    return bool(queue and structure.snapshot.queues) and queue not in structure.snapshot.queues
+
+
+def allows(rooms_left: Sequence[QueueRoom], root: Unit, shape: Shape) -> bool:
+    """Whether what a shape holds fits every room; a resource it does not hold cannot exceed anything."""
+    return all(held == 0 or held <= room.left for room in rooms_left for held in [held_by(root, shape, room.resource)])
+
+
+def held_by(root: Unit, shape: Shape, resource: str) -> int:
+    """Amount of a resource that the pods of a shape hold."""
+    return sum(count * _of_axis(axis, resource) for axis, count in zip(axes_of(root), shape.counts, strict=True))
+
+
+def _of_axis(axis: Axis, resource: str) -> int:
+    return _of_unit(axis.item, resource) if isinstance(axis.item, Unit) else axis.item.requests[resource]
+
+
+def _of_unit(unit: Unit, resource: str) -> int:
+    own = sum(role.requests[resource] * role.high for role in unit.roles)
+    return own + sum(entry.high * _of_unit(entry.units[0], resource) for entry in unit.entries)
+
+
+def _names(queue: QueueSpec, queues: dict[str, QueueSpec]) -> set[str]:
+    return {each.name for each in _lineage(queue, queues)}
+
+
+def _lineage(queue: QueueSpec, queues: dict[str, QueueSpec]) -> list[QueueSpec]:
+    line = [queue]
+    while line[-1].parent in queues and queues[line[-1].parent] not in line:
+        line.append(queues[line[-1].parent])
+    return line

@@ -1,0 +1,44 @@
+"""Rule `spread`: at most so many pods of a role, or replicas of a group, in one domain of a level."""
+
+import numpy as np
+
+from solver.compile.problem import Problem
+from solver.domain.snapshot import Mask
+from solver.terms.base import DomainView, Expr
+
+
+def mask(problem: Problem, level: int) -> Mask:
+    """[states] allowed in a domain of `level`."""
+    space = problem.layout.spaces[level]
+    allowed = np.ones(space.size, dtype=np.bool_)
+    for role, most in role_limits(problem, level):
+        allowed &= space.pods[role] <= most
+    for group, most in group_limits(problem, level):
+        allowed &= space.replicas(group) <= most
+    return allowed
+
+
+def limits(problem: Problem, view: DomainView) -> list[tuple[Expr, int]]:
+    """(count, most) of every limit in a domain of the model."""
+    found = [(view.pods((role,)), most) for role, most in role_limits(problem, view.level)]
+    return found + [(view.replicas(group), most) for group, most in group_limits(problem, view.level)]
+
+
+def role_limits(problem: Problem, level: int) -> list[tuple[int, int]]:
+    """(role, most) of the limits on `level`."""
+    return [
+        (at, most)
+        for at, role in enumerate(problem.frame.roles)
+        for spread_level, most in role.source.spread
+        if spread_level == level
+    ]
+
+
+def group_limits(problem: Problem, level: int) -> list[tuple[int, int]]:
+    """(group, most) of the limits on `level`; a group of one replica cannot exceed any."""
+    return [
+        (at, most)
+        for at, group in enumerate(problem.frame.groups)
+        for spread_level, most in group.unit.spread
+        if spread_level == level and group.count > 1
+    ]

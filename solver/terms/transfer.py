@@ -1,0 +1,79 @@
+"""Term `transfer_us`: mean transfer time of one request over the gang's flows."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import cache
+
+from solver.compile.problem import Problem
+from solver.domain.gang import Flow
+from solver.domain.snapshot import Ints
+from solver.terms.base import DomainView, Expr
+from solver.terms.traffic import PairCost, Stream, Traffic, streams_of
+from solver.topology.costs import capped_costs, paid, pair_ns
+
+
+class TrafficTerm:
+    """A term that is a Traffic: base of `transfer_us` and `proximity`."""
+
+    holes = False
+
+    def __init__(self, name: str, problem: Problem, streams: Sequence[Stream], unit: Fraction) -> None:
+        self.name = name
+        self.problem = problem
+        self.traffic = Traffic(problem, streams)
+        self.constant = self.traffic.constant
+        self.magnitude = self.traffic.magnitude
+        self.unit = unit / self.traffic.scale
+
+    def cost(self, level: int, bits: int) -> Ints | None:
+        """[states] what a domain adds."""
+        if not (self.traffic.products(level, bits) or self.traffic.imbalances(level, bits)):
+            return None
+        return self.traffic.cost(level, bits, self.problem.layout.spaces[level].pods)
+
+    def express(self, view: DomainView) -> Expr:
+        """Gains of the pairs that meet here, prices of the imbalances."""
+        total: Expr = 0
+        for item in self.traffic.products(view.level, view.bits):
+            total -= item.gain * view.product(item.left, item.right)
+        for pull in self.traffic.imbalances(view.level, view.bits):
+            left = view.pods(pull.left) * pull.receivers
+            right = view.pods(pull.right) * pull.senders
+            most = pull.senders * pull.receivers
+            total += pull.stay * (left + right)
+            if pull.weight:
+                total += pull.weight * view.absolute(left - right, most)
+        return total
+
+
+def transfer_term(problem: Problem) -> TrafficTerm:
+    """The term over the gang's flows; integers are nanoseconds times a common denominator."""
+    gang = problem.frame.structure.gang
+    flows = [(flow, _pair_cost(problem, flow)) for flow in gang.flows]
+    streams = streams_of(problem, flows, lambda flow: gang.flows.index(flow))
+    return TrafficTerm("transfer_us", problem, streams, Fraction(1, 1000))
+
+
+def _pair_cost(problem: Problem, flow: Flow) -> PairCost:
+    roles, tree = problem.frame.roles, problem.tree
+    limit = _limit(problem, flow)
+
+    @cache
+    def by_gpus(gpus: int, bits: int) -> int:
+        return paid(capped_costs(pair_ns(tree, flow, gpus), limit), bits)
+
+    def cost(left: int, right: int, bits: int) -> int:
+        return by_gpus(min(roles[left].source.engine_gpus, roles[right].source.engine_gpus), bits)
+
+    return cost
+
+
+def _limit(problem: Problem, flow: Flow) -> int | None:
+    """The finest level a reach rule keeps this flow inside, or None."""
+    structure = problem.frame.structure
+    levels = [
+        structure.tree.level(reach.level)
+        for reach in structure.gang.reach
+        if set(reach.senders) == set(flow.senders) and set(reach.receivers) == set(flow.receivers)
+    ]
+    return max(levels, default=None)

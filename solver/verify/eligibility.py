@@ -1,0 +1,82 @@
+"""Rule `eligible`, one pod and one node at a time, straight from the definition."""
+
+from collections.abc import Iterator
+
+from solver.domain.constraints import NodeConstraints, NodeSelectorTerm
+from solver.domain.gang import Gang, Group, Role
+from solver.domain.snapshot import Snapshot
+from solver.topology.tree import Tree
+
+
+def needed_levels(gang: Gang, tree: Tree) -> dict[str, int]:
+    """Role name → finest level its rules name; its nodes need that level and all coarser ones."""
+    found: dict[str, int] = {}
+    _collect_levels(gang.root, 0, tree, found)
+    for reach in gang.reach:
+        for name in (*reach.senders, *reach.receivers):
+            found[name] = max(found[name], tree.level(reach.level))
+    return found
+
+
+def _collect_levels(group: Group, above: int, tree: Tree, found: dict[str, int]) -> None:
+    words = [word for word in (group.pack.required, group.pack.preferred) if word]
+    words += [spread.level for spread in group.spread]
+    finest = max([above, *map(tree.level, words)])
+    for role in group.roles:
+        found[role.name] = max([finest, *(tree.level(spread.level) for spread in role.spread)])
+    for child in group.groups:
+        _collect_levels(child, finest, tree, found)
+
+
+def objections(snapshot: Snapshot, tree: Tree, role: Role, level: int, node: int, gang: Gang) -> Iterator[str]:
+    """Why a new pod of `role` must not use the node; nothing when it may."""
+    rules = role.constraints
+    if not snapshot.ready[node]:
+        yield "it is not ready"
+    if not snapshot.schedulable[node]:
+        yield "it is cordoned"
+    if not tree.has_levels_to[level][node]:
+        yield f"it lacks a label up to level {tree.level_names[level]}"
+    for key, value in rules.selector:
+        if _label(snapshot, node, key) != value:
+            yield f"it does not match nodeSelector {key}={value}"
+    if rules.affinity and not any(_term_matches(snapshot, node, term) for term in rules.affinity):
+        yield "it does not match the required node affinity"
+    for taint in snapshot.taint_sets[snapshot.taint_codes[node]]:
+        if taint.repels and not any(toleration.tolerates(taint) for toleration in rules.tolerations):
+            yield f"taint {taint} is not tolerated"
+    yield from _repelled(snapshot, rules, node, {pod for other in gang.roles for pod in other.pods})
+
+
+def _label(snapshot: Snapshot, node: int, key: str) -> str | None:
+    column = snapshot.labels.get(key)
+    if column is None or column.codes[node] < 0:
+        return None
+    return str(column.values[column.codes[node]])
+
+
+def _term_matches(snapshot: Snapshot, node: int, term: NodeSelectorTerm) -> bool:
+    if not term.labels and not term.names:
+        return False
+    by_label = all(need.matches(_label(snapshot, node, need.key)) for need in term.labels)
+    return by_label and all(need.matches(snapshot.nodes[node]) for need in term.names)
+
+
+def _repelled(snapshot: Snapshot, rules: NodeConstraints, node: int, members: set[str]) -> Iterator[str]:
+    index = snapshot.node_idx
+    for pod in snapshot.pods:
+        if pod.name in members or not (pod.anti_affinity or rules.anti_affinity):
+            continue
+        there = index[pod.node]
+        for own in rules.anti_affinity:
+            if own.selector.matches(pod.namespace, pod.labels) and _together(snapshot, own.topology_key, node, there):
+                yield f"anti-affinity to pod {pod.name}"
+        for theirs in pod.anti_affinity:
+            repels = theirs.selector.matches(rules.namespace, dict(rules.labels))
+            if repels and _together(snapshot, theirs.topology_key, node, there):
+                yield f"pod {pod.name} has anti-affinity to it"
+
+
+def _together(snapshot: Snapshot, key: str, left: int, right: int) -> bool:
+    value = _label(snapshot, left, key)
+    return value is not None and value == _label(snapshot, right, key)

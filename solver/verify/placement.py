@@ -1,0 +1,75 @@
+"""A plan laid over the tree: who is where, counted per role and node."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from solver.domain.gang import Gang
+from solver.domain.snapshot import Ints, Snapshot
+from solver.topology.tree import Tree
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Pods of one gang on nodes, running members included.
+
+    node_of: pod → node index. nodes: sorted indices of the nodes in use. counts: role → [nodes in use] pods.
+    """
+
+    gang: Gang
+    snapshot: Snapshot
+    tree: Tree
+    node_of: Mapping[str, int]
+    running: frozenset[str]
+    nodes: Ints
+    counts: Mapping[str, Ints]
+
+    def count(self, roles: Sequence[str]) -> Ints:
+        """[nodes in use] pods of several roles together."""
+        return np.asarray(np.sum([self.counts[role] for role in roles], axis=0, dtype=np.int64))
+
+    def domains(self, level: int) -> Ints:
+        """[nodes in use] domain at `level`."""
+        return self.tree.domain_of[level][self.nodes].astype(np.int64)
+
+    def by_domain(self, level: int, values: Ints) -> dict[int, int]:
+        """Sum of `values` over the nodes of each real domain at `level`; domains with 0 left out."""
+        sums: dict[int, int] = {}
+        for domain, value in zip(self.domains(level).tolist(), values.tolist(), strict=True):
+            if value and self.tree.real[level][domain]:
+                sums[domain] = sums.get(domain, 0) + value
+        return sums
+
+    def meeting(self) -> Ints:
+        """[nodes in use, nodes in use] level of the lowest common real domain of two nodes."""
+        level_of = np.zeros((len(self.nodes), len(self.nodes)), dtype=np.int64)
+        for level in range(1, self.tree.height + 1):
+            own = self.domains(level)
+            same = (own[:, None] == own[None, :]) & self.tree.real[level][own][:, None]
+            level_of[same] = level
+        return level_of
+
+    def meeting_bits(self) -> Ints:
+        """[nodes in use, nodes in use] path bits of the lowest common real domain."""
+        level_of = self.meeting()
+        bits = np.stack([self.tree.path_bits[level][self.domains(level)] for level in range(self.tree.height + 1)])
+        rows = np.broadcast_to(np.arange(len(self.nodes))[:, None], level_of.shape)
+        return np.asarray(bits[level_of, rows])
+
+
+def place(gang: Gang, snapshot: Snapshot, tree: Tree, new: Mapping[str, str]) -> Placement:
+    """Placement of `new` (pod → node name) and the running members; unknown names raise KeyError."""
+    index = snapshot.node_idx
+    running = {member.pod: member.node for member in gang.running}
+    node_of = {pod: index[node] for pod, node in {**new, **running}.items()}
+    nodes = np.array(sorted(set(node_of.values())), dtype=np.int64)
+    column = {int(node): position for position, node in enumerate(nodes)}
+    counts = {}
+    for role in gang.roles:
+        row = np.zeros(len(nodes), dtype=np.int64)
+        for pod in role.pods:
+            if pod in node_of:
+                row[column[node_of[pod]]] += 1
+        counts[role.name] = row
+    return Placement(gang, snapshot, tree, node_of, frozenset(running), nodes, counts)

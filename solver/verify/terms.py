@@ -1,0 +1,192 @@
+"""Every objective term, recomputed from the finished placement by its definition."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from solver.domain.gang import Flow, Gang, Group, Pattern, Role
+from solver.domain.plan import FlowReport
+from solver.domain.replicas import Replica, fewest_pods, root_replica
+from solver.topology.costs import capped_costs, engine_gpus, levels_climbed, paid, paid_level, pair_ns
+from solver.verify.placement import Placement
+from solver.verify.rules import kept
+
+
+def replicas(placement: Placement) -> tuple[int, int]:
+    """Pods above the fewest, and kept replicas of child groups."""
+    fewest = fewest_pods(placement.gang.root) or 0
+    return len(placement.node_of) - fewest, _kept_below(placement, root_replica(placement.gang))
+
+
+def _kept_below(placement: Placement, replica: Replica) -> int:
+    present = [child for siblings in replica.children for child in siblings if kept(placement, child)]
+    return len(present) + sum(_kept_below(placement, child) for child in present)
+
+
+def _preferring(placement: Placement) -> list[tuple[Group, int]]:
+    tree = placement.tree
+    groups = [group for group in placement.gang.root.walk() if group.pack.preferred]
+    return [(group, tree.level(group.pack.preferred or "")) for group in groups]
+
+
+def _roles_below(group: Group) -> list[Role]:
+    return [role for inner in group.walk() for role in inner.roles]
+
+
+def containment_steps(placement: Placement) -> int:
+    """Replicas not closed at their preferred level, level by level up to below the root."""
+    total = 0
+    replicas_of = _replicas_by_group(placement)
+    for group, preferred in _preferring(placement):
+        present = replicas_of[group.name]
+        sizes = {
+            role.name: int(placement.counts[role.name].sum()) // len(present)
+            for role in _roles_below(group)
+            if present and placement.counts[role.name].any()
+        }
+        if not sizes:
+            continue
+        for level in range(1, preferred + 1):
+            domains = placement.domains(level)
+            closed = 0
+            for domain in np.unique(domains[placement.tree.real[level][domains]]):
+                inside = domains == domain
+                closed += min(int(placement.counts[role][inside].sum()) // size for role, size in sizes.items())
+            total += len(present) - closed
+    return total
+
+
+def _replicas_by_group(placement: Placement) -> dict[str, list[Replica]]:
+    found: dict[str, list[Replica]] = {group.name: [] for group in placement.gang.root.walk()}
+    for replica in root_replica(placement.gang).walk():
+        if any(pod in placement.node_of for pod in replica.all_pods()):
+            found[replica.group.name].append(replica)
+    return found
+
+
+def containment_domains(placement: Placement) -> int:
+    """Preferred-level domains holding a pod of the group, all its replicas together."""
+    return sum(
+        len(placement.by_domain(level, placement.count([role.name for role in _roles_below(group)])))
+        for group, level in _preferring(placement)
+    )
+
+
+def fragmentation(placement: Placement) -> int:
+    """GPUs still wholly free in every domain that holds a pod, summed over levels below the root."""
+    tree, snapshot = placement.tree, placement.snapshot
+    free = snapshot.whole_free_gpus.copy()
+    for role in placement.gang.roles:
+        for pod in role.pods:
+            if pod in placement.node_of and pod not in placement.running:
+                free[placement.node_of[pod]] -= role.requests.gpus
+    total = 0
+    for level in range(1, tree.height + 1):
+        touched = np.unique(placement.domains(level))
+        touched = touched[tree.real[level][touched]]
+        total += int(free[np.isin(tree.domain_of[level], touched)].sum())
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """A share of a flow's traffic between two roles that meets in a domain with path bits `bits`."""
+
+    sender: str
+    receiver: str
+    bits: int
+    share: Fraction
+
+
+def traffic(placement: Placement, flow: Flow) -> list[Traffic]:
+    """Where the flow's traffic meets; shares add up to 1, empty when a side has no pod."""
+    return _nearest(placement, flow) if flow.pattern is Pattern.NEAREST else _all_to_all(placement, flow)
+
+
+def _all_to_all(placement: Placement, flow: Flow) -> list[Traffic]:
+    """Every ordered pair of different pods carries the same share."""
+    bits = placement.meeting_bits()
+    found: list[tuple[str, str, int, int]] = []
+    for sender in flow.senders:
+        for receiver in flow.receivers:
+            pairs = np.outer(placement.counts[sender], placement.counts[receiver])
+            if sender == receiver:
+                pairs = pairs - np.diag(placement.counts[sender])
+            for value in np.unique(bits[pairs > 0]):
+                found.append((sender, receiver, int(value), int(pairs[bits == value].sum())))
+    total = sum(number for *_, number in found)
+    return [Traffic(sender, receiver, value, Fraction(number, total)) for sender, receiver, value, number in found]
+
+
+def _nearest(placement: Placement, flow: Flow) -> list[Traffic]:
+    """Traffic stays as low in the tree as the proportions allow: optimal transport on a tree, bottom up."""
+    tree = placement.tree
+    sent, received = placement.count(flow.senders), placement.count(flow.receivers)
+    if not sent.any() or not received.any():
+        return []
+    found: dict[int, Fraction] = {}
+    surplus: dict[int, list[Fraction]] = {}
+    for node, a, b in zip(placement.nodes.tolist(), sent.tolist(), received.tolist(), strict=True):
+        left, right = Fraction(a, int(sent.sum())), Fraction(b, int(received.sum()))
+        bits = int(tree.path_bits[tree.height][node])
+        found[bits] = found.get(bits, Fraction(0)) + min(left, right)
+        surplus[node] = [left - right]
+    for level in range(tree.height - 1, -1, -1):
+        above: dict[int, list[Fraction]] = {}
+        for domain, values in surplus.items():
+            above.setdefault(int(tree.parent[level + 1][domain]), []).extend(values)
+        for domain in above:
+            if tree.real[level][domain]:  # a void domain is no place: nothing meets there
+                left_over = sum(above[domain], Fraction(0))
+                met = (sum(map(abs, above[domain]), Fraction(0)) - abs(left_over)) / 2
+                bits = int(tree.path_bits[level][domain])
+                found[bits] = found.get(bits, Fraction(0)) + met
+                above[domain] = [left_over]
+        surplus = above
+    return [Traffic(flow.senders[0], flow.receivers[0], bits, share) for bits, share in found.items() if share]
+
+
+def _limit(placement: Placement, flow: Flow) -> int | None:
+    """The finest level this flow never crosses, or None."""
+    levels = [
+        placement.tree.level(reach.level)
+        for reach in placement.gang.reach
+        if set(reach.senders) == set(flow.senders) and set(reach.receivers) == set(flow.receivers)
+    ]
+    return max(levels, default=None)
+
+
+def flow_report(placement: Placement, flow: Flow) -> FlowReport:
+    """Mean transfer time of one flow, and the levels whose cost its traffic pays."""
+    tree, gpus = placement.tree, engine_gpus(placement.gang)
+    limit = _limit(placement, flow)
+    mean, shares = Fraction(0), dict[str, Fraction]()
+    for part in traffic(placement, flow):
+        narrower = min(gpus[part.sender], gpus[part.receiver])
+        costs = capped_costs(pair_ns(tree, flow, narrower), limit)
+        mean += part.share * paid(costs, part.bits)
+        name = tree.level_names[paid_level(costs, part.bits)]
+        shares[name] = shares.get(name, Fraction(0)) + part.share
+    return FlowReport(flow.source, flow.target, shares, mean / 1000)
+
+
+def proximity(placement: Placement) -> Fraction:
+    """Mean levels climbed from the host to the meeting domain, summed over flows."""
+    height = placement.tree.height
+    return sum(
+        (
+            part.share * levels_climbed(height, part.bits)
+            for flow in proximity_flows(placement.gang)
+            for part in traffic(placement, flow)
+        ),
+        Fraction(0),
+    )
+
+
+def proximity_flows(gang: Gang) -> tuple[Flow, ...]:
+    """The gang's flows; without any, one among all roles that use GPUs."""
+    if gang.flows:
+        return gang.flows
+    users = tuple(role.name for role in gang.roles if role.requests.gpus)
+    return (Flow(users, users, 0),) if users else ()
