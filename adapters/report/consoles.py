@@ -1,6 +1,7 @@
 """Where text goes: consoles that stay plain, wide and unwrapped when nobody is watching."""
 
 import os
+from collections.abc import Callable
 from typing import IO
 
 from rich.console import Console
@@ -18,3 +19,14 @@ def console_for(stream: IO[str], columns: int | None = None) -> Console:
     if console.width < LEAST_COLUMNS:
         console.width = LEAST_COLUMNS
     return console
+
+
+def rendered(stream: IO[str], draw: Callable[[Console], None], columns: int | None = None) -> str:
+    """What `draw` prints on a console for `stream`, as text; without trailing blanks where nobody watches."""
+    console = console_for(stream, columns)
+    with console.capture() as captured:
+        draw(console)
+    text = captured.get()
+    if console.is_terminal:
+        return text
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())

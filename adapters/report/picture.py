@@ -244,7 +244,7 @@ def _print_legend(console: Console, scene: Scene, plan: GangPlan, racks: Sequenc
         if cell in drawn:
             legend.append(cell, _STYLES[cell]).append(f" {meaning}  ")
     legend.rstrip()
-    console.print(legend, soft_wrap=True)
+    console.print(legend)
 
 
 def _shortened(label: str, width: int) -> str:

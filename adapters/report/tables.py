@@ -25,12 +25,12 @@ STATUS_WORDS = {
 }
 
 TERM_MEANINGS = {
-    "replicas": "pods placed above the minimum",
-    "containment_steps": "levels by which replicas exceed their preferred domain",
-    "containment_domains": "preferred domains in use",
-    "transfer_us": "KV transfer of one request, microseconds",
-    "proximity": "mean levels between pods that talk",
-    "fragmentation": "free GPUs left in opened domains",
+    "replicas": "pods above the minimum",
+    "containment_steps": "levels wider than asked",
+    "containment_domains": "preferred domains used",
+    "transfer_us": "KV transfer per request",
+    "proximity": "mean levels of a pair",
+    "fragmentation": "free GPUs left beside it",
 }
 
 _MOST_NAMES = 6

@@ -170,7 +170,7 @@ def _domains(tree: Tree, level: int, gpus: _Gpus) -> list[Document]:
 
 
 def _print_levels(console: Console, levels: Sequence[Document]) -> None:
-    headers = ("DOMAINS", "FREE GPUS", "LARGEST", "SMALLEST", "GB/S", "SETUP US")
+    headers = ("DOMAINS", "FREE GPUS", "MOST", "LEAST", "GB/S", "SETUP")
     table = plain_table("LEVEL", numbers=headers)
     table.add_column("LABEL", overflow="fold")
     for level in levels:
@@ -182,7 +182,7 @@ def _print_levels(console: Console, levels: Sequence[Document]) -> None:
             str(free["largest"]),
             str(free["smallest"]),
             short(level["gbps"]),
-            short(level["setup_us"]),
+            f"{short(level['setup_us'])}us",
             level["label"] or "-",
         )
     console.print(table)
