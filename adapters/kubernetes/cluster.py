@@ -64,6 +64,8 @@ def queues_by_gang(pod_groups: Iterable[Document]) -> Mapping[str, str]:
 def _one_of(known: Document, doc: Document) -> Document:
     if doc.kind == "Node" and known.uid and doc.uid and known.uid != doc.uid:
         raise doc.refuse("metadata.uid", f"another node of this name has uid {known.uid!r}, this one {doc.uid!r}")
+    if doc.kind == "Cluster" and known.body != doc.body:
+        raise doc.refuse("metadata.name", "another Cluster of this name says something else")
     if doc.kind == "Pod" and _pod_rank(doc) > _pod_rank(known):
         return doc
     return known

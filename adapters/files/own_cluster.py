@@ -1,0 +1,186 @@
+"""`kind: Cluster` → nodes, running load and topology."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from adapters.files.schema import check_schema
+from adapters.kubernetes.objects import Document, Fields, Part, shown
+from adapters.kubernetes.quantity import QuantityError, parse_quantity
+from solver.domain.constraints import NO_SCHEDULE, Taint
+from solver.domain.errors import InvalidRequest
+from solver.domain.levels import HOST, HOST_LABEL, WELL_KNOWN_LABELS, Level, Tier, TopologySpec, well_known_name
+from solver.domain.resources import CPU, EPHEMERAL_STORAGE, GPU, MAX_AMOUNT, MEMORY, MILLI_GPU, PODS, Resources
+from solver.domain.snapshot import BoundPod, NodeRecord
+
+API_GROUP = "huddle.scheduler"
+SCHEMA = "cluster.schema.json"
+
+#: What a node has where its entry does not say: generous, so that only what is written limits a plan.
+DEFAULT_CPU = "128"
+DEFAULT_BYTES = "1Ti"
+DEFAULT_PODS = 110
+
+_QUANTITIES = (
+    (CPU, "cpu", DEFAULT_CPU, 1000),
+    (MEMORY, "memory", DEFAULT_BYTES, 1),
+    (EPHEMERAL_STORAGE, "ephemeralStorage", DEFAULT_BYTES, 1),
+)
+#: Level name → the label it takes when a topology names none: the plain Kubernetes one if there is one.
+_LABELS = {name: label for label, name in reversed(WELL_KNOWN_LABELS.items())} | {
+    name: label for label, name in WELL_KNOWN_LABELS.items() if label.startswith("topology.kubernetes.io/")
+}
+
+
+@dataclass(slots=True)
+class OwnNodes:
+    """What Cluster objects come to. load: pods that stand for GPUs taken already."""
+
+    nodes: list[NodeRecord] = field(default_factory=list)
+    load: list[BoundPod] = field(default_factory=list)
+    topologies: list[TopologySpec] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Counters:
+    """How many nodes of a prefix and domains of a label exist already."""
+
+    nodes: dict[str, int] = field(default_factory=dict)
+    domains: dict[str, int] = field(default_factory=dict)
+
+
+def is_own_cluster(doc: Document) -> bool:
+    """Whether a document is a Cluster object of this project."""
+    return doc.kind == "Cluster" and doc.api_group in (API_GROUP, "")
+
+
+def read_own_clusters(documents: Sequence[Document]) -> OwnNodes:
+    """Nodes, load and topologies of Cluster objects; numbering of nodes and domains runs on over all entries.
+
+    Raises InvalidRequest, in one line, for objects that break the schema or contradict themselves.
+    """
+    found, counters, names = OwnNodes(), _Counters(), set[str]()
+    for doc in documents:
+        check_schema(doc, SCHEMA)
+        levels = _levels(doc)
+        if doc.has("spec.topology.levels"):
+            found.topologies.append(_topology(doc, levels))
+        for entry in doc.parts("spec.nodes"):
+            for record in _records(entry, levels, counters):
+                if record.name in names:
+                    raise entry.refuse("prefix", f"node {record.name!r} exists already")
+                names.add(record.name)
+                found.nodes.append(record)
+                if used := entry.whole("used", 0):
+                    found.load.append(_load(entry, record, used))
+    return found
+
+
+def _levels(doc: Document) -> tuple[Level, ...]:
+    """The declared levels; without any, those with a well-known name, so that `per` may use them."""
+    if not doc.has("spec.topology.levels"):
+        order = dict.fromkeys(WELL_KNOWN_LABELS.values())
+        return tuple(Level(name, _LABELS[name]) for name in order if name != HOST)
+    return tuple(_level(entry) for entry in doc.parts("spec.topology.levels"))
+
+
+def _level(entry: Fields) -> Level:
+    name = entry.text("name")
+    label = entry.text("label", "") or _LABELS.get(name, "")
+    if not label:
+        raise entry.refuse("label", "is missing")
+    if (name == HOST) != (label == HOST_LABEL):
+        raise entry.refuse("label", f"level {HOST!r} and label {HOST_LABEL!r} belong together")
+    tier = Tier(entry.number("gbps"), entry.number("setupUs")) if entry.has("gbps") else None
+    return Level(name, label, tier)
+
+
+def _topology(doc: Document, levels: tuple[Level, ...]) -> TopologySpec:
+    root = doc.part("spec.topology.root")
+    root_tier = Tier(root.number("gbps"), root.number("setupUs")) if root.body else None
+    words = [word for level in levels for word in (level.name, level.label)]
+    known = [well_known_name(level.label) or "" for level in levels]
+    named = tuple(
+        Level(level.name, level.label, level.tier, (word,))
+        if word and word not in words and known.count(word) == 1
+        else level
+        for level, word in zip(levels, known, strict=True)
+    )
+    try:
+        return TopologySpec(doc.name, named, root_tier)
+    except InvalidRequest as error:
+        raise doc.refuse("spec.topology.levels", str(error).removeprefix(f"Topology {doc.name}: ")) from error
+
+
+def _records(entry: Part, levels: tuple[Level, ...], counters: _Counters) -> list[NodeRecord]:
+    """The nodes of one entry."""
+    prefix, count = entry.text("prefix"), entry.whole("count")
+    per = _per(entry, levels)
+    labels = entry.texts("labels")
+    if HOST_LABEL in labels:
+        raise entry.refuse(f"labels[{HOST_LABEL}]", "is set by the node's own name")
+    resources, taints = _resources(entry), _taints(entry)
+    first = counters.nodes.get(prefix, 0)
+    counters.nodes[prefix] = first + count
+    bases = {level.label: (level.name, counters.domains.get(level.label, 0), share) for level, share in per}
+    for level, share in per:
+        if level.label in labels:
+            raise entry.refuse(f"labels[{level.label}]", f"is set by per.{level.name} as well")
+        counters.domains[level.label] = bases[level.label][1] + -(-count // share)
+    return [
+        NodeRecord(f"{prefix}{first + index}", resources, labels | _domains(bases, index), taints)
+        for index in range(count)
+    ]
+
+
+def _domains(bases: Mapping[str, tuple[str, int, int]], index: int) -> dict[str, str]:
+    """Label → domain of the node at `index` of its entry; bases: label → level name, first domain, nodes in one."""
+    return {label: f"{name}-{base + index // share}" for label, (name, base, share) in bases.items()}
+
+
+def _per(entry: Part, levels: tuple[Level, ...]) -> list[tuple[Level, int]]:
+    """Levels of `per` from coarse to fine with their number of nodes; each holds a multiple of the next."""
+    wanted = entry.mapping("per")
+    known = [level for level in levels if level.label != HOST_LABEL]
+    for name in wanted:
+        if name not in {level.name for level in known}:
+            listed = ", ".join(level.name for level in known) or "none"
+            raise entry.refuse(f"per.{name}", f"is not a level of the topology above the host ({listed})")
+    found = [(level, entry.whole(f"per.{level.name}")) for level in known if level.name in wanted]
+    for (coarse, more), (fine, fewer) in pairwise(found):
+        if more % fewer:
+            problem = f"{fewer} nodes share a {fine.name}, so {coarse.name} must be a multiple of it, not {more}"
+            raise entry.refuse(f"per.{coarse.name}", problem)
+    return found
+
+
+def _resources(entry: Part) -> Resources:
+    amounts = {GPU: entry.whole("gpus", 0) * MILLI_GPU, PODS: entry.whole("pods", DEFAULT_PODS)}
+    for resource, name, default, scale in _QUANTITIES:
+        amounts[resource] = _amount(entry, name, entry.body.get(name, default), scale)
+    for name, value in entry.mapping("resources").items():
+        amounts[name] = _amount(entry, f"resources[{name}]", value, 1)
+    return Resources.of(amounts)
+
+
+def _amount(entry: Part, name: str, value: object, scale: int) -> int:
+    try:
+        amount = int(parse_quantity(value) * scale)
+    except QuantityError as error:
+        raise entry.refuse(name, str(error)) from error
+    if amount > MAX_AMOUNT:
+        raise entry.refuse(name, f"{shown(value)} is too large")
+    return amount
+
+
+def _taints(entry: Part) -> tuple[Taint, ...]:
+    return tuple(
+        Taint(taint.text("key"), taint.text("value", ""), taint.text("effect", NO_SCHEDULE))
+        for taint in entry.parts("taints")
+    )
+
+
+def _load(entry: Part, node: NodeRecord, used: int) -> BoundPod:
+    if used * MILLI_GPU > node.allocatable[GPU]:
+        raise entry.refuse("used", f"{used} is more than the {node.allocatable.gpus} GPUs of a node")
+    return BoundPod(f"used/{node.name}", node.name, Resources.of({GPU: used * MILLI_GPU}))
