@@ -1,0 +1,145 @@
+"""DynamoGraphDeployment: one gang of all its components."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adapters.kubernetes.pods import Finding
+from adapters.kubernetes.running import QUEUE_LABEL
+from adapters.manifests.dynamo_components import Component, read_components
+from adapters.manifests.kinds import kind_of_name, kind_of_type
+from adapters.manifests.packing import Packing, annotated, one_topology, packing
+from adapters.manifests.reading import FoundGang, Reading, located
+from adapters.manifests.traffic import Endpoint, deployment_flows, role_names
+from solver.domain.gang import Gang, Group, Kind, Pattern, Reach, Role
+
+QUEUE_ANNOTATION = "nvidia.com/kai-scheduler-queue"
+_POLICY = "spec.experimental.kvTransferPolicy"
+_GROUPS = "spec.experimental.componentGroups"
+
+
+def read_deployment(reading: Reading) -> FoundGang:
+    """The gang of one deployment, named `namespace/name`.
+
+    A role per component, named as written; its pods are `<namespace>/<component>-<i>`, with `-<rank>` where a
+    replica spans nodes. Components with replicas 0 are absent.
+    """
+    doc = reading.doc
+    if not doc.name:
+        raise doc.refuse("metadata.name", "is missing")
+    if doc.items(_GROUPS):
+        reading.unsupported(Finding(_GROUPS, "groups of components are not supported yet"))
+    components = read_components(reading)
+    endpoints = _endpoints(components)
+    root_rule, policy = _root_packing(reading), _kv_policy(reading, endpoints)
+    rules = [root_rule, policy.packing, *(component.packing for component in components)]
+    flows = deployment_flows(reading, endpoints, Pattern.NEAREST if policy.reach else Pattern.ALL_TO_ALL)
+    topology, priority, queue = one_topology(doc, rules), reading.priority(), _queue(reading)
+    with located(doc):
+        root = _root(doc.full_name, doc.namespace, components, endpoints, root_rule)
+        gang = Gang(doc.full_name, root, priority, queue, topology, flows, policy.reach)
+    return reading.found(gang)
+
+
+def _root(
+    name: str, namespace: str, components: Sequence[Component], endpoints: Sequence[Endpoint], rule: Packing
+) -> Group:
+    roles: list[Role] = []
+    groups: list[Group] = []
+    for component, endpoint in zip(components, endpoints, strict=True):
+        if component.apart:
+            groups.append(_group(namespace, component, endpoint.kind))
+        else:
+            roles.append(_role(namespace, component, endpoint.kind, component.replicas, component.needed))
+    return Group(name, tuple(roles), tuple(groups), pack=rule.pack)
+
+
+def _group(namespace: str, component: Component, kind: Kind) -> Group:
+    """A component whose replicas are kept together each: ranks of one engine, or one pod with a pack rule."""
+    return Group(
+        component.name,
+        (_role(namespace, component, kind, component.nodes, component.nodes),),
+        replicas=component.replicas,
+        min_replicas=component.needed,
+        pack=component.packing.pack,
+        multinode=component.nodes > 1,
+    )
+
+
+def _role(namespace: str, component: Component, kind: Kind, replicas: int, needed: int) -> Role:
+    """The role of a component; replicas, needed: pods in one replica of its group."""
+    stem, ranks = f"{namespace}/{component.name.lower()}", range(component.nodes)
+    pods = [
+        f"{stem}-{index}" if component.nodes == 1 else f"{stem}-{index}-{rank}"
+        for index in range(component.replicas)
+        for rank in ranks
+    ]
+    shape = component.shape
+    return Role(component.name, replicas, needed, kind, shape.requests, shape.constraints, shape.spread, tuple(pods))
+
+
+def _endpoints(components: Sequence[Component]) -> list[Endpoint]:
+    """Components as the flows see them; beside prefill workers alone, plain workers decode."""
+    marked = [_marked(component) for component in components]
+    alone = Kind.DECODE if Kind.PREFILL in marked and Kind.DECODE not in marked else Kind.WORKER
+    return [
+        Endpoint(component.name, kind or _unmarked(component, alone), component.engine, component.gpus)
+        for component, kind in zip(components, marked, strict=True)
+    ]
+
+
+def _marked(component: Component) -> Kind | None:
+    """The kind said by type, sub-type, name or flags."""
+    typed = kind_of_type(component.declared) or kind_of_type(component.side)
+    return typed or kind_of_name(component.name) or component.engine.side
+
+
+def _unmarked(component: Component, worker: Kind) -> Kind:
+    if component.declared != "worker" and not component.gpus:
+        return Kind.OTHER
+    encodes = component.side or "encode" in component.name.lower()
+    return Kind.WORKER if encodes else worker
+
+
+def _root_packing(reading: Reading) -> Packing:
+    """The rule of the whole deployment: its topologyConstraint, else KAI's annotations on it."""
+    doc = reading.doc
+    constraint = doc.part("spec.topologyConstraint")
+    topology = constraint.text("topologyProfile", "") or constraint.text("clusterTopologyName", "")
+    domain = constraint.text("packDomain", "")
+    rule = annotated(doc.annotations, doc.texts("spec.annotations"))
+    if domain:
+        return packing(topology or rule.topology, required=domain)
+    return Packing(topology or rule.topology, rule.pack)
+
+
+@dataclass(frozen=True, slots=True)
+class _KvPolicy:
+    packing: Packing
+    reach: tuple[Reach, ...] = ()
+
+
+def _kv_policy(reading: Reading, endpoints: Sequence[Endpoint]) -> _KvPolicy:
+    """Where KV caches may travel: `required` becomes a reach rule, `preferred` is noted."""
+    doc = reading.doc
+    if not doc.has(_POLICY):
+        return _KvPolicy(Packing())
+    policy = doc.part(_POLICY)
+    enforcement = policy.text("enforcement", "") or "required"
+    if enforcement not in ("required", "preferred"):
+        raise policy.refuse("enforcement", f"must be required or preferred, not {enforcement!r}")
+    level = policy.text("labelKey", "") or policy.text("domain")
+    if enforcement == "preferred":
+        reading.note("unsupported_soft", policy.path("enforcement"), "a preferred KV domain is not considered")
+        return _KvPolicy(Packing())
+    senders, receivers = role_names(endpoints, Kind.PREFILL), role_names(endpoints, Kind.DECODE)
+    if not senders or not receivers:
+        reading.note("kv_policy_unused", _POLICY, "there is no prefill and decode for it to bind")
+        return _KvPolicy(Packing())
+    topology = policy.text("clusterTopologyName", "")
+    return _KvPolicy(packing(topology), (Reach(senders, receivers, level),))
+
+
+def _queue(reading: Reading) -> str:
+    doc = reading.doc
+    named = doc.annotations.get(QUEUE_ANNOTATION) or doc.labels.get(QUEUE_LABEL)
+    return named or doc.texts("spec.labels").get(QUEUE_LABEL, "")

@@ -1,0 +1,187 @@
+"""Gangs from manifests of every kind that is understood, in the order of the input."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from adapters.kubernetes.cluster import KAI_GROUP, NATIVE_GROUP
+from adapters.kubernetes.objects import Document
+from adapters.kubernetes.running import gang_of
+from adapters.manifests.dynamo import read_deployment
+from adapters.manifests.loose_pods import Bond, bond_of, read_loose_gang
+from adapters.manifests.lws import read_leader_worker_set
+from adapters.manifests.models import named_model
+from adapters.manifests.own import read_gang
+from adapters.manifests.podgroups import read_kai_group, read_native_group
+from adapters.manifests.reading import FoundGang, GangOptions, Reading, World
+from solver.domain.errors import InvalidRequest
+from solver.domain.gang import Gang
+from solver.domain.plan import Notice
+
+__all__ = ["GangInput", "GangOptions", "read_gangs"]
+
+OWN_GROUP = "huddle.scheduler"
+
+#: What may stand in a gang file, for messages.
+KNOWN = "Gang, DynamoGraphDeployment, LeaderWorkerSet, PodGroup, Pod"
+
+#: Kinds that accompany gangs and say nothing about where pods may run.
+# fmt: off
+_COMPANIONS = frozenset(
+    {
+        "BindRequest", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "CronJob",
+        "CustomResourceDefinition", "DaemonSet", "Deployment", "DynamoModel",
+        "DynamoGraphDeploymentScalingAdapter", "Event", "HorizontalPodAutoscaler", "HTTPRoute", "Ingress",
+        "Job", "LimitRange", "Namespace", "NetworkPolicy", "PersistentVolume", "PersistentVolumeClaim",
+        "PodDisruptionBudget", "PodMonitor", "PriorityClass", "ReplicaSet", "ReplicationController",
+        "ResourceClaim", "ResourceClaimTemplate", "ResourceQuota", "Role", "RoleBinding", "Secret",
+        "Service", "ServiceAccount", "ServiceMonitor", "StatefulSet", "StorageClass", "Workload",
+    }
+)
+# fmt: on
+_CLUSTER_KINDS = frozenset({"Cluster", "ClusterTopology", "ClusterTopologyBinding", "Node", "Queue", "Topology"})
+_NOT_YET = frozenset({"PodCliqueSet", "PodGang", "CompositePodGroup"})
+
+
+@dataclass(frozen=True, slots=True)
+class GangInput:
+    """Gangs to plan, in input order. notices: by gang name. general: about objects that are no gang."""
+
+    gangs: tuple[Gang, ...]
+    notices: Mapping[str, tuple[Notice, ...]] = field(default_factory=dict)
+    general: tuple[Notice, ...] = ()
+
+    @property
+    def all_notices(self) -> tuple[Notice, ...]:
+        """The general notices, then those of each gang; each once."""
+        of_gangs = (notice for found in self.notices.values() for notice in found)
+        return tuple(dict.fromkeys((*self.general, *of_gangs)))
+
+
+def read_gangs(
+    documents: Sequence[Document],
+    options: GangOptions | None = None,
+    cluster_documents: Sequence[Document] = (),
+) -> GangInput:
+    """All gangs of `documents`.
+
+    cluster_documents: what runs already. Bound pods in there count as running members, PriorityClasses and owners
+    are looked up; nothing in there is planned. Raises InvalidRequest, one line, for anything malformed or
+    unsupported, for two gangs of one name, and if there is no gang.
+    """
+    options = options or GangOptions()
+    if options.model is not None:
+        named_model(options.model)
+    desk = _Desk(World(documents, cluster_documents), options)
+    found: dict[str, FoundGang] = {}
+    for doc in documents:
+        for each in desk.read(doc):
+            if each.gang.name in found:
+                raise doc.refuse("metadata.name", f"another gang is called {each.gang.name} too")
+            found[each.gang.name] = each
+    if not found:
+        raise _nothing_found(documents)
+    notices = {name: each.notices for name, each in found.items()}
+    return GangInput(tuple(each.gang for each in found.values()), notices, tuple(desk.general))
+
+
+class _Desk:
+    """Hands every object to its reader; remembers which pods are spoken for."""
+
+    def __init__(self, world: World, options: GangOptions) -> None:
+        self.general: list[Notice] = []
+        self._world = world
+        self._options = options
+        self._groups = {doc.full_name for doc in world.files if _policy_of(doc)}
+        self._sets = {doc.full_name for doc in world.files if doc.kind == "LeaderWorkerSet"}
+        self._done: set[Bond] = set()
+
+    def read(self, doc: Document) -> Iterator[FoundGang]:
+        """The gangs an object stands for."""
+        if doc.kind == "Gang" and doc.api_group in (OWN_GROUP, ""):
+            yield read_gang(self._reading(doc))
+        elif doc.kind == "DynamoGraphDeployment":
+            yield read_deployment(self._reading(doc))
+        elif doc.kind == "LeaderWorkerSet":
+            yield from read_leader_worker_set(self._reading(doc))
+        elif _policy_of(doc):
+            yield self._pod_group(doc)
+        elif doc.kind == "Pod":
+            yield from self._pod(doc)
+        else:
+            self._pass_over(doc)
+
+    def _reading(self, doc: Document) -> Reading:
+        return Reading(doc, self._world, self._options)
+
+    def _pod_group(self, doc: Document) -> FoundGang:
+        pods = self._world.members_by_gang.get(doc.full_name, ())
+        reader = read_native_group if _policy_of(doc) == NATIVE_GROUP else read_kai_group
+        return reader(self._reading(doc), pods)
+
+    def _pod(self, doc: Document) -> Iterator[FoundGang]:
+        """The gang of a pod that no PodGroup of the files names, at the first of its pods, if any of them waits."""
+        member = self._world.members.get(doc.full_name)
+        if member is None or gang_of(member) in self._groups or self._in_set(member):
+            return
+        bond = bond_of(self._world, member)
+        if bond in self._done:
+            return
+        self._done.add(bond)
+        pods = self._loose[bond]
+        if all(self._world.node_of(pod) for pod in pods):
+            return
+        group = self._context.get(bond.name) if bond.shared else None
+        yield self._pod_group(group) if group else read_loose_gang(self._reading(member), bond, pods)
+
+    @cached_property
+    def _loose(self) -> Mapping[Bond, Sequence[Document]]:
+        """Members by what ties them together."""
+        found: dict[Bond, list[Document]] = {}
+        for pod in self._world.members.values():
+            found.setdefault(bond_of(self._world, pod), []).append(pod)
+        return found
+
+    @cached_property
+    def _context(self) -> Mapping[str, Document]:
+        """PodGroups of the cluster: not planned themselves, but they say what pods of the files need."""
+        return {doc.full_name: doc for doc in self._world.cluster if _policy_of(doc)}
+
+    def _in_set(self, pod: Document) -> bool:
+        name = pod.labels.get("leaderworkerset.sigs.k8s.io/name", "")
+        return f"{pod.namespace}/{name}" in self._sets
+
+    def _pass_over(self, doc: Document) -> None:
+        """Say what an object that is no gang means for the answer; refuse gangs that cannot be read yet."""
+        if doc.kind in _NOT_YET and not self._groups:
+            raise doc.refuse("kind", f"{doc.kind} is not supported yet; known are {KNOWN}")
+        if doc.kind == "ComputeDomain":
+            self._note("unsupported_soft", doc, "compute domains are not considered")
+        elif doc.kind in _CLUSTER_KINDS:
+            self._note("kind_ignored", doc, f"{doc.kind} says something about the cluster only with --cluster")
+        elif doc.kind not in _COMPANIONS:
+            self._note("kind_ignored", doc, f"{doc.kind or 'an object without kind'} is not understood")
+
+    def _note(self, code: str, doc: Document, message: str) -> None:
+        self.general.append(Notice(code, doc.described, "kind", message))
+
+
+def _policy_of(doc: Document) -> str:
+    """Whose PodGroup this is: the API group of KAI or of Kubernetes, empty for anything else."""
+    if doc.kind != "PodGroup":
+        return ""
+    if doc.api_group == NATIVE_GROUP or (not doc.api_group and doc.has("spec.schedulingPolicy")):
+        return NATIVE_GROUP
+    return KAI_GROUP if doc.api_group in (KAI_GROUP, "") else ""
+
+
+def _nothing_found(documents: Sequence[Document]) -> InvalidRequest:
+    """Why there is no gang: a kind nobody knows, pods that all run, or nothing of the kind."""
+    known = {*_COMPANIONS, *_CLUSTER_KINDS, "ComputeDomain", "Pod", "PodGroup"}
+    for doc in documents:
+        if doc.kind not in known:
+            return doc.refuse("kind", f"{doc.kind or 'nothing'} is not understood; known are {KNOWN}")
+    sources = ", ".join(dict.fromkeys(doc.source for doc in documents)) or "the input"
+    if any(doc.kind == "Pod" for doc in documents):
+        return InvalidRequest(f"{sources}: no gang to plan: every pod runs already, ends or has ended")
+    return InvalidRequest(f"{sources}: no gang in here; known are {KNOWN}")

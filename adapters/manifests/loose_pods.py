@@ -1,0 +1,96 @@
+"""Gangs of pods without a PodGroup: by the group name they share, else by their topmost controller, else alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from adapters.kubernetes.objects import Document, Part
+from adapters.kubernetes.running import QUEUE_LABEL, gang_of
+from adapters.manifests.members import alike, bound_members, first_label, read_members
+from adapters.manifests.packing import annotated, one_topology
+from adapters.manifests.podgroups import leaf_roles
+from adapters.manifests.reading import FoundGang, Reading, World, located
+from adapters.manifests.traffic import deployment_flows
+from solver.domain.gang import MAX_PODS, Gang, Group
+
+#: Where the owners of pods say how many pods they want.
+_SIZE = {
+    "Deployment": "spec.replicas",
+    "ReplicaSet": "spec.replicas",
+    "StatefulSet": "spec.replicas",
+    "ReplicationController": "spec.replicas",
+    "Job": "spec.parallelism",
+}
+_MOST_OWNERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Bond:
+    """What makes pods one gang.
+
+    name: the gang's. reason: `group` for a shared group name, else the kind of the controller, `Pod` for the pod
+    itself. owner: the controller, if it is known.
+    """
+
+    name: str
+    reason: str
+    owner: Document | None = field(default=None, compare=False)
+
+    @property
+    def shared(self) -> bool:
+        """Whether the pods name the group themselves."""
+        return self.reason == "group"
+
+
+def bond_of(world: World, pod: Document) -> Bond:
+    """What ties a pod to others: a shared group name, its topmost controller, or nothing but itself."""
+    shared = gang_of(pod)
+    if shared:
+        return Bond(shared, "group")
+    kind, name, owner = "Pod", pod.name, pod
+    for _ in range(_MOST_OWNERS):
+        controller = _controller(owner)
+        if controller is None:
+            break
+        kind, name = controller.text("kind", ""), controller.text("name", "")
+        known = world.owners.get((kind, pod.namespace, name))
+        if known is None:
+            return Bond(f"{pod.namespace}/{name}", kind)
+        owner = known
+    return Bond(f"{pod.namespace}/{name}", kind, owner if kind != "Pod" else None)
+
+
+def read_loose_gang(reading: Reading, bond: Bond, pods: Sequence[Document]) -> FoundGang:
+    """The gang of pods with one bond: as many as their owner wants are needed, all of them if nobody says."""
+    members = read_members(reading, pods)
+    name = bond.name.partition("/")[2]
+    likes = alike(reading, name, members)
+    sources = [*(member.doc.annotations for member in members), bond.owner.annotations if bond.owner else {}]
+    rule = annotated(*sources)
+    topology = one_topology(reading.doc, [annotated(source) for source in sources])
+    flows = deployment_flows(reading, [like.endpoint() for like in likes])
+    priority = _priority(reading)
+    roles, least = leaf_roles(name, likes, _wanted(bond, len(members)))
+    with located(reading.doc):
+        root = Group(bond.name, roles, min=least, pack=rule.pack)
+        queue = first_label(members, QUEUE_LABEL)
+        gang = Gang(bond.name, root, priority, queue, topology, flows, running=bound_members(members))
+    return reading.found(gang)
+
+
+def _controller(doc: Document) -> Part | None:
+    """The owner that controls an object; a static pod's node does not count."""
+    for reference in doc.parts("metadata.ownerReferences"):
+        if reference.flag("controller", False) and reference.text("kind", "") != "Node":
+            return reference
+    return None
+
+
+def _wanted(bond: Bond, found: int) -> int:
+    if bond.owner is None or bond.owner.kind not in _SIZE:
+        return found
+    return bond.owner.whole(_SIZE[bond.owner.kind], 1, maximum=MAX_PODS)
+
+
+def _priority(reading: Reading) -> int:
+    given = reading.doc.whole("spec.priority", None, minimum=-(2**31))
+    return reading.priority() if given is None else given

@@ -1,0 +1,197 @@
+"""What every reader of gang manifests shares: options, the world around the files, notices and refusals."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from adapters.kubernetes.constraints import repelled_keys
+from adapters.kubernetes.objects import Document, Raw, one_line
+from adapters.kubernetes.pods import Finding, PodShape, pod_shape
+from adapters.kubernetes.running import gang_of, has_ended, read_bind_requests
+from solver.domain.errors import InvalidRequest
+from solver.domain.gang import Gang
+from solver.domain.plan import Notice
+
+#: Deepest nesting of groups that is read.
+MAX_DEPTH = 32
+MAX_PROMPT_TOKENS = 10**8
+
+#: PriorityClasses that exist without an object in the input: KAI's and Kubernetes' own.
+BUILT_IN_PRIORITIES = {
+    "train": 50,
+    "build-preemptible": 75,
+    "build": 100,
+    "inference": 125,
+    "system-cluster-critical": 2_000_000_000,
+    "system-node-critical": 2_000_001_000,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GangOptions:
+    """How gangs are read.
+
+    model: whose KV cache is sent; None reads it from the manifests. prompt_tokens: of one request.
+    ignore_unsupported: hard constraints that cannot be honoured become notices instead of errors.
+    Raises InvalidRequest for a number of tokens out of range.
+    """
+
+    model: str | None = None
+    prompt_tokens: int = 4000
+    ignore_unsupported: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.prompt_tokens <= MAX_PROMPT_TOKENS:
+            raise InvalidRequest(f"--prompt-tokens: {self.prompt_tokens} is out of range (1 to {MAX_PROMPT_TOKENS})")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundGang:
+    """A gang and what its reader wants to say about it."""
+
+    gang: Gang
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything known beside the object at hand.
+
+    files: the objects whose gangs are planned. cluster: what runs already, context only.
+    """
+
+    files: Sequence[Document]
+    cluster: Sequence[Document] = ()
+
+    @cached_property
+    def pods(self) -> Mapping[str, Document]:
+        """Pods by `namespace/name`: all of the files and the bound ones of the cluster; a bound copy wins."""
+        found: dict[str, Document] = {}
+        for doc in (*self.files, *self.cluster):
+            if doc.kind != "Pod":
+                continue
+            if not doc.name:
+                raise doc.refuse("metadata.name", "is missing")
+            known = found.get(doc.full_name)
+            if known is None or (self.node_of(doc) and not self.node_of(known)):
+                found[doc.full_name] = doc
+        planned = {doc.full_name for doc in self.files if doc.kind == "Pod"}
+        return {name: doc for name, doc in found.items() if name in planned or self.node_of(doc)}
+
+    @cached_property
+    def members(self) -> Mapping[str, Document]:
+        """Of `pods` those that can belong to a gang: neither finished nor terminating."""
+        return {name: doc for name, doc in self.pods.items() if not _over(doc)}
+
+    @cached_property
+    def members_by_gang(self) -> Mapping[str, Sequence[Document]]:
+        """Members by the `namespace/name` of the PodGroup they name."""
+        found: dict[str, list[Document]] = {}
+        for doc in self.members.values():
+            if gang := gang_of(doc):
+                found.setdefault(gang, []).append(doc)
+        return found
+
+    @cached_property
+    def owners(self) -> Mapping[tuple[str, str, str], Document]:
+        """Objects that may own pods, by kind, namespace and name; those of the files count first."""
+        others = [doc for doc in (*self.cluster, *self.files) if doc.kind != "Pod"]
+        return {(doc.kind, doc.namespace, doc.name): doc for doc in others}
+
+    def node_of(self, pod: Document) -> str:
+        """The node a pod is bound to, by itself or by a BindRequest that has not failed; empty if pending."""
+        return pod.text("spec.nodeName", "") or self._promised.get(pod.full_name, "")
+
+    def priority(self, class_name: str) -> int | None:
+        """The value of a PriorityClass, None if nobody knows it."""
+        return self._priorities.get(class_name, BUILT_IN_PRIORITIES.get(class_name))
+
+    def of_kind(self, kind: str) -> Iterator[Document]:
+        """Objects of a kind, those of the files first."""
+        return (doc for doc in (*self.files, *self.cluster) if doc.kind == kind)
+
+    @cached_property
+    def default_priority(self) -> int | None:
+        """The value of the PriorityClass that says it is the default, if any."""
+        for doc in self.of_kind("PriorityClass"):
+            if doc.flag("globalDefault", False):
+                return self.priority(doc.name)
+        return None
+
+    @cached_property
+    def _promised(self) -> Mapping[str, str]:
+        return read_bind_requests(self.of_kind("BindRequest"))
+
+    @cached_property
+    def _priorities(self) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for doc in self.of_kind("PriorityClass"):
+            found.setdefault(doc.name, doc.whole("value", minimum=-(2**31)))
+        return found
+
+
+@dataclass
+class Reading:
+    """One object being read: its notices so far and how it refuses."""
+
+    doc: Document
+    world: World
+    options: GangOptions
+    notices: list[Notice] = field(default_factory=list)
+
+    def note(self, code: str, at: str, message: str) -> None:
+        """Say something about field `at` of the object."""
+        self.notices.append(Notice(code, self.doc.described, at, message))
+
+    def unsupported(self, found: Finding, doc: Document | None = None) -> None:
+        """Refuse a hard constraint that cannot be honoured, or say that it is ignored if that is allowed."""
+        doc = doc or self.doc
+        if not self.options.ignore_unsupported:
+            raise doc.refuse(found.field, found.problem)
+        self.notices.append(Notice("unsupported_ignored", doc.described, found.field, found.problem))
+
+    def shape(self, pod: Raw, at: str) -> PodShape:
+        """The shape of a pod template found at `at`; its findings are refused or noted."""
+        shape = pod_shape(self.doc, pod, at)
+        for found in shape.unsupported:
+            self.unsupported(found)
+        self.notices.extend(shape.notices)
+        return shape
+
+    def priority(self, fallback: int = 0, path: str = "spec.priorityClassName") -> int:
+        """The value of the PriorityClass the object names in its spec or by label, else the default."""
+        name = self.doc.text(path, "") or self.doc.labels.get("priorityClassName", "")
+        default = self.world.default_priority
+        if not name:
+            return fallback if default is None else default
+        value = self.world.priority(name)
+        if value is None:
+            self.note("priority_unknown", path, f"no PriorityClass {name!r} is known; {fallback} is assumed")
+            return fallback
+        return value
+
+    def found(self, gang: Gang) -> FoundGang:
+        """The finished gang with its notices, each once; anti-affinity between its own roles is unsupported."""
+        for role in gang.roles:
+            if role.constraints.anti_affinity:
+                for other in gang.roles:
+                    keys = repelled_keys(role.constraints, other.constraints) if other is not role else ()
+                    for key in keys:
+                        problem = f"keeps away from role {other.name!r} by {key}, which is not supported"
+                        self.unsupported(Finding(f"podAntiAffinity of role {role.name!r}", problem))
+        return FoundGang(gang, tuple(dict.fromkeys(self.notices)))
+
+
+@contextmanager
+def located(doc: Document, at: str = "") -> Iterator[None]:
+    """Put source, object and field in front of what domain values refuse; the original is the cause."""
+    try:
+        yield
+    except InvalidRequest as error:
+        place = f"{doc.source}: {doc.described}: {at}: " if at else f"{doc.source}: {doc.described}: "
+        raise InvalidRequest(one_line(f"{place}{error}")) from error
+
+
+def _over(pod: Document) -> bool:
+    return has_ended(pod) or pod.has("metadata.deletionTimestamp")

@@ -1,0 +1,81 @@
+"""The flows of a disaggregated deployment: the KV cache from prefill to decode, requests from router to prefill."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adapters.manifests.engines import Engine
+from adapters.manifests.models import (
+    DEFAULT_MODEL,
+    ModelShape,
+    find_model,
+    kv_bytes_per_token,
+    named_model,
+)
+from adapters.manifests.reading import Reading
+from solver.domain.gang import Flow, Kind, Pattern
+
+#: Bytes of one request from a router to a prefill engine.
+REQUEST_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A role as the flows see it. gpus: of one engine, all ranks together."""
+
+    role: str
+    kind: Kind
+    engine: Engine
+    gpus: int
+
+
+def role_names(endpoints: Sequence[Endpoint], kind: Kind) -> tuple[str, ...]:
+    """Names of the roles of a kind, in order."""
+    return tuple(endpoint.role for endpoint in endpoints if endpoint.kind is kind)
+
+
+def deployment_flows(
+    reading: Reading, endpoints: Sequence[Endpoint], pattern: Pattern = Pattern.ALL_TO_ALL
+) -> tuple[Flow, ...]:
+    """Prefill → decode with the KV cache of one prompt, and router → prefill; a side without roles has no flow.
+
+    pattern: of the KV flow. Notes `model_assumed` where a KV flow exists and its model is not known.
+    """
+    flows = []
+    if role_names(endpoints, Kind.PREFILL) and role_names(endpoints, Kind.DECODE):
+        size = _kv_bytes(reading, endpoints) * reading.options.prompt_tokens
+        flows.append(_flow(endpoints, Kind.PREFILL, Kind.DECODE, size, pattern))
+    if role_names(endpoints, Kind.ROUTER) and role_names(endpoints, Kind.PREFILL):
+        flows.append(_flow(endpoints, Kind.ROUTER, Kind.PREFILL, REQUEST_BYTES, Pattern.ALL_TO_ALL))
+    return tuple(flows)
+
+
+def _flow(endpoints: Sequence[Endpoint], source: Kind, target: Kind, size: int, pattern: Pattern) -> Flow:
+    senders, receivers = role_names(endpoints, source), role_names(endpoints, target)
+    return Flow(
+        senders,
+        receivers,
+        size,
+        pattern=pattern,
+        sender_name=source.value if len(senders) > 1 else "",
+        receiver_name=target.value if len(receivers) > 1 else "",
+    )
+
+
+def _kv_bytes(reading: Reading, endpoints: Sequence[Endpoint]) -> int:
+    """Bytes per token: the most any engine of either side holds of the deployment's model."""
+    ends = [endpoint for endpoint in endpoints if endpoint.kind in (Kind.PREFILL, Kind.DECODE)]
+    shape = _model(reading, ends)
+    return max(kv_bytes_per_token(shape, end.engine.tp or max(end.gpus, 1), end.engine.dtype_bytes) for end in ends)
+
+
+def _model(reading: Reading, ends: Sequence[Endpoint]) -> ModelShape:
+    """The model asked for, else the first one the engines name that is known, else the default with a notice."""
+    if reading.options.model is not None:
+        return named_model(reading.options.model)
+    names = list(dict.fromkeys(name for end in ends for name in end.engine.models))
+    known = [shape for name in names if (shape := find_model(name))]
+    if known:
+        return known[0]
+    why = f"model {names[0]!r} is not known" if names else "no model is named"
+    reading.note("model_assumed", "spec", f"{why}; {DEFAULT_MODEL} is assumed, --model sets another")
+    return named_model(DEFAULT_MODEL)
