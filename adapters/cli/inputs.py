@@ -1,0 +1,42 @@
+"""What the commands share: where input may come from and how answers are printed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+_Body = TypeVar("_Body", bound=Callable[..., Any])
+
+FORMATS = ("table", "json", "yaml")
+STDIN = "-"
+
+
+def cluster_option(body: _Body) -> _Body:
+    """`--cluster FILE`, at least once."""
+    return click.option(
+        "--cluster",
+        "clusters",
+        metavar="FILE",
+        multiple=True,
+        required=True,
+        help="Nodes and running pods: kubectl get nodes,pods -A -o json|yaml, Topology and Queue objects, "
+        "or a Cluster file. Repeat it for several files; - is standard input.",
+    )(body)
+
+
+def output_option(body: _Body) -> _Body:
+    """`-o table|json|yaml`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="Form of the answer on standard output; json and yaml are stable.",
+    )(body)
+
+
+def refuse_double_stdin(paths: Sequence[str]) -> None:
+    """Standard input can be read only once."""
+    if paths.count(STDIN) > 1:
+        raise click.UsageError("'-' (standard input) can be given only once", click.get_current_context())

@@ -1,0 +1,132 @@
+"""`huddle plan`: where the pods of gangs go, all of a gang or nothing."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
+
+import click
+
+from adapters.cli import later
+from adapters.cli.durations import duration_option
+from adapters.cli.inputs import cluster_option, output_option, refuse_double_stdin
+from adapters.cli.outcome import exit_for, warn, write_out
+from adapters.files.cluster import load_cluster
+from adapters.files.documents import read_documents
+from adapters.manifests.gangs import GangOptions, read_gangs
+from adapters.report.consoles import rendered
+from adapters.report.plan_text import plan_notices, print_plan
+from adapters.report.scene import Scene
+from adapters.report.structured import formatted, plan_document
+from solver.domain.gang import Gang
+from solver.domain.plan import Notice, Plan
+from solver.domain.snapshot import Snapshot
+
+#: Names of `solver.planner.Engine`, spelt out so that --help need not load the engine.
+ENGINES = ("auto", "cpsat", "tree")
+MOST_PROMPT_TOKENS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the files said. notices: about the cluster and what is no gang; of_gang: by gang name."""
+
+    snapshot: Snapshot
+    gangs: Sequence[Gang]
+    notices: tuple[Notice, ...] = ()
+    of_gang: Mapping[str, tuple[Notice, ...]] = field(default_factory=dict)
+
+    def add_notices(self, plan: Plan) -> Plan:
+        """The plan with what the readers had to say put in front of what the planner says."""
+        gangs = tuple(replace(gang, warnings=(*self.of_gang.get(gang.name, ()), *gang.warnings)) for gang in plan.gangs)
+        return Plan(gangs, (*self.notices, *plan.warnings))
+
+
+@click.command("plan", cls=later.Command)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@cluster_option
+@output_option
+@click.option(
+    "--time-limit",
+    metavar="DURATION",
+    callback=duration_option,
+    default="5s",
+    show_default=True,
+    help="Budget for each gang: 5s, 500ms, 1m30s.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="auto: tree bound, CP-SAT certificate. cpsat: CP-SAT alone. tree: no CP-SAT.",
+)
+@click.option("--model", metavar="NAME", help="Model whose KV cache travels; default: what the manifest says.")
+@click.option(
+    "--prompt-tokens",
+    type=click.IntRange(1, MOST_PROMPT_TOKENS),
+    default=4000,
+    show_default=True,
+    help="Tokens of one prompt: with the model they give the bytes of one KV transfer.",
+)
+@click.option(
+    "--ignore-unsupported",
+    is_flag=True,
+    help="Warn about hard constraints that cannot be honoured instead of refusing them.",
+)
+def plan_command(
+    files: tuple[str, ...],
+    clusters: tuple[str, ...],
+    output: str,
+    time_limit: float,
+    engine: str,
+    model: str | None,
+    prompt_tokens: int,
+    ignore_unsupported: bool,
+) -> NoReturn:
+    r"""Plan the gangs in FILE... on the cluster: every pod of a gang, or none of it.
+
+    FILE holds Gang, DynamoGraphDeployment, PodGroup and pods, or LeaderWorkerSet objects; - is standard input.
+
+    \b
+    Examples:
+      huddle plan deployment.yaml --cluster cluster.json
+      kubectl get nodes,pods -A -o json | huddle plan gang.yaml --cluster - -o json
+
+    \b
+    Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
+    4 none infeasible but one unknown, 1 a defect of huddle.
+    """
+    refuse_double_stdin([*files, *clusters])
+    inputs = read_inputs(files, clusters, GangOptions(model, prompt_tokens, ignore_unsupported))
+    plan = solve(inputs, engine, time_limit)
+    _show(inputs, plan, output)
+    sys.exit(exit_for(plan.status))
+
+
+def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOptions) -> Inputs:
+    """Read everything before the engine is loaded, so that bad input fails at once."""
+    file_documents, cluster_documents = read_documents(files), read_documents(clusters)
+    loaded = load_cluster(cluster_documents)
+    found = read_gangs(file_documents, options, cluster_documents)
+    return Inputs(loaded.snapshot, found.gangs, (*loaded.notices, *found.general), found.notices)
+
+
+def solve(inputs: Inputs, engine: str, time_limit_s: float) -> Plan:
+    """Load the engine and call it; OR-Tools takes more than half a second to import."""
+    from solver.planner import Engine, Options, plan
+
+    from adapters.cli.progress import progress
+
+    with progress(sys.stderr) as reporter:
+        options = Options(Engine(engine), time_limit_s)
+        return inputs.add_notices(plan(inputs.snapshot, inputs.gangs, options, reporter))
+
+
+def _show(inputs: Inputs, plan: Plan, output: str) -> None:
+    if output != "table":
+        write_out(formatted(plan_document(plan), output))
+        return
+    scene = Scene(inputs.snapshot, inputs.gangs, plan)
+    warn(plan_notices(plan))
+    write_out(rendered(sys.stdout, lambda console: print_plan(console, scene)))

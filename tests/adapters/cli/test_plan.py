@@ -1,0 +1,172 @@
+"""`huddle plan` from files to an answer."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from solver.domain.errors import InternalError
+from solver.domain.plan import GangPlan, Notice, Plan, Status
+from tests.adapters.cli.conftest import CLUSTER, GANG, Run, Write
+
+pytest.importorskip("solver.planner")
+
+Answer = Callable[[Plan], None]
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Make the engine answer a given plan."""
+
+    def given(plan: Plan) -> None:
+        monkeypatch.setattr("adapters.cli.plan.solve", lambda *_: plan)
+
+    return given
+
+
+def test_json_answer_is_a_complete_plan(run: Run, gang: str, cluster: str) -> None:
+    """All pods are placed in one rack, the answer is proven, nothing goes to stderr."""
+    result = run("plan", gang, "--cluster", cluster, "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    document = json.loads(result.stdout)
+    assert document["status"] == "optimal"
+    found = document["gangs"][0]
+    assert found["name"] == "prod/g"
+    assert [item["pod"] for item in found["assignments"]] == ["prod/decode-0", "prod/decode-1", "prod/prefill-0"]
+    assert found["domains"]["rack"] == 1
+    assert all(term["bound"] == term["value"] for term in found["objective"])
+
+
+def test_yaml_and_json_agree(run: Run, gang: str, cluster: str) -> None:
+    """The two forms hold the same gangs."""
+    as_json = json.loads(run("plan", gang, "--cluster", cluster, "-o", "json").stdout)
+    as_yaml = yaml.safe_load(run("plan", gang, "--cluster", cluster, "-o", "yaml").stdout)
+    assert [_untimed(found) for found in as_json["gangs"]] == [_untimed(found) for found in as_yaml["gangs"]]
+
+
+def _untimed(found: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in found.items() if key != "stats"}
+
+
+def test_table_answer_reads_without_colour(run: Run, gang: str, cluster: str) -> None:
+    """Status, placement, picture, terms and time are there, without control codes."""
+    result = run("plan", gang, "--cluster", cluster)
+    assert result.exit_code == 0, result.stderr
+    for part in ("prod/g  OPTIMAL", "prefill-0", "legend:", "transfer_us", "proven", "took "):
+        assert part in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_gang_and_cluster_may_come_from_standard_input(run: Run, gang: str, cluster: str) -> None:
+    """Either of them, not both."""
+    assert run("plan", "-", "--cluster", cluster, text=_dedent(GANG)).exit_code == 0
+    assert run("plan", gang, "--cluster", "-", text=_dedent(CLUSTER)).exit_code == 0
+
+
+def _dedent(text: str) -> str:
+    return text.replace("\n    ", "\n")
+
+
+def test_infeasible_exits_3_with_reasons(run: Run, write: Write, cluster: str) -> None:
+    """Nothing is placed, and the reasons are told in both forms."""
+    big = write("big.yaml", GANG.replace("replicas: 2", "replicas: 20").replace("min: 2", "min: 20"))
+    result = run("plan", big, "--cluster", cluster, "-o", "json")
+    assert result.exit_code == 3
+    found = json.loads(result.stdout)["gangs"][0]
+    assert found["status"] == "infeasible"
+    assert found["assignments"] == []
+    assert found["reasons"]
+    table = run("plan", big, "--cluster", cluster)
+    assert table.exit_code == 3
+    assert "INFEASIBLE" in table.stdout
+    assert "because [" in table.stdout
+
+
+def test_several_gangs_are_answered_in_input_order(run: Run, write: Write, cluster: str) -> None:
+    """The later gang has the higher priority and is still listed last."""
+    first = GANG.replace("name: g,", "name: low,")
+    second = GANG.replace("name: g,", "name: high,").replace(
+        "spec:\n      root", "spec:\n      priority: 9\n      root"
+    )
+    result = run("plan", write("two.yaml", first + "    ---" + second), "--cluster", cluster, "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    assert [found["name"] for found in json.loads(result.stdout)["gangs"]] == ["prod/low", "prod/high"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [
+        ([Status.OPTIMAL, Status.FEASIBLE], 0),
+        ([Status.OPTIMAL, Status.UNKNOWN], 4),
+        ([Status.UNKNOWN, Status.INFEASIBLE], 3),
+    ],
+)
+def test_exit_codes_follow_the_worst_gang(
+    run: Run, gang: str, cluster: str, answered: Answer, statuses: list[Status], code: int
+) -> None:
+    """Infeasible beats unknown beats planned, in every output form."""
+    answered(Plan(tuple(GangPlan(f"a/g{i}", status) for i, status in enumerate(statuses))))
+    for form in ("table", "json", "yaml"):
+        assert run("plan", gang, "--cluster", cluster, "-o", form).exit_code == code
+
+
+def test_warnings_go_to_stderr_only_in_table_form(run: Run, gang: str, cluster: str, answered: Answer) -> None:
+    """The JSON carries them instead; each is said once."""
+    notice = Notice("queue_unknown", "prod/g", "queue", "no Queue describes it")
+    answered(Plan((GangPlan("prod/g", Status.OPTIMAL, warnings=(notice,)),), (notice,)))
+    table = run("plan", gang, "--cluster", cluster)
+    assert table.stderr == "warning: prod/g: queue: no Queue describes it [queue_unknown]\n"
+    document = run("plan", gang, "--cluster", cluster, "-o", "json")
+    assert document.stderr == ""
+    assert json.loads(document.stdout)["warnings"][0]["code"] == "queue_unknown"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(InternalError("the verifier rejects it"), "the verifier"), (KeyError("x"), "KeyError")]
+)
+def test_our_own_faults_exit_1_in_one_line(
+    run: Run, gang: str, cluster: str, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    """The line says that it is our defect and how to see more; the traceback comes only on request."""
+
+    def fails(*_: object) -> Plan:
+        raise error
+
+    monkeypatch.setattr("adapters.cli.plan.solve", fails)
+    monkeypatch.delenv("HUDDLE_TRACEBACK", raising=False)
+    result = run("plan", gang, "--cluster", cluster)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert told in result.stderr
+    assert "this is a defect of huddle; run with HUDDLE_TRACEBACK=1 for details" in result.stderr
+    monkeypatch.setenv("HUDDLE_TRACEBACK", "1")
+    assert "Traceback" in run("plan", gang, "--cluster", cluster).stderr
+
+
+def test_interrupting_exits_130(run: Run, gang: str, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C is no defect."""
+
+    def interrupted(*_: object) -> Plan:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adapters.cli.plan.solve", interrupted)
+    assert run("plan", gang, "--cluster", cluster).exit_code == 130
+
+
+def test_every_engine_gives_the_same_values(run: Run, gang: str, cluster: str) -> None:
+    """The engine is a way to the answer, not part of it."""
+    found = [
+        json.loads(run("plan", gang, "--cluster", cluster, "--engine", engine, "-o", "json").stdout)["gangs"][0]
+        for engine in ("auto", "cpsat", "tree")
+    ]
+    assert found[0]["objective"] == found[1]["objective"] == found[2]["objective"]
+
+
+def test_the_shipped_gangs_can_be_planned(run: Run) -> None:
+    """The README's first command works on the shipped files."""
+    shipped = Path(__file__).resolve().parents[3] / "datasets"
+    result = run("plan", str(shipped / "gangs/4p8d-block.yaml"), "--cluster", str(shipped / "clusters/h100-64.yaml"))
+    assert result.exit_code == 0, result.stderr

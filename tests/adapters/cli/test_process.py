@@ -1,0 +1,87 @@
+"""The command as a process of its own: imports, pipes, signals, a terminal's absence."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PROBE = (
+    "import sys; from adapters.cli.main import huddle\n"
+    "try: huddle.main(sys.argv[1:], prog_name='huddle')\n"
+    "finally: print('ortools' in sys.modules, file=sys.stderr)\n"
+)
+
+
+def python(*arguments: str, text: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a fresh interpreter in the repository."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_topology_and_bad_input_do_not_load_the_engine(cluster: str) -> None:
+    """OR-Tools is imported only once there is something to plan."""
+    for code, *arguments in (
+        (0, "--help"),
+        (0, "plan", "--help"),
+        (0, "topology", "--cluster", cluster),
+        (2, "plan", "absent.yaml", "--cluster", cluster),
+        (2, "plan"),
+        (2, "explain"),
+    ):
+        done = python("-c", PROBE, *map(str, arguments))
+        assert done.returncode == code
+        assert done.stderr.splitlines()[-1] == "False"
+
+
+def test_the_module_runs_as_the_command(cluster: str) -> None:
+    """`python -m adapters.cli` is the same program."""
+    done = python("-m", "adapters.cli", "topology", "--cluster", cluster)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("8 nodes")
+
+
+def test_a_reader_that_goes_away_is_no_error(cluster: str) -> None:
+    """`huddle … | head -0` is quiet."""
+    command = [sys.executable, "-m", "adapters.cli", "topology", "--cluster", cluster, "-o", "json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_a_log_file_in_plain_ascii_is_fine(cluster: str) -> None:
+    """A stream that cannot carry every character still gets the answer."""
+    done = python("-m", "adapters.cli", "topology", "--cluster", cluster, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_interrupting_while_reading_exits_130(cluster: str) -> None:
+    """Ctrl-C during a read of standard input ends quietly."""
+    command = [sys.executable, "-m", "adapters.cli", "topology", "--cluster", "-"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"kind: ")
+        process.stdin.flush()
+        try:
+            process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+    assert process.returncode == 130

@@ -1,0 +1,104 @@
+"""Options, help, and what is refused because it does not exist yet."""
+
+import pytest
+
+from adapters.cli.durations import parse_duration
+from adapters.cli.later import COMMANDS, OPTIONS
+from adapters.cli.plan import ENGINES
+from tests.adapters.cli.conftest import Run
+
+
+def one_line(stderr: str) -> str:
+    """The only line on stderr, which begins as every complaint does."""
+    lines = stderr.splitlines()
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith("huddle: ")
+    assert "Traceback" not in stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_later_commands_are_refused(run: Run, command: str) -> None:
+    """A promised command is named and refused, with or without arguments."""
+    for arguments in ([command], [command, "x.yaml", "--cluster", "y"], [command, "--help"]):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert one_line(result.stderr) == f"huddle: huddle {command} is not available yet"
+        assert result.stdout == ""
+
+
+@pytest.mark.parametrize("option", sorted(OPTIONS))
+@pytest.mark.parametrize("form", ["{} x", "{}=x", "{}"])
+def test_later_options_are_refused(run: Run, gang: str, cluster: str, option: str, form: str) -> None:
+    """A promised option is named and refused, never ignored."""
+    result = run("plan", gang, "--cluster", cluster, *form.format(option).split())
+    assert result.exit_code == 2
+    assert one_line(result.stderr) == f"huddle: {option} is not available yet"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["plan", "-h"], ["plan", "--help"], ["topology", "-h"]])
+def test_help_is_short_and_lists_nothing_that_does_not_exist(run: Run, arguments: list[str]) -> None:
+    """Help has an example and no promised option or command."""
+    result = run(*arguments)
+    assert result.exit_code == 0
+    assert "Example" in result.stdout
+    words = set(result.stdout.replace(",", " ").split())
+    assert not words & (OPTIONS | COMMANDS)
+    assert len(result.stdout.splitlines()) < 45
+
+
+def test_version(run: Run) -> None:
+    """`--version` names the program."""
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("huddle ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "Missing command"),
+        (["nonsense"], "nonsense"),
+        (["plan"], "FILE"),
+        (["plan", "g.yaml"], "--cluster"),
+        (["plan", "g.yaml", "--cluster", "c", "--nonsense"], "--nonsense"),
+        (["plan", "-", "--cluster", "-"], "standard input"),
+        (["topology", "--cluster", "-", "--cluster", "-"], "standard input"),
+        (["plan", "g.yaml", "--cluster", "c", "-o", "xml"], "xml"),
+        (["plan", "g.yaml", "--cluster", "c", "--engine", "magic"], "magic"),
+        (["plan", "g.yaml", "--cluster", "c", "--time-limit", "5"], "duration"),
+        (["plan", "g.yaml", "--cluster", "c", "--time-limit", "0s"], "range"),
+        (["plan", "g.yaml", "--cluster", "c", "--time-limit", "-1s"], "duration"),
+        (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "0"], "range"),
+        (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "nan"], "nan"),
+        (["topology"], "--cluster"),
+        (["topology", "extra", "--cluster", "c"], "extra"),
+    ],
+)
+def test_bad_usage_is_one_line(run: Run, arguments: list[str], told: str) -> None:
+    """Exit 2, one line that names what is wrong."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert told in one_line(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("5s", 5), ("500ms", 0.5), ("1m30s", 90), ("1.5s", 1.5), ("1h", 3600), ("250us", 0.00025), (".5s", 0.5)],
+)
+def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
+    """Units add up."""
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "5 s", "1e3s", "-5s", "5sx", "0s", "25h", "9" * 30 + "s", "٥s", "nan"])
+def test_other_durations_are_refused(text: str) -> None:
+    """No unit, no number, nothing, or absurdly long."""
+    with pytest.raises(ValueError, match=r"duration|range"):
+        parse_duration(text)
+
+
+def test_engine_names_are_those_of_the_planner() -> None:
+    """The names are spelt out in the command so that help need not load the engine."""
+    planner = pytest.importorskip("solver.planner")
+    assert list(ENGINES) == [engine.value for engine in planner.Engine]
