@@ -72,7 +72,7 @@ class TreeTables:
         problem: Problem,
         terms: Sequence[Term],
         lanes: Lanes,
-        allowed: Callable[[int], Mask],
+        allowed: Callable[[int, bool], Mask],
         budget: Budget,
     ) -> None:
         self.problem, self.terms, self.lanes, self.budget = problem, tuple(terms), lanes, budget
@@ -101,7 +101,7 @@ class TreeTables:
                 cost = term.cost(level, bits)
                 if cost is not None:
                     table[lane] += weight * cost
-            table[0, ~self.allowed(level)] = INFINITE
+            table[0, ~self.allowed(level, bool(bits >> level & 1))] = INFINITE
             self._own[key] = settle(table)
         return self._own[key]
 

@@ -40,7 +40,7 @@ class Problem:
 
     resources, requests: the resources the gang asks for and [roles, resources] of one pod. node_class: [nodes] index
     into classes, −1 where no pod can go. running: [roles, nodes] running members. holes: by level, [domains] GPUs
-    wholly free plus those of running members.
+    wholly free plus those of running members. impossible: a running member belongs to what the frame leaves out.
     """
 
     frame: Frame
@@ -52,6 +52,7 @@ class Problem:
     node_class: Codes
     classes: tuple[NodeClass, ...]
     holes: tuple[Ints, ...]
+    impossible: bool
 
     @property
     def tree(self) -> Tree:
@@ -87,26 +88,37 @@ def build_problem(frame: Frame) -> Problem:
         dtype=np.int64,
     ).reshape(len(frame.roles), len(resources))
     masks = np.array([role.source.mask for role in frame.roles], dtype=np.bool_).reshape(len(frame.roles), -1)
-    running = _running(frame)
+    running, impossible = _running(frame)
     gpus = np.array([role.gpus for role in frame.roles], dtype=np.int64)
     hole = snapshot.whole_free_gpus + gpus @ running
     node_class, classes = _classify(frame, layout, _free(snapshot, resources), requests, masks, running, hole)
     return Problem(
-        frame, layout, resources, requests, masks, running, node_class, classes, _holes(frame.structure.tree, hole)
+        frame,
+        layout,
+        resources,
+        requests,
+        masks,
+        running,
+        node_class,
+        classes,
+        _holes(frame.structure.tree, hole),
+        impossible,
     )
 
 
-def _running(frame: Frame) -> Ints:
-    """[roles, nodes] members of each role that already run."""
+def _running(frame: Frame) -> tuple[Ints, bool]:
+    """[roles, nodes] members of each role that already run, and whether one has no place in the frame."""
     structure = frame.structure
     role_of = {name: at for at, role in enumerate(frame.roles) for name in role.source.names}
     by_pod = {pod: role_of.get(role.name) for role in structure.gang.roles for pod in role.pods}
     counts = np.zeros((len(frame.roles), len(structure.snapshot.nodes)), dtype=np.int64)
     for member in structure.gang.running:
         role = by_pod[member.pod]
-        if role is not None:
-            counts[role, structure.snapshot.node_idx[member.node]] += 1
-    return counts
+        if role is None:
+            return counts, True
+        counts[role, structure.snapshot.node_idx[member.node]] += 1
+    totals = np.array([role.total for role in frame.roles], dtype=np.int64)
+    return counts, bool((counts.sum(axis=1) > totals).any())
 
 
 def _free(snapshot: Snapshot, resources: Sequence[str]) -> Ints:

@@ -85,7 +85,7 @@ Content = tuple[tuple[int, ...], int]  # counts of a kept flexible unit's axes; 
 def _contents(unit: Unit) -> Iterator[Content]:
     """Every content of one kept replica of a flexible unit."""
     roles = [range(role.low, role.high + 1) for role in unit.roles]
-    options = [list(_entry_options(entry)) for entry in unit.entries]
+    options = [list(_entry_options(entry, unit.keeps_all)) for entry in unit.entries]
     _refuse_explosion([len(choice) for choice in roles] + [len(choice) for choice in options])
     for pods in product(*roles):
         for chosen in product(*options):
@@ -95,11 +95,12 @@ def _contents(unit: Unit) -> Iterator[Content]:
                 yield counts, sum(groups for _, _, groups in chosen)
 
 
-def _entry_options(entry: Entry) -> Iterator[tuple[tuple[int, ...], int, int]]:
+def _entry_options(entry: Entry, kept_for_sure: bool) -> Iterator[tuple[tuple[int, ...], int, int]]:
     """(counts, children they count for, kept flexible units) of an entry; alike units in one order only."""
     first = entry.units[0]
     if not first.flexible:
-        for count in range(entry.high + 1):
+        fewest = entry.high if entry.counts_each else entry.low
+        for count in range(fewest if kept_for_sure else 0, entry.high + 1):
             if entry.counts_each:
                 yield (count,), count, 0
             elif count == 0 or count >= entry.low:
@@ -111,7 +112,7 @@ def _entry_options(entry: Entry) -> Iterator[tuple[tuple[int, ...], int, int]]:
     _refuse_explosion([len(choices)] * len(entry.units))
     for combination in combinations_with_replacement(choices, len(entry.units)):
         kept = sum(groups > 0 for _, groups in combination)
-        if kept == 0 or kept >= entry.low:
+        if kept >= entry.low or (kept == 0 and not kept_for_sure):
             counts = tuple(count for part, _ in combination for count in part)
             yield counts, min(kept, 1), sum(groups for _, groups in combination)
 

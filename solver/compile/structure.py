@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from solver.compile.eligibility import eligible, finest_levels
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Flow, Gang, Group, Reach, Role
+from solver.domain.naming import natural_key
 from solver.domain.replicas import Replica, fewest_pods, root_replica
 from solver.domain.resources import Resources
 from solver.domain.snapshot import Mask, Snapshot
@@ -54,7 +55,7 @@ class Unit:
     """A group in normal form.
 
     required, preferred: level indices, 0 = none; a required level that an outer one implies is 0. needs: children
-    (pods plus kept entries) that a kept replica has at least. fewest: pods with which it is kept. replicas: the
+    (pods plus kept entries) that a kept replica has at least; keeps_all: all its entries are kept. fewest: pods with which it is kept. replicas: the
     declared replicas it stands for, in the order in which they are used.
     """
 
@@ -62,6 +63,7 @@ class Unit:
     roles: tuple[UnitRole, ...]
     entries: tuple[Entry, ...]
     needs: int
+    keeps_all: bool
     fewest: int
     flexible: bool
     required: int
@@ -87,9 +89,19 @@ def build_structure(gang: Gang, snapshot: Snapshot, tree: Tree) -> Structure:
     that may differ in a group with preferred or spread.
     """
     builder = _Builder(gang, snapshot, tree)
-    if fewest_pods(gang.root) is None:
+    if fewest_pods(gang.root) is None or any(fewest_pods(group) is None for group in _running_groups(gang)):
         return Structure(gang, snapshot, tree, None)
     return Structure(gang, snapshot, tree, builder.unit(gang.root, (root_replica(gang),), 0))
+
+
+def _running_groups(gang: Gang) -> list[Group]:
+    """Groups that have to be kept because a member runs in them."""
+    running = {member.pod for member in gang.running}
+    return [
+        group
+        for group in gang.root.walk()
+        if running.intersection(pod for inner in group.walk() for role in inner.roles for pod in role.pods)
+    ]
 
 
 class _Builder:
@@ -109,11 +121,12 @@ class _Builder:
         roles = [self.role(role) for role in group.roles if role.replicas]
         low = sum(role.low for role in roles)
         everything = sum(role.high for role in roles) + sum(e.high if e.counts_each else 1 for e in entries)
-        needs = low + len(entries) if group.min is None else max(low, group.min - without_pods)
+        keeps_all = group.min is None
+        needs = low if group.min is None else max(low, group.min - without_pods)
         roles = [replace(role, low=max(role.low, needs - (everything - role.high))) for role in roles]
         flexible = (
             any(role.low < role.high for role in roles)
-            or (bool(entries) and needs < everything)
+            or (bool(entries) and not keeps_all and needs < everything)
             or any(entry.units[0].flexible or (entry.low < entry.high and not entry.counts_each) for entry in entries)
         )
         return Unit(
@@ -121,6 +134,7 @@ class _Builder:
             roles=tuple(roles),
             entries=entries,
             needs=needs,
+            keeps_all=keeps_all or needs == everything,
             fewest=fewest_pods(group) or 0,
             flexible=flexible,
             required=required,
@@ -177,6 +191,7 @@ class _Builder:
             found.setdefault(_signature(unit) if alike else position, []).append(entry)
         merged = []
         for family in found.values():
+            family.sort(key=lambda entry: natural_key(entry.units[0].name))
             if len(family) == 1:
                 merged.append(family[0])
             else:
@@ -210,7 +225,7 @@ def _signature(unit: Unit) -> tuple[object, ...]:
     """Equal for units that differ by names only."""
     roles = tuple(sorted((_role_signature(role) for role in unit.roles), key=repr))
     entries = tuple(sorted(((_signature(entry.units[0]), entry.low, entry.high) for entry in unit.entries), key=repr))
-    return (unit.required, unit.needs, roles, entries)
+    return (unit.required, unit.needs, unit.keeps_all, roles, entries)
 
 
 def _merge(units: Sequence[Unit]) -> Unit:

@@ -177,6 +177,13 @@ class Reach:
         if not 0 <= self.ratio <= 1:
             raise InvalidRequest(f"reach on level {self.level!r}: ratio {self.ratio} is out of range (0 to 1)")
 
+    def binds(self, flow: Flow) -> bool:
+        """Whether `flow` runs between exactly these two sets of roles, either way round."""
+        return {frozenset(self.senders), frozenset(self.receivers)} == {
+            frozenset(flow.senders),
+            frozenset(flow.receivers),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class BoundMember:

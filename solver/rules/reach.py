@@ -27,8 +27,7 @@ def check(gang: Gang) -> None:
     """Raises InvalidRequest when a flow under a reach rule is all_to_all."""
     for reach in gang.reach:
         for flow in gang.flows:
-            same = set(flow.senders) == set(reach.senders) and set(flow.receivers) == set(reach.receivers)
-            if same and flow.pattern is not Pattern.NEAREST:
+            if reach.binds(flow) and flow.pattern is not Pattern.NEAREST:
                 raise InvalidRequest(
                     f"gang {gang.name}: flow {flow} never leaves a {reach.level} (reach), so its pattern is nearest"
                 )
@@ -54,6 +53,15 @@ def mask(problem: Problem, level: int) -> Mask:
         allowed &= (here > 0) == (there > 0)
         left = there * (rule.senders_total * rule.ratio.denominator)
         allowed &= left >= here * (rule.receivers_total * rule.ratio.numerator)
+    return allowed
+
+
+def mask_outside(problem: Problem, level: int) -> Mask:
+    """[states] allowed on nodes without a domain of `level`: nobody who sends or receives."""
+    space = problem.layout.spaces[level]
+    allowed = np.ones(space.size, dtype=np.bool_)
+    for rule in rules_at(problem, level):
+        allowed &= space.pods[[*rule.senders, *rule.receivers]].sum(axis=0) == 0
     return allowed
 
 

@@ -11,8 +11,8 @@ def mask(problem: Problem, level: int) -> Mask:
     """[states] allowed in a domain of `level`."""
     space = problem.layout.spaces[level]
     allowed = np.ones(space.size, dtype=np.bool_)
-    for role, most in role_limits(problem, level):
-        allowed &= space.pods[role] <= most
+    for roles, most in role_limits(problem, level):
+        allowed &= space.pods[list(roles)].sum(axis=0) <= most
     for group, most in group_limits(problem, level):
         allowed &= space.replicas(group) <= most
     return allowed
@@ -20,18 +20,18 @@ def mask(problem: Problem, level: int) -> Mask:
 
 def limits(problem: Problem, view: DomainView) -> list[tuple[Expr, int]]:
     """(count, most) of every limit in a domain of the model."""
-    found = [(view.pods((role,)), most) for role, most in role_limits(problem, view.level)]
+    found = [(view.pods(roles), most) for roles, most in role_limits(problem, view.level)]
     return found + [(view.replicas(group), most) for group, most in group_limits(problem, view.level)]
 
 
-def role_limits(problem: Problem, level: int) -> list[tuple[int, int]]:
-    """(role, most) of the limits on `level`."""
-    return [
-        (at, most)
-        for at, role in enumerate(problem.frame.roles)
-        for spread_level, most in role.source.spread
-        if spread_level == level
-    ]
+def role_limits(problem: Problem, level: int) -> list[tuple[tuple[int, ...], int]]:
+    """(frame roles that are one declared role, most) of the limits on `level`."""
+    found: dict[tuple[tuple[str, ...], int], list[int]] = {}
+    for at, role in enumerate(problem.frame.roles):
+        for spread_level, most in role.source.spread:
+            if spread_level == level:
+                found.setdefault((role.source.names, most), []).append(at)
+    return [(tuple(roles), most) for (_, most), roles in found.items()]
 
 
 def group_limits(problem: Problem, level: int) -> list[tuple[int, int]]:

@@ -104,7 +104,7 @@ class Traffic:
     def _products(self, level: int, bits: int) -> tuple[Product, ...]:
         """Products counted in a domain of `level` with path `bits`; none in a void domain."""
         gains: dict[tuple[int, int], int] = {}
-        if not bits >> level & 1:
+        if not level or not bits >> level & 1:
             return ()
         for stream in self.streams:
             if stream.pattern is Pattern.ALL_TO_ALL:
@@ -119,7 +119,7 @@ class Traffic:
     def _imbalances(self, level: int, bits: int) -> tuple[Imbalance, ...]:
         """Imbalances counted in a domain of `level` with path `bits`; none in a void domain."""
         found = []
-        if not bits >> level & 1:
+        if not level or not bits >> level & 1:
             return ()
         for stream in self.streams:
             if stream.pattern is Pattern.NEAREST:

@@ -71,9 +71,5 @@ def _pair_cost(problem: Problem, flow: Flow) -> PairCost:
 def _limit(problem: Problem, flow: Flow) -> int | None:
     """The finest level a reach rule keeps this flow inside, or None."""
     structure = problem.frame.structure
-    levels = [
-        structure.tree.level(reach.level)
-        for reach in structure.gang.reach
-        if set(reach.senders) == set(flow.senders) and set(reach.receivers) == set(flow.receivers)
-    ]
+    levels = [structure.tree.level(reach.level) for reach in structure.gang.reach if reach.binds(flow)]
     return max(levels, default=None)

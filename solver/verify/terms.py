@@ -149,11 +149,7 @@ def _nearest(placement: Placement, flow: Flow) -> list[Traffic]:
 
 def _limit(placement: Placement, flow: Flow) -> int | None:
     """The finest level this flow never crosses, or None."""
-    levels = [
-        placement.tree.level(reach.level)
-        for reach in placement.gang.reach
-        if set(reach.senders) == set(flow.senders) and set(reach.receivers) == set(flow.receivers)
-    ]
+    levels = [placement.tree.level(reach.level) for reach in placement.gang.reach if reach.binds(flow)]
     return max(levels, default=None)
 
 

@@ -1,0 +1,144 @@
+"""Counts become names, by one procedure: whole replicas are formed from the bottom up, then named in order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from solver.compile.problem import Problem
+from solver.domain.naming import natural_key
+from solver.domain.plan import Assignment
+from solver.domain.replicas import Replica
+from solver.domain.resources import MILLI_GPU
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class _Formed:
+    """A whole replica: nodes of its own roles' pods, and its child replicas by group."""
+
+    roles: dict[int, list[int]]
+    children: dict[int, list["_Formed"]]
+
+    def nodes(self) -> list[int]:
+        own = [node for nodes in self.roles.values() for node in nodes]
+        return sorted(own + [node for many in self.children.values() for child in many for node in child.nodes()])
+
+
+@dataclass
+class _Stock:
+    """What lies in one domain and belongs to no whole replica yet."""
+
+    pods: dict[int, list[int]] = field(default_factory=dict)
+    formed: dict[int, list[_Formed]] = field(default_factory=dict)
+
+    def add(self, other: "_Stock") -> None:
+        for role, nodes in other.pods.items():
+            self.pods.setdefault(role, []).extend(nodes)
+        for group, many in other.formed.items():
+            self.formed.setdefault(group, []).extend(many)
+
+
+def name_pods(problem: Problem, states: Mapping[int, int]) -> tuple[Assignment, ...]:
+    """Assignments of the new pods, from each used node's host state.
+
+    As many replicas as possible are whole in the narrowest domain, which is what `containment_steps` counts; nodes,
+    replicas and pods are matched in natural order.
+    """
+    if not states:
+        return ()
+    root = _form(problem, states)
+    found: list[tuple[str, str, int]] = []
+    structure = problem.frame.structure
+    running = {member.pod: structure.snapshot.node_idx[member.node] for member in structure.gang.running}
+    _name(problem, 0, [root], list(problem.frame.groups[0].unit.replicas), running, found)
+    return _with_devices(problem, sorted(found, key=lambda item: natural_key(item[0])))
+
+
+def _form(problem: Problem, states: Mapping[int, int]) -> _Formed:
+    tree, pods = problem.tree, problem.layout.spaces[-1].pods
+    stocks: dict[int, _Stock] = {}
+    for node, state in sorted(states.items()):
+        stocks[node] = _Stock({role: [node] * int(n) for role, n in enumerate(pods[:, state]) if n})
+    for level in range(tree.height, -1, -1):
+        for domain in sorted(stocks):
+            _make_whole(problem, stocks[domain])
+        if level:
+            above: dict[int, _Stock] = {}
+            for domain in sorted(stocks):
+                above.setdefault(int(tree.parent[level][domain]), _Stock()).add(stocks[domain])
+            stocks = above
+    return stocks[0].formed[0][0]
+
+
+def _make_whole(problem: Problem, stock: _Stock) -> None:
+    """Form every whole replica the stock allows, inner groups first."""
+    groups = problem.frame.groups
+    for at in range(len(groups) - 1, -1, -1):
+        group = groups[at]
+        roles = {role: problem.frame.roles[role].total // group.count for role in group.roles}
+        children = {child: groups[child].count // group.count for child in group.children}
+        possible = [len(stock.pods.get(role, [])) // size for role, size in roles.items()]
+        possible += [len(stock.formed.get(child, [])) // size for child, size in children.items()]
+        for _ in range(min(possible)):
+            formed = _Formed(
+                {role: _take(stock.pods[role], size) for role, size in roles.items()},
+                {child: _take(stock.formed[child], size) for child, size in children.items()},
+            )
+            stock.formed.setdefault(at, []).append(formed)
+
+
+def _take(items: list[_T], count: int) -> list[_T]:
+    taken = items[:count]
+    del items[:count]
+    return taken
+
+
+def _name(
+    problem: Problem,
+    at: int,
+    formed: list[_Formed],
+    replicas: list[Replica],
+    running: Mapping[str, int],
+    found: list[tuple[str, str, int]],
+) -> None:
+    """Name the replicas `formed` of group `at` after the first of `replicas`; adds (pod, role, node) to `found`."""
+    group = problem.frame.groups[at]
+    everything = group.unit.replicas
+    for one, replica in zip(sorted(formed, key=_Formed.nodes), replicas, strict=False):
+        for role, nodes in one.roles.items():
+            name = next(name for name in problem.frame.roles[role].source.names if name in replica.pods)
+            found += [(pod, name, node) for pod, node in _match(replica.pods[name], nodes, running)]
+        for child, many in one.children.items():
+            below = problem.frame.groups[child].unit.replicas
+            share = len(below) // len(everything)
+            start = everything.index(replica) * share
+            _name(problem, child, many, list(below[start : start + share]), running, found)
+
+
+def _match(pods: tuple[str, ...], nodes: list[int], running: Mapping[str, int]) -> list[tuple[str, int]]:
+    """New pods by lowest natural name onto the nodes that running ones do not account for."""
+    left = sorted(nodes)
+    for pod in pods:
+        if pod in running:
+            left.remove(running[pod])
+    waiting = sorted((pod for pod in pods if pod not in running), key=natural_key)
+    return list(zip(waiting, left, strict=False))
+
+
+def _with_devices(problem: Problem, placed: list[tuple[str, str, int]]) -> tuple[Assignment, ...]:
+    """Assignments with the lowest free device indices of each node."""
+    snapshot = problem.snapshot
+    column = snapshot.resources.index("gpu")
+    gpus = {name: role.gpus for role in problem.frame.roles for name in role.source.names}
+    following: dict[int, int] = {}
+    found = []
+    for pod, role, node in placed:
+        if node not in following:
+            used = int(snapshot.allocatable[node, column] - snapshot.free[node, column])
+            following[node] = -(-used // MILLI_GPU)
+        first = following[node]
+        following[node] += gpus[role]
+        devices = tuple(range(first, following[node]))
+        found.append(Assignment(pod, role, snapshot.nodes[node], devices))
+    return tuple(found)

@@ -1,0 +1,41 @@
+"""Options of a call, each with its unit and default."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from solver.domain.errors import InvalidRequest
+
+
+class Engine(StrEnum):
+    """Who solves.
+
+    auto: the tree bounds, CP-SAT certifies. cpsat: CP-SAT alone, without bound or hint from the tree. tree: no
+    CP-SAT, for measuring. All three give the same status and values wherever they finish.
+    """
+
+    AUTO = "auto"
+    CPSAT = "cpsat"
+    TREE = "tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of one call.
+
+    engine: see Engine. time_limit_s: wall-clock budget for the whole call in seconds, at least 0.001; what is not
+    proven by then is answered as feasible or unknown.
+    """
+
+    engine: Engine = Engine.AUTO
+    time_limit_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0.001 <= self.time_limit_s <= 86_400:
+            raise InvalidRequest(f"time limit {self.time_limit_s} s is out of range (0.001 s to 24 h)")
+
+
+class Reporter:
+    """Hears about progress; does nothing unless overridden."""
+
+    def stage(self, gang: str, text: str) -> None:
+        """Work on `gang` reached the stage described by `text`."""
