@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from adapters.files.garbage import garbage_collection_paused
 from adapters.files.own_cluster import is_own_cluster, read_own_clusters
 from adapters.kubernetes.cluster import ClusterObjects, queues_by_gang, sorted_objects
 from adapters.kubernetes.nodes import read_node
@@ -36,7 +37,11 @@ def load_cluster(documents: Iterable[Document]) -> LoadedCluster:
     Every object counts once; kinds that say nothing about capacity are ignored. A cluster without nodes is fine
     here. Raises InvalidRequest, in one line, for malformed and contradictory objects.
     """
-    objects = sorted_objects(documents)
+    with garbage_collection_paused():
+        return _loaded(sorted_objects(documents))
+
+
+def _loaded(objects: ClusterObjects) -> LoadedCluster:
     own = read_own_clusters([doc for doc in objects.others if is_own_cluster(doc)])
     nodes = _nodes(objects, own.nodes)
     pods = read_pods(

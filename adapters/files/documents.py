@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from adapters.files.garbage import garbage_collection_paused
 from adapters.files.json_text import read_json
 from adapters.files.parsed import MAX_DEPTH, Parsed, TextError
 from adapters.files.yaml_text import read_yaml
@@ -26,7 +27,8 @@ def read_documents(paths: Iterable[str]) -> list[Document]:
     opened and empty documents skipped. Raises InvalidRequest, naming file and line, for text that cannot be read or
     is no object with kind and metadata.name, and SourceUnavailable for files that cannot be opened.
     """
-    return [document for path in paths for document in _documents(path)]
+    with garbage_collection_paused():
+        return [document for path in paths for document in _documents(path)]
 
 
 def _documents(path: str) -> list[Document]:

@@ -62,14 +62,13 @@ class Fields(ABC):
     def find(self, path: str) -> Any:
         """The value at a dotted path, None when it or anything above it is absent or null."""
         value: Any = self.body
-        walked: list[str] = []
-        for key in path.split("."):
+        keys = path.split(".")
+        for depth, key in enumerate(keys):
             if value is None:
                 return None
-            if not isinstance(value, Mapping):
-                raise self.refuse(".".join(walked), "must be a mapping")
+            if not _is_mapping(value):
+                raise self.refuse(".".join(keys[:depth]), f"must be a mapping, not {shown(value)}")
             value = value.get(key)
-            walked.append(key)
         return value
 
     def has(self, path: str) -> bool:
@@ -150,9 +149,9 @@ class Fields(ABC):
         value = self.find(path)
         if value is None:
             return {}
-        if not isinstance(value, Mapping):
+        if not _is_mapping(value):
             raise self.refuse(path, f"must be a mapping, not {shown(value)}")
-        return value
+        return value  # type: ignore[no-any-return]
 
     def texts(self, path: str) -> dict[str, str]:
         """A mapping of text to text such as labels, empty when it is missing; null values become empty."""
@@ -188,7 +187,7 @@ class Fields(ABC):
         """Getters for each mapping of the list at `path`, none when it is missing."""
         found = []
         for index, value in enumerate(self.items(path)):
-            if not isinstance(value, Mapping):
+            if not _is_mapping(value):
                 raise self.refuse(f"{path}[{index}]", f"must be a mapping, not {shown(value)}")
             found.append(self.within(value, f"{path}[{index}]"))
         return found
@@ -303,6 +302,10 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def _is_mapping(value: object) -> bool:
+    return type(value) is dict or isinstance(value, Mapping)  # the check against the abstract class is slow
+
+
 def _as_whole(value: object, allow_text: bool) -> int | None:
     if isinstance(value, bool):
         return None
@@ -318,5 +321,5 @@ def _as_whole(value: object, allow_text: bool) -> int | None:
 
 def _text(value: object, key: str | None = None) -> str:
     if key is not None:
-        value = value.get(key) if isinstance(value, Mapping) else None
+        value = value.get(key) if isinstance(value, dict | Mapping) else None
     return value if isinstance(value, str) else ""
