@@ -130,18 +130,9 @@ def _cpu_stops(world: World, role: Role) -> bool:
 
 
 def _well_posed(snapshot: Snapshot, gang: Gang) -> bool:
-    """No corner that the reference leaves open: kept groups without pods, members of a reach rule outside its level."""
+    """No corner that the reference leaves open: no child group can be kept without a pod."""
     world = World(snapshot, gang)
-    for replica in world.replicas[1:]:
-        if any(tree.pods == 0 for tree in choices(replica, ())):
-            return False
-    for rule in gang.reach:
-        for pod, node in world.running.items():
-            if world.role_of[pod].name in (*rule.senders, *rule.receivers):
-                levels = range(1, world.level(rule.level) + 1)
-                if any(world.domain(node, level) is None for level in levels):
-                    return False
-    return True
+    return all(tree.pods for replica in world.replicas[1:] for tree in choices(replica, ()))
 
 
 def _maps(snapshot: Snapshot, gang: Gang) -> int:
@@ -352,7 +343,8 @@ class _Draw:
         sizes = self._parts(wanted, self.nodes, max(gpus))
         numbers = rng.sample(range(1, 13), self.nodes)
         paths = self._paths()
-        records, others = [], []
+        records: list[NodeRecord] = []
+        others: list[BoundPod] = []
         for number, gpu, labels in zip(numbers, sizes, paths, strict=True):
             used = rng.choice([0, 0, 1, 2]) if gpu else 0
             name = f"n-{number}"

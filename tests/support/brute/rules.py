@@ -74,6 +74,8 @@ def reach_holds(world: World, where: Where) -> bool:
         level = world.level(rule.level)
         senders = [where[pod] for pod in where if world.role_of[pod].name in rule.senders]
         receivers = [where[pod] for pod in where if world.role_of[pod].name in rule.receivers]
+        if any(world.domain(node, level) is None for node in (*senders, *receivers)):
+            return False  # outside every domain of the level its traffic would cross it
         sending = _domains(world.domain(node, level) for node in senders)
         receiving = _domains(world.domain(node, level) for node in receivers)
         if set(sending) != set(receiving):

@@ -154,7 +154,7 @@ def _nearest(senders: list[tuple[str, int]], receivers: list[tuple[str, int]], c
         return Fraction(0)
     # one pod's price stands for its role set: all pairs of a nearest flow have the same engine
     name, other_name = senders[0][0], receivers[0][0]
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[tuple[str, int]] = nx.DiGraph()
     supply = Counter(node for _, node in senders)
     demand = Counter(node for _, node in receivers)
     for node, pods in supply.items():

@@ -87,7 +87,7 @@ class World:
         column = self.snapshot.labels.get(key)
         if column is None or column.codes[node] < 0:
             return None
-        return column.values[column.codes[node]]
+        return column.values[int(column.codes[node])]
 
     def _path(self, node: int) -> list[Domain | None]:
         values = [self.label(node, level.label) for level in self.spec.levels[:-1]]

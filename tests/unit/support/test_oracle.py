@@ -257,6 +257,18 @@ class TestRules:
             assert allowed(racks(4, 4), waiting, placed) == broken
         assert solve(racks(1, 1), gang(role("p"), role("d"), reach=[reach("p", "d", "rack")])) is None
 
+    def test_a_member_outside_every_reach_domain_breaks_the_rule(self) -> None:
+        """A sender that runs on a node without the level cannot keep its traffic inside one of its domains."""
+        snapshot = cluster(node("n-0", 2), node("n-1", 2, rack="a"))
+        waiting = gang(role("p", 2), role("d"), reach=[reach("p", "d", "rack")])
+        assert solve(*with_running(snapshot, waiting, {"default/p-0": "n-1"})) is None
+        assert solve(*with_running(snapshot, waiting, {"default/p-0": "n-0"})) is None
+        roomy = cluster(node("n-0", 2), node("n-1", 3, rack="a"))
+        assert solve(*with_running(roomy, waiting, {"default/p-0": "n-1"})) is not None
+        assert allowed(*with_running(roomy, waiting, {"default/p-0": "n-0"}), prefixed(p_1="n_1", d_0="n_1")) == [
+            "reach"
+        ]
+
     def test_a_reached_flow_never_pays_more_than_its_level(self) -> None:
         """A quarter of the traffic has no receiver in its zone and pays the zone; without the rule it pays the root."""
         snapshot = cluster(node("n-0", 4, zone="a"), node("n-1", 4, zone="b"))
