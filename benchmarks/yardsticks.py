@@ -208,13 +208,23 @@ class Greedy(Placer):
         return sorted(domains, key=lambda domain: (-free[domain], domain))
 
     def node(self, role: Role, room: Mask) -> int:
-        """The cheapest node; among equals the one in the emptiest rack, then the fullest."""
+        """The cheapest node; among equals the nearest to the gang, then the emptiest rack and the fullest node."""
         tree, free = self.desk.tree, self.desk.free_gpus
         nodes = np.flatnonzero(room)
         racks = tree.domain_of[max(tree.height - 1, 0)]
         rack_free = np.bincount(racks, weights=free)[racks]
-        order = np.lexsort((nodes, free[nodes], -rack_free[nodes], self._added(role)[nodes]))
+        apart = self._apart()
+        order = np.lexsort((nodes, free[nodes], -rack_free[nodes], apart[nodes], self._added(role)[nodes]))
         return int(nodes[order[0]])
+
+    def _apart(self) -> Floats:
+        """[nodes] levels climbed to all pods of the gang placed so far."""
+        tree = self.desk.tree
+        steps = tuple(tree.height - level for level in range(tree.height + 1))
+        apart: Floats = np.zeros(len(self.desk.snapshot.nodes))
+        for node in self.desk.node_of.values():
+            apart += _cost_from(tree, node, steps)
+        return apart
 
     def _added(self, role: Role) -> Floats:
         """[nodes] transfer time that a pod of the role would add, in nanoseconds."""

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.manifests.gangs import GangOptions
 from rich.console import Console
 
 from adapters.cli.plan import Inputs, read_inputs, solve
+from adapters.manifests.gangs import GangOptions
 from adapters.report.consoles import rendered
 from adapters.report.numbers import percent, short
 from adapters.report.plan_text import print_plan
@@ -93,21 +93,21 @@ def _print_all(console: Console, inputs: Inputs, scene: Scene, rows: list[Row], 
 
 def print_comparison(console: Console, rows: list[Row]) -> None:
     """A row for each placer; excess is its transfer time over that of the first row."""
-    headers = ("RACKS", "STEPS", "TRANSFER", "EXCESS", "TOOK")
+    headers = ("RACKS", "CONTAINMENT", "TRANSFER", "EXCESS", "TOOK")
     table = plain_table("PLACER", numbers=headers)
     best = rows[0].found.objective["transfer_us"] if rows[0].found else None
     for row in rows:
-        took = milliseconds(row.spent_ms)
+        took = f"{row.spent_ms:.1f} ms"
         if row.found is None:
             table.add_row(row.placer, "-", "-", "nothing placed", "-", took)
             continue
         terms = row.found.objective
-        excess = "-" if not best else percent(terms["transfer_us"] / best - 1)
+        excess = "-" if not best or row is rows[0] else percent(terms["transfer_us"] / best - 1)
         table.add_row(
             row.placer,
             str(row.found.domains.get("rack", 0)),
             short(terms["containment_steps"]),
-            milliseconds(float(terms["transfer_us"]) / 1000),
+            f"{float(terms['transfer_us']) / 1000:.2f} ms",
             excess,
             took,
         )

@@ -180,7 +180,7 @@ def nvl72_fragmented(used: float = 0.6, seed: int = 72) -> list[Object]:
     return [*found, *other_workloads(found, used, seed, whole=0.7)]
 
 
-def mixed_site(racks: int = 12, used: float = 0.5, seed: int = 7) -> list[Object]:
+def mixed_site(racks: int = 9, used: float = 0.5, seed: int = 7) -> list[Object]:
     """Racks of unlike hardware and size with other workloads, taints, closed nodes and nodes without a rack label."""
     chance = random.Random(seed)
     found: list[Object] = []
@@ -225,7 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write one site to a file or to stdout."""
     parser = argparse.ArgumentParser(description="Write a synthetic GPU site as a v1 List in JSON.")
     parser.add_argument("site", choices=["h100", "nvl72", "mixed"])
-    parser.add_argument("--nodes", type=int, default=1024, help="h100: nodes; mixed: racks of 2 to 5 nodes")
+    parser.add_argument("--nodes", type=int, default=1024, help="h100: how many nodes")
+    parser.add_argument("--racks", type=int, default=9, help="mixed: how many racks of 2 to 5 nodes")
     parser.add_argument("--used", type=float, default=0.7, help="share of GPUs that others use")
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("-o", "--output", type=Path, help="file; default stdout")
@@ -235,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif chosen.site == "nvl72":
         items = nvl72_fragmented(chosen.used, chosen.seed)
     else:
-        items = mixed_site(chosen.nodes, chosen.used, chosen.seed)
+        items = mixed_site(chosen.racks, chosen.used, chosen.seed)
     if chosen.output:
         write_list(items, chosen.output)
     else:
