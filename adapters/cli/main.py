@@ -11,6 +11,14 @@ from adapters.cli.outcome import guarded
 from adapters.cli.plan import plan_command
 from adapters.cli.topology import topology_command
 
+HELP = """Place gangs of GPU pods: all of a gang or nothing, KV caches on the shortest paths, proven.
+
+\b
+Example:
+  kubectl get nodes,pods -A -o json > cluster.json
+  huddle topology --cluster cluster.json
+  huddle plan deployment.yaml --cluster cluster.json
+"""
 HELP_NAMES = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -26,17 +34,10 @@ class Huddle(later.Group):
         sys.exit(int(guarded(lambda: super(Huddle, self).main(args, *extra, **settings) or 0)))
 
 
-@click.group(cls=Huddle, context_settings=HELP_NAMES, no_args_is_help=False)
+@click.group(cls=Huddle, help=HELP, context_settings=HELP_NAMES, no_args_is_help=False)
 @click.version_option(package_name="huddle-scheduler", prog_name="huddle", message="%(prog)s %(version)s")
 def huddle() -> None:
-    r"""Place gangs of GPU pods: all of a gang or nothing, KV caches on the shortest paths, proven.
-
-    \b
-    Example:
-      kubectl get nodes,pods -A -o json > cluster.json
-      huddle topology --cluster cluster.json
-      huddle plan deployment.yaml --cluster cluster.json
-    """
+    """The group itself does nothing."""
 
 
 huddle.add_command(plan_command)

@@ -26,6 +26,20 @@ from solver.domain.snapshot import Snapshot
 ENGINES = ("auto", "cpsat", "tree")
 MOST_PROMPT_TOKENS = 10_000_000
 
+HELP = """Plan the gangs in FILE... on the cluster: every pod of a gang, or none of it.
+
+FILE holds Gang, DynamoGraphDeployment, PodGroup and pods, or LeaderWorkerSet objects; - is standard input.
+
+\b
+Examples:
+  huddle plan deployment.yaml --cluster cluster.json
+  kubectl get nodes,pods -A -o json | huddle plan gang.yaml --cluster - -o json
+
+\b
+Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
+4 none infeasible but one unknown, 1 a defect of huddle.
+"""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -42,7 +56,7 @@ class Inputs:
         return Plan(gangs, (*self.notices, *plan.warnings))
 
 
-@click.command("plan", cls=later.Command)
+@click.command("plan", cls=later.Command, help=HELP, short_help="Where the pods of gangs go.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @cluster_option
 @output_option
@@ -84,19 +98,7 @@ def plan_command(
     prompt_tokens: int,
     ignore_unsupported: bool,
 ) -> NoReturn:
-    r"""Plan the gangs in FILE... on the cluster: every pod of a gang, or none of it.
-
-    FILE holds Gang, DynamoGraphDeployment, PodGroup and pods, or LeaderWorkerSet objects; - is standard input.
-
-    \b
-    Examples:
-      huddle plan deployment.yaml --cluster cluster.json
-      kubectl get nodes,pods -A -o json | huddle plan gang.yaml --cluster - -o json
-
-    \b
-    Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
-    4 none infeasible but one unknown, 1 a defect of huddle.
-    """
+    """Read, plan, show, and exit with the worst status."""
     refuse_double_stdin([*files, *clusters])
     inputs = read_inputs(files, clusters, GangOptions(model, prompt_tokens, ignore_unsupported))
     plan = solve(inputs, engine, time_limit)

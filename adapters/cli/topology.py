@@ -13,17 +13,19 @@ from adapters.report.consoles import rendered
 from adapters.report.structured import formatted
 from adapters.report.topology_view import print_topology, topology_document
 
+HELP = """Show levels, domains, free GPUs and tiers, and which nodes lack which label.
 
-@click.command("topology", cls=later.Command)
+\b
+Example:
+  kubectl get nodes,pods -A -o json | huddle topology --cluster -
+"""
+
+
+@click.command("topology", cls=later.Command, help=HELP, short_help="What the cluster looks like.")
 @cluster_option
 @output_option
 def topology_command(clusters: tuple[str, ...], output: str) -> None:
-    r"""Show levels, domains, free GPUs and tiers, and which nodes lack which label.
-
-    \b
-    Example:
-      kubectl get nodes,pods -A -o json | huddle topology --cluster -
-    """
+    """Read, describe, show."""
     refuse_double_stdin(clusters)
     loaded = load_cluster(read_documents(clusters))
     document = topology_document(loaded.snapshot, loaded.notices)

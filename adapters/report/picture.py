@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 from rich.console import Console
@@ -209,8 +210,8 @@ def _bar_lines(rack: RackBar, room: int) -> list[Text]:
 
 def _node_text(bar: NodeBar) -> Text:
     text = Text()
-    for cell in bar.cells or "-":
-        text.append(cell, _STYLES.get(cell.upper(), _STYLES.get(cell, "")))
+    for cell, run in groupby(bar.cells or "-"):
+        text.append("".join(run), _STYLES.get(cell.upper(), _STYLES.get(cell, "")))
     for letter in sorted(set(bar.mark)):
         count = bar.mark.count(letter)
         text.append(f"({count if count > 1 else ''}{letter})", _STYLES.get(letter.upper(), ""))

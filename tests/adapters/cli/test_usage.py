@@ -42,6 +42,10 @@ def test_help_is_short_and_lists_nothing_that_does_not_exist(run: Run, arguments
     result = run(*arguments)
     assert result.exit_code == 0
     assert "Example" in result.stdout
+    assert "\\b" not in result.stdout
+    assert any(
+        line.startswith("  ") and "--cluster" in line and "huddle " in line for line in result.stdout.splitlines()
+    )
     words = set(result.stdout.replace(",", " ").split())
     assert not words & (OPTIONS | COMMANDS)
     assert len(result.stdout.splitlines()) < 45
