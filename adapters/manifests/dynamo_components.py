@@ -129,17 +129,17 @@ def _packing(part: Part, pod: Raw) -> Packing:
 def _dressed(doc: Document, part: Part, name: str, pod: Raw) -> Raw:
     """The pod with the labels Dynamo gives it, which anti-affinity may select, and what it inherits."""
     own = part.within(pod, "podTemplate")
-    labels = {
+    given = {
         "nvidia.com/dynamo-graph-deployment-name": doc.name,
         "nvidia.com/dynamo-component": name,
         COMPONENT_TYPE: part.text("type", "") or part.text("componentType", ""),
         SUB_COMPONENT_TYPE: part.text("subComponentType", ""),
     }
+    labels = {key: value for key, value in given.items() if value}
     metadata: dict[str, Any] = dict(own.mapping("metadata"))
-    metadata["labels"] = {key: value for key, value in labels.items() if value}
     for field in ("labels", "annotations"):
         inherited = {**doc.texts(f"spec.{field}"), **part.texts(field), **own.texts(f"metadata.{field}")}
-        metadata[field] = {**metadata.get(field, {}), **inherited}
+        metadata[field] = {**(labels if field == "labels" else {}), **inherited}
     return {**pod, "metadata": metadata}
 
 

@@ -158,12 +158,14 @@ class _Desk:
         if doc.kind == "ComputeDomain":
             self._note("unsupported_soft", doc, "compute domains are not considered")
         elif doc.kind in _CLUSTER_KINDS:
-            self._note("kind_ignored", doc, f"{doc.kind} says something about the cluster only with --cluster")
+            self._note("kind_ignored", doc, f"{doc.kind} objects describe the cluster only with --cluster")
         elif doc.kind not in _COMPANIONS:
-            self._note("kind_ignored", doc, f"{doc.kind or 'an object without kind'} is not understood")
+            self._note("kind_ignored", doc, f"{doc.kind or 'nameless'} objects are not understood")
 
     def _note(self, code: str, doc: Document, message: str) -> None:
-        self.general.append(Notice(code, doc.described, "kind", message))
+        """Say something about a kind, once, at its first object."""
+        if all(notice.message != message for notice in self.general):
+            self.general.append(Notice(code, doc.described, "kind", message))
 
 
 def _policy_of(doc: Document) -> str:

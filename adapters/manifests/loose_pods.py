@@ -69,8 +69,9 @@ def read_loose_gang(reading: Reading, bond: Bond, pods: Sequence[Document]) -> F
     topology = one_topology(reading.doc, [annotated(source) for source in sources])
     flows = deployment_flows(reading, [like.endpoint() for like in likes])
     priority = _priority(reading)
-    roles, least = leaf_roles(name, likes, _wanted(bond, len(members)))
+    wanted = _wanted(bond, len(members))
     with located(reading.doc):
+        roles, least = leaf_roles(name, likes, wanted)
         root = Group(bond.name, roles, min=least, pack=rule.pack)
         queue = first_label(members, QUEUE_LABEL)
         gang = Gang(bond.name, root, priority, queue, topology, flows, running=bound_members(members))

@@ -58,9 +58,7 @@ def test_other_models_are_not_taken_for_known_ones(written: str) -> None:
 
 def test_a_model_asked_for_must_be_known() -> None:
     """An unknown --model is refused with the names that are known."""
-    with pytest.raises(
-        InvalidRequest, match=r"^--model: 'gpt-9' is not known; known are deepseek-r1, .*qwen3-8b"
-    ):
+    with pytest.raises(InvalidRequest, match=r"^--model: 'gpt-9' is not known; known are deepseek-r1, .*qwen3-8b"):
         named_model("gpt-9")
     assert all(named_model(name).name == name for name in known_models())
 
