@@ -112,7 +112,7 @@ class _Builder:
         for entry in unit.entries:
             for inner in entry.units:
                 self.any_unit(inner, index, counts)
-        if len(self.roles) == before[0]:
+        if len(self.roles) == before[0] and parent >= 0:
             del self.drafts[before[1] :]
 
     def draft(self, unit: Unit, parent: int, count: int, flexible: bool) -> int:

@@ -22,8 +22,8 @@ from solver.topology.tree import Tree
 class UnitRole:
     """Pods that are alike inside a unit.
 
-    names: the declared roles merged into it. low, high: pods in one replica of the unit. links: the flows and reach
-    rules it belongs to, as ("from" | "to", position).
+    names: the declared roles merged into it. low, high: pods in one replica of the unit. mask: [nodes] where
+    they may go, equal masks have one mask_id. links: the flows and reach rules it belongs to, as ("from" | "to", position).
     """
 
     names: tuple[str, ...]
@@ -31,6 +31,7 @@ class UnitRole:
     high: int
     requests: Resources
     mask: Mask
+    mask_id: int
     engine_gpus: int
     spread: tuple[tuple[int, int], ...]
     links: frozenset[tuple[str, int]]
@@ -110,6 +111,7 @@ class _Builder:
         self.levels = finest_levels(gang, tree)
         self.engine_gpus = engine_gpus(gang)
         self.running = {member.pod for member in gang.running}
+        self.mask_ids: dict[bytes, int] = {}
         for group in gang.root.walk():
             _check_group(gang, group, tree)
 
@@ -144,6 +146,7 @@ class _Builder:
         )
 
     def role(self, role: Role) -> UnitRole:
+        mask = eligible(self.snapshot, self.tree, self.gang, role, self.levels[role.name])
         declared: tuple[Flow | Reach, ...] = (*self.gang.flows, *self.gang.reach)
         links = {
             (side, position)
@@ -156,7 +159,8 @@ class _Builder:
             low=role.min,
             high=role.replicas,
             requests=role.requests,
-            mask=eligible(self.snapshot, self.tree, self.gang, role, self.levels[role.name]),
+            mask=mask,
+            mask_id=self.mask_ids.setdefault(mask.tobytes(), len(self.mask_ids)),
             engine_gpus=self.engine_gpus[role.name],
             spread=tuple((self.tree.level(spread.level), spread.max) for spread in role.spread),
             links=frozenset(links),
@@ -217,7 +221,7 @@ class _Builder:
 
 def _role_signature(role: UnitRole) -> tuple[object, ...]:
     return (
-        role.low, role.high, role.requests.items, role.mask.tobytes(), role.engine_gpus, tuple(sorted(role.links)),
+        role.low, role.high, role.requests.items, role.mask_id, role.engine_gpus, tuple(sorted(role.links)),
     )  # fmt: skip
 
 
@@ -232,16 +236,7 @@ def _merge(units: Sequence[Unit]) -> Unit:
     """One unit standing for `units`, which have equal signatures; parts are matched by signature."""
     ordered = [sorted(unit.roles, key=lambda role: repr(_role_signature(role))) for unit in units]
     roles = tuple(
-        UnitRole(
-            tuple(name for role in family for name in role.names),
-            family[0].low,
-            family[0].high,
-            family[0].requests,
-            family[0].mask,
-            family[0].engine_gpus,
-            (),
-            family[0].links,
-        )  # fmt: skip
+        replace(family[0], names=tuple(name for role in family for name in role.names))
         for family in zip(*ordered, strict=True)
     )
     inner = [sorted(unit.entries, key=lambda e: repr((_signature(e.units[0]), e.low, e.high))) for unit in units]
@@ -249,12 +244,9 @@ def _merge(units: Sequence[Unit]) -> Unit:
         Entry((_merge([entry.units[0] for entry in family]),), family[0].low, family[0].high, family[0].counts_each)
         for family in zip(*inner, strict=True)
     )
-    first = units[0]
     replicas = tuple(replica for unit in units for replica in unit.replicas)
-    return Unit(
-        "+".join(unit.name for unit in units), roles, entries, first.needs, first.fewest, first.flexible,
-        first.required, 0, (), replicas,
-    )  # fmt: skip
+    name = "+".join(unit.name for unit in units)
+    return replace(units[0], name=name, roles=roles, entries=entries, replicas=replicas)
 
 
 def _check_group(gang: Gang, group: Group, tree: Tree) -> None:

@@ -54,10 +54,11 @@ def allows(rooms_left: Sequence[QueueRoom], root: Unit, shape: Shape) -> bool:
 
 def held_by(root: Unit, shape: Shape, resource: str) -> int:
     """Amount of a resource that the pods of a shape hold."""
-    return sum(count * _of_axis(axis, resource) for axis, count in zip(axes_of(root), shape.counts, strict=True))
+    return sum(count * held_by_axis(axis, resource) for axis, count in zip(axes_of(root), shape.counts, strict=True))
 
 
-def _of_axis(axis: Axis, resource: str) -> int:
+def held_by_axis(axis: Axis, resource: str) -> int:
+    """Amount of a resource that one step of an axis holds."""
     return _of_unit(axis.item, resource) if isinstance(axis.item, Unit) else axis.item.requests[resource]
 
 

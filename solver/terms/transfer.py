@@ -37,12 +37,11 @@ class TrafficTerm:
         for item in self.traffic.products(view.level, view.bits):
             total -= item.gain * view.product(item.left, item.right)
         for pull in self.traffic.imbalances(view.level, view.bits):
-            left = view.pods(pull.left) * pull.receivers
-            right = view.pods(pull.right) * pull.senders
-            most = pull.senders * pull.receivers
-            total += pull.stay * (left + right)
+            if pull.stay:
+                both = view.pods(pull.left) * pull.receivers + view.pods(pull.right) * pull.senders
+                total += pull.stay * both
             if pull.weight:
-                total += pull.weight * view.absolute(left - right, most)
+                total += pull.weight * view.absolute(pull.left, pull.right, pull.receivers, pull.senders)
         return total
 
 

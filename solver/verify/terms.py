@@ -43,7 +43,7 @@ def containment_steps(placement: Placement) -> int:
         sizes = {
             role.name: int(placement.counts[role.name].sum()) // len(present)
             for role in _roles_below(group)
-            if present and placement.counts[role.name].any()
+            if present and placement.counts[role.name].sum() >= len(present)
         }
         if not sizes:
             continue

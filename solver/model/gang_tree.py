@@ -1,0 +1,138 @@
+"""Rule `gang` in the model: which children are kept and how many pods, tied to the Boolean `placed`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from solver.compile.frame import counts_of
+from solver.compile.problem import Problem
+from solver.compile.shapes import Shape, axes_of
+from solver.compile.structure import Entry, Structure, Unit
+from solver.model.build import PlacementModel
+from solver.model.variables import Expr, Variables
+from solver.rules.queue import QueueRoom, rooms
+from solver.rules.queue import held_by_axis
+
+
+@dataclass
+class GangChoice:
+    """The open counts of an elastic gang: one expression for each axis, pods and kept child-group replicas."""
+
+    placed: Expr
+    axes: list[Expr]
+    pods: Expr
+    kept_replicas: Expr
+
+
+def settle_counts(model: PlacementModel) -> Expr:
+    """Tie the root to a frame whose counts are settled: everything or nothing. Returns `placed`."""
+    variables = model.variables
+    placed = variables.boolean(None if not model.root.hints or model.root.hints[0] is None else 1)
+    for count, dim in zip(model.root.counts, model.root.space.dims, strict=True):
+        variables.add(count == dim.cap * placed)
+    return placed
+
+
+def open_counts(model: PlacementModel) -> GangChoice:
+    """Tie the root of an elastic frame to the gang's own rules and its queue's room."""
+    structure = model.problem.frame.structure
+    assert structure.root is not None
+    chooser = _Chooser(model.variables)
+    placed = model.variables.boolean()
+    chooser.unit(structure.root, placed, is_root=True)
+    axes = axes_of(structure.root)
+    pods = sum(axis.pods * count for axis, count in zip(axes, chooser.axes, strict=True))
+    groups = sum(axis.groups * count for axis, count in zip(axes, chooser.axes, strict=True))
+    choice = GangChoice(placed, chooser.axes, pods, groups + chooser.kept - (0 if structure.root.flexible else placed))
+    _link(model, choice)
+    _limit(model.variables, structure, choice, rooms(structure))
+    return choice
+
+
+class _Chooser:
+    def __init__(self, variables: Variables) -> None:
+        self.variables = variables
+        self.axes: list[Expr] = []
+        self.kept: Expr = 0
+
+    def unit(self, unit: Unit, kept: Expr, is_root: bool = False) -> None:
+        if not unit.flexible:
+            self.axes.append(kept)
+            return
+        children: Expr = 0
+        for role in unit.roles:
+            pods = self.variables.integer(0, role.high)
+            self.variables.add(pods >= role.low * kept)
+            self.variables.add(pods <= role.high * kept)
+            self.axes.append(pods)
+            children = children + pods
+        for entry in unit.entries:
+            children = children + self.entry(entry, kept, unit.keeps_all)
+        self.variables.add(children >= unit.needs * kept)
+        if not is_root:
+            self.kept = self.kept + kept
+
+    def entry(self, entry: Entry, parent: Expr, for_sure: bool) -> Expr:
+        """Variables of one entry; returns the children it counts for."""
+        if entry.counts_each:
+            count = self.variables.integer(0, entry.high)
+            self.variables.add(count == entry.high * parent if for_sure else count <= entry.high * parent)
+            self.axes.append(count)
+            return count
+        present = self.variables.boolean()
+        self.variables.add(present == parent if for_sure else present <= parent)
+        if not entry.units[0].flexible:
+            count = self.variables.integer(0, entry.high)
+            self.axes.append(count)
+        else:
+            count = 0
+            for unit in entry.units:
+                kept = self.variables.boolean()
+                self.variables.add(kept == parent if unit.fewest == 0 else kept <= parent)
+                self.unit(unit, kept)
+                count = count + kept
+        self.variables.add(count >= entry.low * present)
+        self.variables.add(count <= entry.high * present)
+        return present
+
+
+def _link(model: PlacementModel, choice: GangChoice) -> None:
+    """The root's counts are what the axes say."""
+    frame, variables = model.problem.frame, model.variables
+    roles, groups = _by_axis(model.problem)
+    for count, dim in zip(model.root.counts, model.root.space.dims, strict=True):
+        if dim.kind == "role":
+            variables.add(count == roles[dim.item][1] * choice.axes[roles[dim.item][0]])
+        elif dim.kind == "group":
+            variables.add(count == groups[dim.item][1] * choice.axes[groups[dim.item][0]])
+        else:
+            inside = [r for r, size in enumerate(frame.groups[dim.item].inside) if size]
+            pods = sum(roles[r][1] * choice.axes[roles[r][0]] for r in inside)
+            variables.add(pods >= count)
+            variables.add(pods <= sum(frame.roles[r].total for r in inside) * count)
+
+
+def _by_axis(problem: Problem) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]:
+    """Role → (axis, pods a step) and group → (axis, replicas a step), read off unit shapes."""
+    structure = problem.frame.structure
+    assert structure.root is not None
+    roles: dict[int, tuple[int, int]] = {}
+    groups: dict[int, tuple[int, int]] = {}
+    count = len(axes_of(structure.root))
+    for axis in range(count):
+        unit_shape = Shape(tuple(int(at == axis) for at in range(count)), 0, 0)
+        pods, replicas = counts_of(structure, unit_shape)
+        roles.update({at: (axis, n) for at, n in enumerate(pods) if n})
+        groups.update(
+            {at: (axis, n) for at, n in enumerate(replicas) if n and not problem.frame.groups[at].flexible}
+        )
+    return roles, groups
+
+
+def _limit(variables: Variables, structure: Structure, choice: GangChoice, left: Sequence[QueueRoom]) -> None:
+    assert structure.root is not None
+    axes = axes_of(structure.root)
+    for room in left:
+        held = sum(
+            held_by_axis(axis, room.resource) * count for axis, count in zip(axes, choice.axes, strict=True)
+        )
+        variables.add(held <= max(0, room.left))

@@ -1,0 +1,182 @@
+"""One frame solved by CP-SAT: term after term, earlier ones fixed, on candidate domains first and then on all."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ortools.sat.python import cp_model
+
+from solver.compile.problem import Problem
+from solver.model.build import PlacementModel, build_model, read_states
+from solver.model.gang_tree import settle_counts
+from solver.model.variables import Expr
+from solver.search.cpsat import Answer, Run, run
+from solver.terms.base import Term
+
+States = Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What CP-SAT found for one frame.
+
+    answer: OPTIMAL when every term is proven, FEASIBLE with a plan and a gap, INFEASIBLE proven twice, else UNKNOWN.
+    sums: by term, constants included. bounds: by term, None unless proven together with all earlier ones.
+    """
+
+    answer: Answer
+    states: States = field(default_factory=dict)
+    sums: tuple[int, ...] = ()
+    bounds: tuple[int | None, ...] = ()
+    widened: bool = False
+
+
+class Stages:
+    """A model with its terms as bounded objective variables, solved one after the other.
+
+    lowest: candidate domains above the hosts, None = all. bounds: lower bounds by term from elsewhere; the one of a
+    term holds only while every earlier term sits at its own.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        terms: Sequence[Term],
+        lowest: Collection[int] | None,
+        hint: States | None,
+        incumbent: Sequence[int] | None = None,
+    ) -> None:
+        self.terms = tuple(terms)
+        self.model: PlacementModel = build_model(problem, terms, lowest, hint)
+        self.placed = settle_counts(self.model)
+        self.model.variables.add(self.placed == 1)
+        self.objectives: list[Expr] = []
+        for at, (term, expression) in enumerate(zip(self.terms, self.model.sums, strict=True)):
+            value = None if incumbent is None else incumbent[at] - term.constant
+            limit = 4 * term.magnitude
+            objective = self.model.variables.integer(-limit, limit, value)
+            self.model.variables.add(objective == expression)
+            self.objectives.append(objective)
+
+    @property
+    def cp_model(self) -> cp_model.CpModel:
+        """The CP-SAT model."""
+        return self.model.variables.cp_model
+
+    def clamp(self, at: int, low: int | None, high: int | None) -> None:
+        """Put a proven bound and the best known value of term `at` into its objective variable's domain."""
+        domain = self.objectives[at].proto.domain
+        shift = self.terms[at].constant
+        if low is not None:
+            domain[0] = max(domain[0], low - shift)
+        if high is not None:
+            domain[1] = min(domain[1], high - shift)
+
+    def minimise(self, at: int, deadline: float, presolve: bool = True) -> Run:
+        """Minimise term `at` with everything clamped so far."""
+        self.cp_model.clear_objective()
+        self.cp_model.minimize(self.objectives[at])
+        return run(self.cp_model, deadline, presolve)
+
+    def satisfy(self, deadline: float, presolve: bool) -> Run:
+        """Look for any plan within the clamps."""
+        self.cp_model.clear_objective()
+        return run(self.cp_model, deadline, presolve)
+
+    def sums(self, found: Run) -> list[int]:
+        """Term sums of a solution, constants included. A one-sided auxiliary may overstate them."""
+        return [
+            found.value(objective) + term.constant
+            for objective, term in zip(self.objectives, self.terms, strict=True)
+        ]
+
+    def states(self, found: Run) -> dict[int, int]:
+        """Node index → host state of a solution."""
+        return read_states(self.model, found.value)
+
+
+def certify(problem: Problem, terms: Sequence[Term], states: States, sums: Sequence[int], deadline: float) -> bool:
+    """Whether CP-SAT, on the plan's own domains, confirms a plan whose sums are known to be lower bounds.
+
+    All objective variables are fixed to the bounds and everything is hinted, so that a solution is a proof that the
+    bounds are attained under every rule and term of the model.
+    """
+    stages = Stages(problem, terms, domains_of(problem, states), states, sums)
+    for at, value in enumerate(sums):
+        stages.clamp(at, value, value)
+    return stages.satisfy(deadline, presolve=False).solved
+
+
+def solve_staged(
+    problem: Problem,
+    terms: Sequence[Term],
+    deadline: float,
+    bounds: Sequence[int] | None = None,
+    hint: States | None = None,
+) -> Staged:
+    """Lexicographic optimum of one frame by CP-SAT.
+
+    bounds: proven lower bounds by term (of a term under the condition that all earlier ones sit at theirs). hint: a
+    plan to start from, right or wrong. With both, the hint's own domains are tried first and the search widens to the
+    whole cluster when a bound is not met there.
+    """
+    if problem.impossible:
+        return Staged(Answer.INFEASIBLE)
+    if bounds is not None and hint is not None:
+        narrow = _lexicographic(Stages(problem, terms, domains_of(problem, hint), hint), bounds, deadline)
+        if narrow.answer is Answer.OPTIMAL:
+            return narrow
+    wide = _lexicographic(Stages(problem, terms, None, hint), bounds, deadline, whole=True)
+    if wide.answer is Answer.INFEASIBLE and not _confirmed(problem, deadline):
+        return Staged(Answer.UNKNOWN)
+    return Staged(wide.answer, wide.states, wide.sums, wide.bounds, widened=bounds is not None)
+
+
+def _lexicographic(
+    stages: Stages, bounds: Sequence[int] | None, deadline: float, whole: bool = False
+) -> Staged:
+    """Minimise term by term. On a restricted model only a value that meets its bound is proven."""
+    proven: list[int | None] = []
+    found: Run | None = None
+    for at in range(len(stages.terms)):
+        bound = bounds[at] if bounds is not None and all(value is not None for value in proven) else None
+        if bound is not None and not _at_bounds(bounds, proven):
+            bound = None
+        stages.clamp(at, bound, None)
+        result = stages.minimise(at, deadline)
+        if not result.solved:
+            if found is None:
+                return Staged(result.answer if whole else Answer.UNKNOWN)
+            proven += [None] * (len(stages.terms) - at)
+            break
+        found = result
+        value = stages.sums(result)[at]
+        exact = result.answer is Answer.OPTIMAL and (whole or value == bound)
+        if not exact and not whole:
+            return Staged(Answer.UNKNOWN)
+        stages.clamp(at, value if exact else None, value)
+        stages.cp_model.clear_hints()
+        proven.append(value if exact and None not in proven else None)
+    assert found is not None
+    complete = None not in proven
+    return Staged(
+        Answer.OPTIMAL if complete else Answer.FEASIBLE,
+        stages.states(found),
+        tuple(stages.sums(found)),
+        tuple(proven),
+    )
+
+
+def _at_bounds(bounds: Sequence[int] | None, proven: Sequence[int | None]) -> bool:
+    return bounds is not None and all(value == bound for value, bound in zip(proven, bounds, strict=False))
+
+
+def _confirmed(problem: Problem, deadline: float) -> bool:
+    """INFEASIBLE is believed when the whole model without objective says so with presolve on and off alike."""
+    stages = Stages(problem, (), None, None)
+    return all(stages.satisfy(deadline, presolve).answer is Answer.INFEASIBLE for presolve in (True, False))
+
+
+def domains_of(problem: Problem, states: States) -> set[int]:
+    """Lowest domains above the hosts that a plan uses."""
+    parent = problem.tree.parent[problem.tree.height]
+    return {int(parent[node]) for node in states}
