@@ -68,7 +68,7 @@ def _not_finite(word: str) -> NoReturn:
 
 def _refuse_depth(value: Any, line: int) -> None:
     layer = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         layer = [
             child
             for parent in layer

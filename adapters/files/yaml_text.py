@@ -46,7 +46,7 @@ class _Open:
     values: int
     height: int = 0
     key: Any = None
-    merged: list[Any] = field(default_factory=list)
+    merged: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,10 @@ class _Builder:
 
     def _end(self) -> None:
         done = self._open.pop()
-        for source in reversed(done.merged):
-            if isinstance(done.value, dict):
-                done.value = {**source, **done.value}
+        if isinstance(done.value, dict):
+            for source in done.merged:
+                for key, value in source.items():
+                    done.value.setdefault(key, value)
         self._anchor(done.anchor, done.value, self._values - done.values, done.height + 1)
         self._add(done.value, done.height + 1, done.line)
 
