@@ -66,7 +66,7 @@ class Inputs:
     callback=duration_option,
     default="5s",
     show_default=True,
-    help="Budget for each gang: 5s, 500ms, 1m30s.",
+    help="Budget of the whole call: 5s, 500ms, 1m30s.",
 )
 @click.option(
     "--engine",
@@ -116,9 +116,8 @@ def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOpti
 
 def solve(inputs: Inputs, engine: str, time_limit_s: float) -> Plan:
     """Load the engine and call it; OR-Tools takes more than half a second to import."""
-    from solver.planner import Engine, Options, plan
-
     from adapters.cli.progress import progress
+    from solver.planner import Engine, Options, plan
 
     with progress(sys.stderr) as reporter:
         options = Options(Engine(engine), time_limit_s)

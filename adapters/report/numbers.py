@@ -33,5 +33,6 @@ def gap(value: Fraction, bound: Fraction | None) -> str:
 
 
 def counted(count: int, word: str) -> str:
-    """`1 node`, `2 nodes`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+    """`1 node`, `2 nodes`, `2 classes`."""
+    plural = f"{word}es" if word.endswith("s") else f"{word}s"
+    return f"{count} {word if count == 1 else plural}"

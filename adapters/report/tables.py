@@ -112,7 +112,7 @@ def stats_line(stats: Stats) -> str:
     }
     spent = ", ".join(f"{name} {milliseconds(value)}" for name, value in times.items())
     sizes = ", ".join(
-        (counted(stats.nodes, "node"), f"{stats.classes} classes", counted(stats.signatures, "signature"))
+        (counted(stats.nodes, "node"), counted(stats.classes, "class"), counted(stats.signatures, "signature"))
     )
     total = milliseconds(sum(times.values()))
     return f"took {total}: {spent} | {sizes} | engine {stats.engine}, proof {stats.proof}"
