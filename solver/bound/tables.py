@@ -118,6 +118,7 @@ class TreeTables:
         height = self.problem.tree.height
         leaves = []
         for at, node in enumerate(self.problem.classes):
+            assert node.fits is not None, "the layout was checked"
             table = infeasible(self.lanes.count, len(node.fits))
             table[0, node.fits] = 0
             leaves.append(Leaf(at, self._finish(table, height, node.bits, node.hole)))

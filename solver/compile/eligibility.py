@@ -32,22 +32,22 @@ def _descend(group: Group, above: int, tree: Tree, found: dict[str, int]) -> Non
 def exclusions(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: int) -> Iterator[tuple[str, Mask]]:
     """(cause, [nodes] excluded by it) for new pods of `role`, cause by cause; causes may overlap."""
     rules = role.constraints
-    yield "not ready", ~snapshot.ready
-    yield "cordoned", snapshot.ready & ~snapshot.schedulable
-    yield f"without a label up to level {tree.level_names[level]}", ~tree.has_levels_to[level]
+    yield "not being ready", ~snapshot.ready
+    yield "a cordon", snapshot.ready & ~snapshot.schedulable
+    yield f"missing labels up to level {tree.level_names[level]}", ~tree.has_levels_to[level]
     for key, value in rules.selector:
-        yield f"not matching nodeSelector {key}={value}", ~_labelled(snapshot, key, value)
+        yield f"nodeSelector {key}={value}", ~_labelled(snapshot, key, value)
     if rules.affinity:
-        yield "not matching the required node affinity", ~_affine(snapshot, rules.affinity)
+        yield "required node affinity", ~_affine(snapshot, rules.affinity)
     for code, taints in enumerate(snapshot.taint_sets):
         blocking = [
             taint for taint in taints if taint.repels and not any(t.tolerates(taint) for t in rules.tolerations)
         ]
         if blocking:
-            yield f"tainted {blocking[0]}", snapshot.taint_codes == code
+            yield f"taint {blocking[0]}", snapshot.taint_codes == code
     repelled = _repelled(snapshot, gang, rules)
     if repelled is not None:
-        yield "held by pods with anti-affinity", repelled
+        yield "anti-affinity with running pods", repelled
 
 
 def eligible(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: int) -> Mask:

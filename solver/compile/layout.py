@@ -72,6 +72,10 @@ class Space:
         """[roles, states] pods of each role."""
         return np.asarray(self.role_matrix @ self.coordinates)
 
+    def counts_at(self, state: int) -> Ints:
+        """[dims] counts of one state, also of a space too large to list."""
+        return np.array(np.unravel_index(state, self.shape), dtype=np.int64)
+
     def replicas(self, group: int) -> Ints:
         """[states] replicas of a group that is counted whole at this level."""
         return np.asarray(self.group_matrix[group] @ self.coordinates)

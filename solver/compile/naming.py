@@ -56,10 +56,11 @@ def name_pods(problem: Problem, states: Mapping[int, int]) -> tuple[Assignment, 
 
 
 def _form(problem: Problem, states: Mapping[int, int]) -> _Formed:
-    tree, pods = problem.tree, problem.layout.spaces[-1].pods
+    tree, space = problem.tree, problem.layout.spaces[-1]
     stocks: dict[int, _Stock] = {}
     for node, state in sorted(states.items()):
-        stocks[node] = _Stock({role: [node] * int(n) for role, n in enumerate(pods[:, state]) if n})
+        pods = space.role_matrix @ space.counts_at(state)
+        stocks[node] = _Stock({role: [node] * n for role, n in enumerate(pods.tolist()) if n})
     for level in range(tree.height, -1, -1):
         for domain in sorted(stocks):
             _make_whole(problem, stocks[domain])

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from solver.compile.frame import Frame
-from solver.compile.layout import Layout, build_layout
+from solver.compile.layout import MAX_STATES, Layout, build_layout
 from solver.domain.resources import PODS
 from solver.domain.snapshot import Codes, Ints, Mask, Snapshot
 from solver.topology.tree import Tree
@@ -17,12 +17,12 @@ from solver.topology.tree import Tree
 class NodeClass:
     """Nodes on which the same count vectors fit, at the same cost.
 
-    fits: [states of the host space]. hole: GPUs wholly free before, plus those of running members, which the term
+    fits: [states of the host space]; None where there are too many states to list. hole: GPUs wholly free before, plus those of running members, which the term
     `fragmentation` starts from. bits: path of the node. free: what is free of each of the problem's resources, of one
     node of the class; running: running members by role.
     """
 
-    fits: Mask
+    fits: Mask | None
     hole: int
     bits: int
     free: tuple[int, ...]
@@ -31,7 +31,7 @@ class NodeClass:
     @property
     def empty_allowed(self) -> bool:
         """Whether a node of the class may stay without pods of the gang."""
-        return bool(self.fits[0])
+        return not any(self.running)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Problem:
 def build_problem(frame: Frame) -> Problem:
     """Classes and constants of `frame` over its snapshot, computed on columns.
 
-    Raises TreeTooLarge when the host space is beyond what patterns can be listed for.
+    Where the host space has too many states to list, classes are formed of nodes with equal room instead.
     """
     snapshot = frame.structure.snapshot
     layout = build_layout(frame)
@@ -148,17 +148,17 @@ def _classify(
     )
     unique, inverse = np.unique(rows, axis=0, return_inverse=True)
     leaf = layout.spaces[-1]
+    pods = leaf.pods if leaf.size <= MAX_STATES else None
     merged: dict[tuple[bytes, int, int], int] = {}
     classes: list[NodeClass] = []
     class_of_row = np.full(len(unique), -1, dtype=np.int32)
     roles, amounts = len(frame.roles), free.shape[1]
     for at, row in enumerate(unique):
         allowed, room, here = row[:roles] > 0, row[roles : roles + amounts], row[roles + amounts : 2 * roles + amounts]
-        fits = _fits(leaf.pods, allowed, room, here, requests)
-        if not fits[1:].any():
-            if fits[0]:
-                continue
-        key = (fits.tobytes(), int(row[-2]), int(row[-1]))
+        if not here.any() and not (allowed & (requests <= room).all(axis=1)).any():
+            continue
+        fits = None if pods is None else _fits(pods, allowed, room, here, requests)
+        key = (row[:-2].tobytes() if fits is None else fits.tobytes(), int(row[-2]), int(row[-1]))
         if key not in merged:
             merged[key] = len(classes)
             classes.append(NodeClass(fits, key[1], key[2], tuple(room.tolist()), tuple(here.tolist())))

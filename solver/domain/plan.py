@@ -19,6 +19,11 @@ class Status(StrEnum):
         """0 for the best status, 3 for the worst."""
         return list(Status).index(self)
 
+    @property
+    def placed(self) -> bool:
+        """Whether there is a plan."""
+        return self in (Status.OPTIMAL, Status.FEASIBLE)
+
 
 class Sense(StrEnum):
     """Direction of a term."""

@@ -91,7 +91,8 @@ class _Builder:
         self.patterns: list[PatternUse] = []
         self.single_nodes: list[tuple[int, DomainVariables]] = []
         self.height = problem.tree.height
-        self.host_states = allowed_states(problem, self.height, real=True)
+        listed = all(node_class.fits is not None for node_class in problem.classes)
+        self.host_states = allowed_states(problem, self.height, real=True) if listed and problem.classes else None
 
     def build(self) -> PlacementModel:
         below = self.hosts()
@@ -121,15 +122,22 @@ class _Builder:
         found: dict[int, Subtree] = {}
         for domain, families in self.node_families():
             part = found.setdefault(domain, self.nothing(self.height))
-            patterns = sum(int(np.count_nonzero(self.problem.classes[at].fits)) for at, _ in families)
+            listed = self.patterns_listed([self.problem.classes[at] for at, _ in families])
             for at, nodes in families:
-                if patterns <= MAX_PATTERNS:
+                if listed:
                     part.add(*self.pattern_uses(self.problem.classes[at], nodes))
                 else:
                     for node in self.enough(self.problem.classes[at], nodes):
                         view = self.single_node(node, self.problem.classes[at])
                         part.add(view.counts, view.hints, view.most)
         return found
+
+    def patterns_listed(self, classes: Sequence[NodeClass]) -> bool:
+        """Whether the patterns of a lowest domain's classes are few enough to have a variable each."""
+        if self.host_states is None:
+            return False
+        listed = (node_class.fits for node_class in classes if node_class.fits is not None)
+        return sum(int(fits.sum()) for fits in listed) <= MAX_PATTERNS
 
     def node_families(self) -> Iterator[tuple[int, list[tuple[int, tuple[int, ...]]]]]:
         """(lowest domain, [(class, its nodes)]) of the candidate domains."""
@@ -146,12 +154,11 @@ class _Builder:
         """As many alike nodes as can matter."""
         return nodes[: self.problem.frame.pods] if node_class.empty_allowed else nodes
 
-    def pattern_uses(
-        self, node_class: NodeClass, nodes: tuple[int, ...]
-    ) -> tuple[list[Expr], list[Hint], list[int]]:
+    def pattern_uses(self, node_class: NodeClass, nodes: tuple[int, ...]) -> tuple[list[Expr], list[Hint], list[int]]:
         """Uses of each pattern by the nodes of one class: their counts by dim, hints, most pods by role."""
         space = self.problem.layout.spaces[-1]
         nodes = self.enough(node_class, nodes)
+        assert node_class.fits is not None and self.host_states is not None, "patterns are listed"
         fits = node_class.fits & self.host_states
         states = [int(s) for s in np.flatnonzero(fits) if s or not node_class.empty_allowed]
         vectors = space.coordinates[:, states]
@@ -181,7 +188,9 @@ class _Builder:
             cost = term.cost(self.height, node_class.bits)
             weights = [0 if cost is None else int(cost[state]) for state in states]
             if term.holes:
-                weights = [weight + (node_class.hole if state else 0) for weight, state in zip(weights, states, strict=True)]
+                weights = [
+                    weight + (node_class.hole if state else 0) for weight, state in zip(weights, states, strict=True)
+                ]
             self.sums[at] = self.sums[at] + weighted(uses, weights)
 
     def single_node(self, node: int, node_class: NodeClass) -> DomainVariables:
@@ -189,13 +198,15 @@ class _Builder:
         problem = self.problem
         room, here = np.array(node_class.free), np.array(node_class.running)
         space = problem.layout.spaces[-1]
-        most = space.pods[:, node_class.fits].max(axis=1).tolist()
+        most = _most(problem, node_class)
         state = None if self.hint is None else self.hint.get(node, 0)
         hints: list[Hint] = [
-            None if state is None else int(space.coordinates[dim, state]) for dim in range(len(space.dims))
+            None if state is None else int(count) for count in (space.counts_at(state or 0) if space.dims else ())
         ]
         counts = [self.variables.integer(0, dim.cap, value) for dim, value in zip(space.dims, hints, strict=True)]
-        view = DomainVariables(problem, self.variables, self.height, node_class.bits, node_class.hole, counts, hints, most)
+        view = DomainVariables(
+            problem, self.variables, self.height, node_class.bits, node_class.hole, counts, hints, most
+        )
         for role in range(len(problem.totals)):
             pods = view.pods((role,))
             self.variables.add(pods >= int(here[role]))
@@ -260,11 +271,23 @@ class _Builder:
     def outside(self, view: DomainVariables) -> None:
         """Nodes without a domain of the level: nothing that names the level is here."""
         frame = self.problem.frame
-        barred = {r for g in pack.groups_at(self.problem, view.level) for r, n in enumerate(frame.groups[g].inside) if n}
+        barred = {
+            r for g in pack.groups_at(self.problem, view.level) for r, n in enumerate(frame.groups[g].inside) if n
+        }
         for rule in reach.rules_at(self.problem, view.level):
             barred |= {*rule.senders, *rule.receivers}
         if barred:
             self.variables.add(view.pods(sorted(barred)) == 0)
+
+
+def _most(problem: Problem, node_class: NodeClass) -> list[int]:
+    """By role, the most pods a node of the class can hold."""
+    most = []
+    for role, (total, here) in enumerate(zip(problem.totals, node_class.running, strict=True)):
+        asked = problem.requests[role]
+        rooms = [room // int(ask) for room, ask in zip(node_class.free, asked, strict=True) if ask]
+        most.append(min([total, here + min(rooms)]))
+    return most
 
 
 def _role_hints(space: Space, hints: Sequence[Hint]) -> list[Hint]:

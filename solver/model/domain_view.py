@@ -45,7 +45,9 @@ class DomainVariables:
         return scaled(self.hints, self._weights(roles))
 
     def _weights(self, roles: Sequence[int]) -> list[int]:
-        return [int(value) for value in self.space.role_matrix[np.array(roles, dtype=np.int64)].sum(axis=0, dtype=np.int64)]
+        return [
+            int(value) for value in self.space.role_matrix[np.array(roles, dtype=np.int64)].sum(axis=0, dtype=np.int64)
+        ]
 
     def replicas(self, group: int) -> Expr:
         """Replicas of a group that is counted whole at this level."""
@@ -82,7 +84,10 @@ class DomainVariables:
         if role not in self._steps:
             hint = self.pods_hint((role,))
             literals = [
-                (self.variables.boolean(None if hint is None else int(hint > at)), None if hint is None else int(hint > at))
+                (
+                    self.variables.boolean(None if hint is None else int(hint > at)),
+                    None if hint is None else int(hint > at),
+                )
                 for at in range(self.most[role])
             ]
             for (upper, _), (lower, _) in zip(literals, literals[1:], strict=False):
@@ -94,9 +99,7 @@ class DomainVariables:
     def absolute(self, left: Sequence[int], right: Sequence[int], by_left: int, by_right: int) -> Expr:
         """At least |n_left · by_left − n_right · by_right|."""
         pull = self.pods(left) * by_left - self.pods(right) * by_right
-        most = max(
-            by_left * sum(self.most[role] for role in left), by_right * sum(self.most[role] for role in right)
-        )
+        most = max(by_left * sum(self.most[role] for role in left), by_right * sum(self.most[role] for role in right))
         first, second = self.pods_hint(left), self.pods_hint(right)
         hint = None if first is None or second is None else abs(first * by_left - second * by_right)
         bound = self.variables.integer(0, most, hint)

@@ -9,8 +9,7 @@ from solver.compile.shapes import Shape, axes_of
 from solver.compile.structure import Entry, Structure, Unit
 from solver.model.build import PlacementModel
 from solver.model.variables import Expr, Variables
-from solver.rules.queue import QueueRoom, rooms
-from solver.rules.queue import held_by_axis
+from solver.rules.queue import QueueRoom, held_by_axis, rooms
 
 
 @dataclass
@@ -122,9 +121,7 @@ def _by_axis(problem: Problem) -> tuple[dict[int, tuple[int, int]], dict[int, tu
         unit_shape = Shape(tuple(int(at == axis) for at in range(count)), 0, 0)
         pods, replicas = counts_of(structure, unit_shape)
         roles.update({at: (axis, n) for at, n in enumerate(pods) if n})
-        groups.update(
-            {at: (axis, n) for at, n in enumerate(replicas) if n and not problem.frame.groups[at].flexible}
-        )
+        groups.update({at: (axis, n) for at, n in enumerate(replicas) if n and not problem.frame.groups[at].flexible})
     return roles, groups
 
 
@@ -132,7 +129,5 @@ def _limit(variables: Variables, structure: Structure, choice: GangChoice, left:
     assert structure.root is not None
     axes = axes_of(structure.root)
     for room in left:
-        held = sum(
-            held_by_axis(axis, room.resource) * count for axis, count in zip(axes, choice.axes, strict=True)
-        )
+        held = sum(held_by_axis(axis, room.resource) * count for axis, count in zip(axes, choice.axes, strict=True))
         variables.add(held <= max(0, room.left))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ortools.sat.python import cp_model
 
 from solver.compile.problem import Problem
+from solver.domain.errors import InternalError
 from solver.model.build import PlacementModel, build_model, read_states
 from solver.model.gang_tree import settle_counts
 from solver.model.variables import Expr
@@ -85,8 +86,7 @@ class Stages:
     def sums(self, found: Run) -> list[int]:
         """Term sums of a solution, constants included. A one-sided auxiliary may overstate them."""
         return [
-            found.value(objective) + term.constant
-            for objective, term in zip(self.objectives, self.terms, strict=True)
+            found.value(objective) + term.constant for objective, term in zip(self.objectives, self.terms, strict=True)
         ]
 
     def states(self, found: Run) -> dict[int, int]:
@@ -98,12 +98,17 @@ def certify(problem: Problem, terms: Sequence[Term], states: States, sums: Seque
     """Whether CP-SAT, on the plan's own domains, confirms a plan whose sums are known to be lower bounds.
 
     All objective variables are fixed to the bounds and everything is hinted, so that a solution is a proof that the
-    bounds are attained under every rule and term of the model.
+    bounds are attained under every rule and term of the model. False when time runs out; raises InternalError when
+    CP-SAT finds, with presolve off and on alike, that they cannot be attained.
     """
-    stages = Stages(problem, terms, domains_of(problem, states), states, sums)
-    for at, value in enumerate(sums):
-        stages.clamp(at, value, value)
-    return stages.satisfy(deadline, presolve=False).solved
+    for presolve in (False, True):
+        stages = Stages(problem, terms, domains_of(problem, states), states, sums)
+        for at, value in enumerate(sums):
+            stages.clamp(at, value, value)
+        found = stages.satisfy(deadline, presolve)
+        if found.answer is not Answer.INFEASIBLE:
+            return found.solved
+    raise InternalError("CP-SAT contradicts the optimum of the tree")
 
 
 def solve_staged(
@@ -131,43 +136,38 @@ def solve_staged(
     return Staged(wide.answer, wide.states, wide.sums, wide.bounds, widened=bounds is not None)
 
 
-def _lexicographic(
-    stages: Stages, bounds: Sequence[int] | None, deadline: float, whole: bool = False
-) -> Staged:
-    """Minimise term by term. On a restricted model only a value that meets its bound is proven."""
-    proven: list[int | None] = []
+def _lexicographic(stages: Stages, bounds: Sequence[int] | None, deadline: float, whole: bool = False) -> Staged:
+    """Minimise term by term. On a restricted model only values that all meet their bounds prove anything."""
     found: Run | None = None
+    proven: list[int | None] = []
+    exact = at_bounds = True
     for at in range(len(stages.terms)):
-        bound = bounds[at] if bounds is not None and all(value is not None for value in proven) else None
-        if bound is not None and not _at_bounds(bounds, proven):
-            bound = None
+        bound = bounds[at] if bounds is not None and at_bounds else None
         stages.clamp(at, bound, None)
         result = stages.minimise(at, deadline)
         if not result.solved:
             if found is None:
                 return Staged(result.answer if whole else Answer.UNKNOWN)
-            proven += [None] * (len(stages.terms) - at)
             break
-        found = result
-        value = stages.sums(result)[at]
-        exact = result.answer is Answer.OPTIMAL and (whole or value == bound)
-        if not exact and not whole:
+        found, value = result, stages.sums(result)[at]
+        at_bounds = at_bounds and value == bound
+        if not (whole or at_bounds):
             return Staged(Answer.UNKNOWN)
+        proven.append(_lower_bound(stages, at, result, value) if exact else None)
+        exact = exact and proven[-1] == value
         stages.clamp(at, value if exact else None, value)
         stages.cp_model.clear_hints()
-        proven.append(value if exact and None not in proven else None)
-    assert found is not None
-    complete = None not in proven
-    return Staged(
-        Answer.OPTIMAL if complete else Answer.FEASIBLE,
-        stages.states(found),
-        tuple(stages.sums(found)),
-        tuple(proven),
-    )
+    assert found is not None, "a frame has terms"
+    proven += [None] * (len(stages.terms) - len(proven))
+    sums = tuple(stages.sums(found))
+    answer = Answer.OPTIMAL if tuple(proven) == sums else Answer.FEASIBLE
+    return Staged(answer, stages.states(found), sums, tuple(proven))
 
 
-def _at_bounds(bounds: Sequence[int] | None, proven: Sequence[int | None]) -> bool:
-    return bounds is not None and all(value == bound for value, bound in zip(proven, bounds, strict=False))
+def _lower_bound(stages: Stages, at: int, result: Run, value: int) -> int | None:
+    if result.answer is Answer.OPTIMAL:
+        return value
+    return None if result.bound is None else result.bound + stages.terms[at].constant
 
 
 def _confirmed(problem: Problem, deadline: float) -> bool:

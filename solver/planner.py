@@ -1,0 +1,228 @@
+"""plan(): the one pure function every door of Huddle calls."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from solver.compile.naming import name_pods
+from solver.compile.structure import Structure, build_structure
+from solver.domain.errors import InternalError, InvalidRequest
+from solver.domain.gang import Gang
+from solver.domain.levels import TopologySpec, discovered_topology
+from solver.domain.plan import (
+    Assignment,
+    GangPlan,
+    Notice,
+    Plan,
+    Proof,
+    Reason,
+    ReasonCode,
+    Sense,
+    Stats,
+    Status,
+    TermValue,
+)
+from solver.domain.snapshot import BoundPod, Snapshot
+from solver.explain.causes import reasons_for
+from solver.rules import reach
+from solver.search.cpsat import Answer
+from solver.search.options import Engine, Options, Reporter
+from solver.search.solve import Clock, Outcome, Settled, solve_gang
+from solver.topology.tree import build_tree
+from solver.verify.checker import TERMS, Verification, verify
+
+__all__ = ["Engine", "Options", "Reporter", "plan"]
+
+_STATUS = {
+    Answer.OPTIMAL: Status.OPTIMAL,
+    Answer.FEASIBLE: Status.FEASIBLE,
+    Answer.INFEASIBLE: Status.INFEASIBLE,
+    Answer.UNKNOWN: Status.UNKNOWN,
+}
+
+
+def plan(
+    snapshot: Snapshot,
+    gangs: Sequence[Gang],
+    options: Options | None = None,
+    reporter: Reporter | None = None,
+) -> Plan:
+    """Place `gangs` one after another, each all or nothing, and say how good each answer is proven to be.
+
+    Higher priority first, then input order; each gang sees what its predecessors of this call hold. Pure: the result
+    depends on the arguments alone, apart from where the time budget ends. Raises InvalidRequest for contradictory
+    input (unknown levels, a running member on an unknown node, …), InternalError when a plan fails verification.
+    """
+    options, reporter = options or Options(), reporter or Reporter()
+    deadline = time.monotonic() + options.time_limit_s
+    state = snapshot
+    done: dict[int, GangPlan] = {}
+    for at in sorted(range(len(gangs)), key=lambda at: -gangs[at].priority):
+        answer = _Solver(state, gangs[at], options.engine, deadline, reporter).answer()
+        if answer.status is Status.INFEASIBLE and state is not snapshot:
+            answer = _taken(snapshot, gangs, at, done, options.engine, deadline) or answer
+        if answer.assignments:
+            state = state.with_pods(_as_bound(gangs[at], answer))
+        done[at] = answer
+    return Plan(tuple(done[at] for at in range(len(gangs))))
+
+
+def _taken(
+    snapshot: Snapshot,
+    gangs: Sequence[Gang],
+    at: int,
+    done: dict[int, GangPlan],
+    engine: Engine,
+    deadline: float,
+) -> GangPlan | None:
+    """The answer `taken` when the gang would fit without its predecessors of this call."""
+    alone = _Solver(snapshot, gangs[at], engine, deadline, Reporter()).answer()
+    if not alone.status.placed:
+        return None
+    takers = sorted(done[other].name for other in done if done[other].assignments)
+    reason = Reason(
+        ReasonCode.TAKEN,
+        f"it would fit, but gangs of this call took the room: {', '.join(takers)}",
+        tuple(takers),
+        {"gangs": len(takers)},
+    )
+    return GangPlan(alone.name, Status.INFEASIBLE, reasons=(reason,), warnings=alone.warnings, stats=alone.stats)
+
+
+def _as_bound(gang: Gang, answer: GangPlan) -> list[BoundPod]:
+    """What a placed gang holds, for the gangs after it."""
+    roles = {role.name: role for role in gang.roles}
+    return [
+        BoundPod(
+            name=item.pod,
+            node=item.node,
+            requests=roles[item.role].requests,
+            labels=dict(roles[item.role].constraints.labels),
+            anti_affinity=roles[item.role].constraints.anti_affinity,
+            queue=gang.queue,
+            gang=gang.name,
+        )
+        for item in answer.assignments
+    ]
+
+
+def choose_topology(snapshot: Snapshot, name: str) -> tuple[TopologySpec, Notice | None]:
+    """The topology a gang asks for: the named one, the only one, else what well-known labels tell."""
+    declared = snapshot.topologies
+    if name in declared:
+        return declared[name], None
+    if name:
+        message = f"topology {name} is not in the input; the levels are taken from well-known node labels"
+        return discovered_topology(snapshot.labels), Notice("topology_unknown", name, "topology", message)
+    if len(declared) == 1:
+        return next(iter(declared.values())), None
+    return discovered_topology(snapshot.labels), None
+
+
+@dataclass
+class _Solver:
+    """One gang against one snapshot."""
+
+    snapshot: Snapshot
+    gang: Gang
+    engine: Engine
+    deadline: float
+    reporter: Reporter
+
+    def answer(self) -> GangPlan:
+        clock = Clock()
+        self.reporter.stage(self.gang.name, "compiling")
+        spec, notice = choose_topology(self.snapshot, self.gang.topology)
+        notices = [notice] if notice else []
+        if self.gang.queue and not self.snapshot.queues:
+            message = f"queue {self.gang.queue} is not in the input; no limit is applied"
+            notices.append(Notice("queue_unknown", self.gang.name, "queue", message))
+        try:
+            structure = self.structure(spec)
+        except InvalidRequest as error:
+            raise InvalidRequest(str(error) if "gang " in str(error) else f"gang {self.gang.name}: {error}") from error
+        clock.compile_ms += clock.lap()
+        self.reporter.stage(self.gang.name, "solving")
+        outcome = solve_gang(structure, self.engine, self.deadline, clock)
+        if outcome.settled is None:
+            reasons = reasons_for(structure, self.deadline) if outcome.answer is Answer.INFEASIBLE else ()
+            stats = self.stats(clock, outcome.proof, 0.0)
+            return GangPlan(
+                self.gang.name, _STATUS[outcome.answer], reasons=reasons, warnings=tuple(notices), stats=stats
+            )
+        return self.verified(structure, outcome, outcome.settled, tuple(notices), clock)
+
+    def structure(self, spec: TopologySpec) -> Structure:
+        """Normal form of the gang over the snapshot, with what its running members hold."""
+        reach.check(self.gang)
+        known = {pod.name for pod in self.snapshot.pods}
+        roles = {pod: role for role in self.gang.roles for pod in role.pods}
+        for member in self.gang.running:
+            if member.node not in self.snapshot.node_idx:
+                raise InvalidRequest(f"running pod {member.pod}: node {member.node!r} is not in the input")
+        missing = [
+            BoundPod(member.pod, member.node, roles[member.pod].requests, queue=self.gang.queue, gang=self.gang.name)
+            for member in self.gang.running
+            if member.pod not in known
+        ]
+        if missing:
+            self.snapshot = self.snapshot.with_pods(missing)
+        return build_structure(self.gang, self.snapshot, build_tree(self.snapshot, spec))
+
+    def verified(
+        self, structure: Structure, outcome: Outcome, settled: Settled, notices: tuple[Notice, ...], clock: Clock
+    ) -> GangPlan:
+        """The plan with names, after the independent checker has agreed to it."""
+        self.reporter.stage(self.gang.name, "verifying")
+        clock.lap()
+        assignments = () if settled.problem is None else name_pods(settled.problem, settled.states)
+        checked = verify(self.snapshot, self.gang, structure.tree.spec, assignments, structure.tree)
+        _check(self.gang, checked, outcome, settled)
+        verify_ms = clock.lap()
+        return GangPlan(
+            name=self.gang.name,
+            status=_STATUS[outcome.answer],
+            assignments=assignments,
+            running=self.running(),
+            objective=_objective(checked, outcome, settled),
+            domains=checked.domains,
+            flows=checked.flows,
+            warnings=notices,
+            stats=self.stats(clock, outcome.proof, verify_ms),
+        )
+
+    def running(self) -> tuple[Assignment, ...]:
+        role_of = {pod: role.name for role in self.gang.roles for pod in role.pods}
+        return tuple(Assignment(member.pod, role_of[member.pod], member.node) for member in self.gang.running)
+
+    def stats(self, clock: Clock, proof: Proof, verify_ms: float) -> Stats:
+        return Stats(
+            nodes=len(self.snapshot.nodes),
+            classes=clock.classes,
+            signatures=clock.signatures,
+            compile_ms=clock.compile_ms,
+            bound_ms=clock.bound_ms,
+            search_ms=clock.search_ms,
+            verify_ms=verify_ms,
+            engine=self.engine.value,
+            proof=proof,
+        )
+
+
+def _check(gang: Gang, checked: Verification, outcome: Outcome, settled: Settled) -> None:
+    """Raises InternalError unless the checker accepts the plan and agrees on what it is worth."""
+    if checked.violations:
+        raise InternalError(f"gang {gang.name}: the plan fails verification: {checked.violations[0]}")
+    values = tuple(checked.objective[term] for term in TERMS[1:])
+    if outcome.answer is Answer.OPTIMAL and values != settled.values:
+        raise InternalError(f"gang {gang.name}: the checker values the plan at {values}, not {settled.values}")
+
+
+def _objective(checked: Verification, outcome: Outcome, settled: Settled) -> tuple[TermValue, ...]:
+    replicas = checked.objective[TERMS[0]]
+    found = [TermValue(TERMS[0], Sense.MAX, replicas, replicas if outcome.replicas_proven else None)]
+    for term, bound in zip(TERMS[1:], settled.bounds, strict=True):
+        proven: Fraction | None = bound if outcome.replicas_proven else None
+        found.append(TermValue(term, Sense.MIN, checked.objective[term], proven))
+    return tuple(found)

@@ -1,0 +1,111 @@
+"""Elastic gangs by CP-SAT alone: what of the gang can be placed at most, and every choice that ties."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ortools.sat.python import cp_model
+
+from solver.compile.frame import build_frame
+from solver.compile.problem import build_problem
+from solver.compile.shapes import Shape, axes_of
+from solver.compile.structure import Structure
+from solver.model.build import build_model
+from solver.model.gang_tree import GangChoice, open_counts
+from solver.search.cpsat import Answer, Run, run
+
+#: Ties looked at for one value of `replicas`; beyond, optimality is not claimed.
+MAX_TIES = 200
+
+
+@dataclass(frozen=True)
+class Family:
+    """Shapes with the same `replicas`. answer: OPTIMAL when nothing better and no other tie can be placed, FEASIBLE when
+    that is not proven, INFEASIBLE when no shape can be placed at all, UNKNOWN when time ran out.
+    """
+
+    answer: Answer
+    shapes: tuple[Shape, ...] = ()
+
+
+def elastic_shapes(structure: Structure, deadline: float) -> Iterator[Family]:
+    """Families of placeable shapes, best `replicas` first; a last INFEASIBLE one when there is no (further) shape.
+
+    Rules that need the totals (the ratio of `reach`) are left out here, so a shape may still turn out impossible.
+    """
+    search = _Search(structure)
+    while True:
+        family = search.next_family(deadline)
+        yield family
+        if family.answer is not Answer.OPTIMAL:
+            return
+
+
+def proven_infeasible(structure: Structure, deadline: float) -> bool | None:
+    """Whether CP-SAT proves, with presolve on and off, that nothing can be placed; None when time ran out."""
+    verdicts = []
+    for presolve in (True, False):
+        found = run(_Search(structure).cp_model, deadline, presolve)
+        if found.answer is Answer.UNKNOWN:
+            return None
+        verdicts.append(found.answer is Answer.INFEASIBLE)
+    return all(verdicts)
+
+
+class _Search:
+    def __init__(self, structure: Structure) -> None:
+        assert structure.root is not None
+        self.structure = structure
+        self.axes = axes_of(structure.root)
+        self.model = build_model(build_problem(build_frame(structure, None)), ())
+        self.choice: GangChoice = open_counts(self.model)
+        self.model.variables.add(self.choice.placed == 1)
+        most = sum(axis.high * axis.groups for axis in self.axes) + len(structure.gang.roles) + _groups(structure) + 1
+        self.score = self.model.variables.integer(0, 1 << 50)
+        self.model.variables.add(self.score == self.choice.pods * (2 * most) + self.choice.kept_replicas)
+
+    @property
+    def cp_model(self) -> cp_model.CpModel:
+        """The CP-SAT model."""
+        return self.model.variables.cp_model
+
+    def next_family(self, deadline: float) -> Family:
+        """The family with the highest score left."""
+        self.cp_model.clear_objective()
+        self.cp_model.maximize(self.score)
+        best = run(self.cp_model, deadline, presolve=True)
+        self.cp_model.clear_objective()
+        if best.answer is Answer.INFEASIBLE:
+            again = run(self.cp_model, deadline, presolve=False)
+            return Family(Answer.INFEASIBLE if again.answer is Answer.INFEASIBLE else Answer.UNKNOWN)
+        if not best.solved:
+            return Family(Answer.UNKNOWN)
+        if best.answer is Answer.FEASIBLE:
+            return Family(Answer.FEASIBLE, (self.shape(best),))
+        value = best.value(self.score)
+        ties = self.ties(value, deadline)
+        domain = self.score.proto.domain
+        domain[0], domain[1] = 0, value - 1
+        return ties
+
+    def ties(self, value: int, deadline: float) -> Family:
+        """Every shape with the given score; the shapes seen are forbidden from then on."""
+        domain = self.score.proto.domain
+        domain[0] = domain[1] = value
+        shapes: list[Shape] = []
+        while len(shapes) < MAX_TIES:
+            found = run(self.cp_model, deadline, presolve=True)
+            if found.answer is Answer.INFEASIBLE:
+                return Family(Answer.OPTIMAL, tuple(shapes))
+            if not found.solved:
+                break
+            shapes.append(self.shape(found))
+            self.cp_model.add_forbidden_assignments(self.choice.axes, [shapes[-1].counts])
+        return Family(Answer.FEASIBLE, tuple(shapes))
+
+    def shape(self, found: Run) -> Shape:
+        counts = tuple(found.value(axis) for axis in self.choice.axes)
+        return Shape(counts, found.value(self.choice.pods), found.value(self.choice.kept_replicas))
+
+
+def _groups(structure: Structure) -> int:
+    return sum(1 for _ in structure.gang.root.walk())

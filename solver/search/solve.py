@@ -1,0 +1,207 @@
+"""One gang solved: shapes in order of the term `replicas`, each settled by the tree or by CP-SAT, the best kept."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import groupby
+
+from solver.bound.solve import placeable, solve_shape
+from solver.bound.tables import Budget, OutOfTime
+from solver.compile.frame import build_frame
+from solver.compile.layout import TreeTooLarge
+from solver.compile.problem import Problem, build_problem
+from solver.compile.shapes import Shape, TooManyShapes, shapes_of
+from solver.compile.structure import Structure
+from solver.domain.errors import InternalError
+from solver.domain.plan import Proof
+from solver.rules import queue
+from solver.search.cpsat import Answer
+from solver.search.elastic import elastic_shapes, proven_infeasible
+from solver.search.options import Engine
+from solver.search.stages import States, certify, solve_staged
+from solver.terms.base import Term
+from solver.terms.registry import terms_of
+
+#: Up to so many nodes and pods an infeasible verdict of the tree is repeated by CP-SAT.
+SMALL_NODES, SMALL_PODS = 64, 64
+
+
+@dataclass(frozen=True)
+class Settled:
+    """One shape with its best known placement. values, bounds: by term after `replicas`, in units of the answer."""
+
+    shape: Shape
+    problem: Problem | None
+    states: States
+    values: tuple[Fraction, ...]
+    bounds: tuple[Fraction | None, ...]
+
+    @property
+    def optimal(self) -> bool:
+        """Whether every term is proven for this shape."""
+        return self.values == self.bounds
+
+
+@dataclass
+class Clock:
+    """Milliseconds spent by room, and sizes of what was solved."""
+
+    compile_ms: float = 0.0
+    bound_ms: float = 0.0
+    search_ms: float = 0.0
+    classes: int = 0
+    signatures: int = 0
+    _since: float = field(default_factory=time.perf_counter)
+
+    def lap(self) -> float:
+        """Milliseconds since the last lap."""
+        now = time.perf_counter()
+        spent, self._since = (now - self._since) * 1000, now
+        return spent
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdict on one gang. settled: the plan when there is one; replicas_proven: no shape before it fits."""
+
+    answer: Answer
+    proof: Proof
+    settled: Settled | None = None
+    replicas_proven: bool = False
+
+
+def solve_gang(structure: Structure, engine: Engine, deadline: float, clock: Clock) -> Outcome:
+    """Best plan of one gang, or the proof that there is none, by `deadline` (seconds of time.monotonic)."""
+    if structure.root is None or queue.missing(structure):
+        return Outcome(Answer.INFEASIBLE, Proof.TREE)
+    if engine is Engine.CPSAT:
+        return _by_cpsat(structure, deadline, clock)
+    try:
+        outcome = _by_tree(structure, deadline, clock)
+    except (TreeTooLarge, TooManyShapes):
+        if engine is Engine.TREE:
+            return Outcome(Answer.UNKNOWN, Proof.NONE)
+        return _by_cpsat(structure, deadline, clock)
+    except OutOfTime:
+        return Outcome(Answer.UNKNOWN, Proof.NONE)
+    return outcome if engine is Engine.TREE else _certified(structure, outcome, deadline, clock)
+
+
+def _by_tree(structure: Structure, deadline: float, clock: Clock) -> Outcome:
+    for shapes in _ranked(structure, Budget(deadline), clock):
+        found = [one for one in (_settle_on_tree(structure, shape, deadline, clock) for shape in shapes) if one]
+        if found:
+            return Outcome(Answer.OPTIMAL, Proof.TREE, min(found, key=lambda one: one.values), True)
+    return Outcome(Answer.INFEASIBLE, Proof.TREE)
+
+
+def _ranked(structure: Structure, budget: Budget, clock: Clock) -> Iterator[list[Shape]]:
+    """Shapes that may be placeable, those with equal `replicas` together, the best first."""
+    assert structure.root is not None
+    rooms = queue.rooms(structure)
+    shapes = [shape for shape in shapes_of(structure.root) if queue.allows(rooms, structure.root, shape)]
+    families = [list(family) for _, family in groupby(shapes, key=lambda shape: (shape.pods, shape.kept_replicas))]
+    clock.compile_ms += clock.lap()
+    if families and len(families[0]) == 1:
+        yield families.pop(0)
+    if families:
+        rest = [shape for family in families for shape in family]
+        fits = dict(zip((shape.counts for shape in rest), placeable(structure, rest, budget), strict=True))
+        clock.bound_ms += clock.lap()
+        for family in families:
+            yield [shape for shape in family if fits[shape.counts]]
+
+
+def _settle_on_tree(structure: Structure, shape: Shape, deadline: float, clock: Clock) -> Settled | None:
+    if not shape.pods:
+        return _empty(structure, shape)
+    problem = build_problem(build_frame(structure, shape))
+    terms = terms_of(problem)
+    clock.compile_ms += clock.lap()
+    answer = solve_shape(problem, terms, Budget(deadline))
+    clock.bound_ms += clock.lap()
+    if answer is None:
+        return None
+    clock.classes = max(clock.classes, answer.classes)
+    clock.signatures = max(clock.signatures, answer.signatures)
+    values = _in_units(terms, answer.sums)
+    return Settled(shape, problem, answer.states, values, values)
+
+
+def _empty(structure: Structure, shape: Shape) -> Settled | None:
+    """Nothing placed, which some gangs allow as long as nothing of them runs."""
+    if structure.gang.running:
+        return None
+    nothing = (Fraction(0),) * 5
+    return Settled(shape, None, {}, nothing, nothing)
+
+
+def _in_units(terms: Sequence[Term], sums: Sequence[int]) -> tuple[Fraction, ...]:
+    return tuple(value * term.unit for value, term in zip(sums, terms, strict=True))
+
+
+def _certified(structure: Structure, outcome: Outcome, deadline: float, clock: Clock) -> Outcome:
+    """The tree's outcome with CP-SAT's word added, where it gives it in time."""
+    clock.lap()
+    agreed = False
+    settled = outcome.settled
+    if settled is None:
+        pods = sum(len(role.pods) for role in structure.gang.roles)
+        if len(structure.snapshot.nodes) <= SMALL_NODES and pods <= SMALL_PODS:
+            verdict = proven_infeasible(structure, deadline)
+            if verdict is False:
+                raise InternalError("CP-SAT finds a plan where the tree proves there is none")
+            agreed = bool(verdict)
+    elif settled.problem is not None:
+        terms = terms_of(settled.problem)
+        sums = [int(value / term.unit) for value, term in zip(settled.values, terms, strict=True)]
+        agreed = certify(settled.problem, terms, settled.states, sums, deadline)
+    clock.search_ms += clock.lap()
+    return Outcome(outcome.answer, Proof.BOTH if agreed else Proof.TREE, settled, outcome.replicas_proven)
+
+
+def _by_cpsat(structure: Structure, deadline: float, clock: Clock) -> Outcome:
+    """CP-SAT alone: the best `replicas` first, then every shape that ties."""
+    best: Settled | None = None
+    proven = False
+    clock.lap()
+    for family in elastic_shapes(structure, deadline):
+        if family.answer in (Answer.INFEASIBLE, Answer.UNKNOWN):
+            clock.search_ms += clock.lap()
+            proof = Proof.CPSAT if family.answer is Answer.INFEASIBLE else Proof.NONE
+            return Outcome(family.answer, proof)
+        found = [_settle_by_cpsat(structure, shape, deadline, clock) for shape in family.shapes]
+        known = [one for one in found if one is not None]
+        proven = family.answer is Answer.OPTIMAL and Answer.UNKNOWN not in found
+        if known:
+            best = min((one for one in known if isinstance(one, Settled)), key=lambda one: one.values, default=None)
+            proven = proven and all(isinstance(one, Settled) and one.optimal for one in known)
+            break
+        if family.answer is Answer.FEASIBLE:
+            return Outcome(Answer.UNKNOWN, Proof.NONE)
+    if best is None:
+        return Outcome(Answer.UNKNOWN, Proof.NONE)
+    if proven:
+        return Outcome(Answer.OPTIMAL, Proof.CPSAT, best, True)
+    return Outcome(Answer.FEASIBLE, Proof.NONE, best, family.answer is Answer.OPTIMAL)
+
+
+def _settle_by_cpsat(structure: Structure, shape: Shape, deadline: float, clock: Clock) -> "Settled | Answer | None":
+    """The shape's best placement, None when proven impossible, UNKNOWN when time ran out first."""
+    if not shape.pods:
+        return _empty(structure, shape)
+    problem = build_problem(build_frame(structure, shape))
+    terms = terms_of(problem)
+    clock.compile_ms += clock.lap()
+    staged = solve_staged(problem, terms, deadline)
+    clock.search_ms += clock.lap()
+    clock.classes = max(clock.classes, len(problem.classes))
+    if staged.answer is Answer.INFEASIBLE:
+        return None
+    if staged.answer is Answer.UNKNOWN:
+        return Answer.UNKNOWN
+    bounds = tuple(
+        None if bound is None else bound * term.unit for bound, term in zip(staged.bounds, terms, strict=True)
+    )
+    return Settled(shape, problem, staged.states, _in_units(terms, staged.sums), bounds)
