@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from adapters.files.schema import check_schema
 from adapters.kubernetes.objects import Document, Fields, Part, shown
@@ -20,6 +19,8 @@ SCHEMA = "cluster.schema.json"
 DEFAULT_CPU = "128"
 DEFAULT_BYTES = "1Ti"
 DEFAULT_PODS = 110
+#: Most nodes one entry may make.
+MAX_NODES = 1_000_000
 
 _QUANTITIES = (
     (CPU, "cpu", DEFAULT_CPU, 1000),
@@ -77,11 +78,21 @@ def read_own_clusters(documents: Sequence[Document]) -> OwnNodes:
 
 
 def _levels(doc: Document) -> tuple[Level, ...]:
-    """The declared levels; without any, those with a well-known name, so that `per` may use them."""
+    """The declared levels, and where `per` uses a well-known one beside them, that one in its place.
+
+    Without declared levels: all well-known ones, so that `per` may use them.
+    """
+    order = [name for name in dict.fromkeys(WELL_KNOWN_LABELS.values()) if name != HOST]
     if not doc.has("spec.topology.levels"):
-        order = dict.fromkeys(WELL_KNOWN_LABELS.values())
-        return tuple(Level(name, _LABELS[name]) for name in order if name != HOST)
-    return tuple(_level(entry) for entry in doc.parts("spec.topology.levels"))
+        return tuple(Level(name, _LABELS[name]) for name in order)
+    levels = [_level(entry) for entry in doc.parts("spec.topology.levels")]
+    used = {name for entry in doc.parts("spec.nodes") for name in entry.mapping("per")}
+    for name in order:
+        if name in used and name not in {level.name for level in levels}:
+            finer = set(order[order.index(name) :]) | {HOST}
+            at = next((at for at, level in enumerate(levels) if level.name in finer), len(levels))
+            levels.insert(at, Level(name, _LABELS[name]))
+    return tuple(levels)
 
 
 def _level(entry: Fields) -> Level:
@@ -114,8 +125,8 @@ def _topology(doc: Document, levels: tuple[Level, ...]) -> TopologySpec:
 
 def _records(entry: Part, levels: tuple[Level, ...], counters: _Counters) -> list[NodeRecord]:
     """The nodes of one entry."""
-    prefix, count = entry.text("prefix"), entry.whole("count")
-    per = _per(entry, levels)
+    prefix = entry.text("prefix")
+    per, count = _per(entry, levels)
     labels = entry.texts("labels")
     if HOST_LABEL in labels:
         raise entry.refuse(f"labels[{HOST_LABEL}]", "is set by the node's own name")
@@ -138,20 +149,26 @@ def _domains(bases: Mapping[str, tuple[str, int, int]], index: int) -> dict[str,
     return {label: f"{name}-{base + index // share}" for label, (name, base, share) in bases.items()}
 
 
-def _per(entry: Part, levels: tuple[Level, ...]) -> list[tuple[Level, int]]:
-    """Levels of `per` from coarse to fine with their number of nodes; each holds a multiple of the next."""
+def _per(entry: Part, levels: tuple[Level, ...]) -> tuple[list[tuple[Level, int]], int]:
+    """Levels of `per` from coarse to fine, each with the nodes one of its domains holds; and the nodes in all.
+
+    `per` says how many domains of a level lie in each domain of the next coarser one, `count` how many nodes in each
+    of the finest.
+    """
     wanted = entry.mapping("per")
     known = [level for level in levels if level.label != HOST_LABEL]
     for name in wanted:
         if name not in {level.name for level in known}:
             listed = ", ".join(level.name for level in known) or "none"
             raise entry.refuse(f"per.{name}", f"is not a level of the topology above the host ({listed})")
-    found = [(level, entry.whole(f"per.{level.name}")) for level in known if level.name in wanted]
-    for (coarse, more), (fine, fewer) in pairwise(found):
-        if more % fewer:
-            problem = f"{fewer} nodes share a {fine.name}, so {coarse.name} must be a multiple of it, not {more}"
-            raise entry.refuse(f"per.{coarse.name}", problem)
-    return found
+    found: list[tuple[Level, int]] = []
+    nodes = entry.whole("count")
+    for level in reversed([level for level in known if level.name in wanted]):
+        found.insert(0, (level, nodes))
+        nodes *= entry.whole(f"per.{level.name}")
+    if nodes > MAX_NODES:
+        raise entry.refuse("count", f"comes to {nodes} nodes with `per`, more than {MAX_NODES}")
+    return found, nodes
 
 
 def _resources(entry: Part) -> Resources:

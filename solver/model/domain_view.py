@@ -9,7 +9,7 @@ from solver.model.variables import Expr, Hint, Variables, scaled, weighted
 
 
 class DomainVariables:
-    """Counts of one domain at `level`, as terms and rules see it (solver.terms.base.DomainView).
+    """Counts of one domain at `level`, as terms and rules see it (solver.compile.view.DomainView).
 
     counts: by dim of the level's space. most: by role, the largest number of pods the domain can hold.
     hints: by dim, or None throughout.

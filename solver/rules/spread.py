@@ -3,8 +3,8 @@
 import numpy as np
 
 from solver.compile.problem import Problem
+from solver.compile.view import DomainView, Expr
 from solver.domain.snapshot import Mask
-from solver.terms.base import DomainView, Expr
 
 
 def mask(problem: Problem, level: int) -> Mask:

@@ -53,6 +53,7 @@ def run(model: cp_model.CpModel, deadline: float, presolve: bool) -> Run:
     parameters.linearization_level = 2
     parameters.random_seed = SEED
     parameters.cp_model_presolve = presolve
+    parameters.catch_sigint_signal = False
     parameters.max_time_in_seconds = left
     parameters.max_deterministic_time = left * _DETERMINISTIC_PER_SECOND
     watchdog = threading.Timer(left + 0.5, cp_solver.stop_search)

@@ -40,17 +40,6 @@ def elastic_shapes(structure: Structure, deadline: float) -> Iterator[Family]:
             return
 
 
-def proven_infeasible(structure: Structure, deadline: float) -> bool | None:
-    """Whether CP-SAT proves, with presolve on and off, that nothing can be placed; None when time ran out."""
-    verdicts = []
-    for presolve in (True, False):
-        found = run(_Search(structure).cp_model, deadline, presolve)
-        if found.answer is Answer.UNKNOWN:
-            return None
-        verdicts.append(found.answer is Answer.INFEASIBLE)
-    return all(verdicts)
-
-
 class _Search:
     def __init__(self, structure: Structure) -> None:
         assert structure.root is not None

@@ -17,7 +17,7 @@ from solver.domain.errors import InternalError
 from solver.domain.plan import Proof
 from solver.rules import queue
 from solver.search.cpsat import Answer
-from solver.search.elastic import elastic_shapes, proven_infeasible
+from solver.search.elastic import elastic_shapes
 from solver.search.options import Engine
 from solver.search.stages import States, certify, solve_staged
 from solver.terms.base import Term
@@ -149,10 +149,10 @@ def _certified(structure: Structure, outcome: Outcome, deadline: float, clock: C
     if settled is None:
         pods = sum(len(role.pods) for role in structure.gang.roles)
         if len(structure.snapshot.nodes) <= SMALL_NODES and pods <= SMALL_PODS:
-            verdict = proven_infeasible(structure, deadline)
-            if verdict is False:
+            verdict = _by_cpsat(structure, deadline, clock)
+            if verdict.settled is not None:
                 raise InternalError("CP-SAT finds a plan where the tree proves there is none")
-            agreed = bool(verdict)
+            agreed = verdict.answer is Answer.INFEASIBLE
     elif settled.problem is not None:
         terms = terms_of(settled.problem)
         sums = [int(value / term.unit) for value, term in zip(settled.values, terms, strict=True)]

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 
 from solver.compile.problem import Problem
+from solver.compile.view import DomainView, Expr
 from solver.domain.snapshot import Ints
-from solver.terms.base import DomainView, Expr
 
 
 class Fragmentation:

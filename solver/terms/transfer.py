@@ -5,9 +5,9 @@ from fractions import Fraction
 from functools import cache
 
 from solver.compile.problem import Problem
+from solver.compile.view import DomainView, Expr
 from solver.domain.gang import Flow
 from solver.domain.snapshot import Ints
-from solver.terms.base import DomainView, Expr
 from solver.terms.traffic import PairCost, Stream, Traffic, streams_of
 from solver.topology.costs import capped_costs, paid, pair_ns
 

@@ -19,7 +19,7 @@ CLUSTER = """
           - {name: zone, label: topology.kubernetes.io/zone}
           - {name: rack, label: topology.kubernetes.io/rack}
       nodes:
-        - {prefix: h, count: 8, per: {zone: 8, rack: 4}, gpus: 8, cpu: "128", memory: 1Ti}
+        - {prefix: h, count: 4, per: {zone: 1, rack: 2}, gpus: 8, cpu: "128", memory: 1Ti}
 """
 GANG = """
     apiVersion: huddle.scheduler/v1alpha1

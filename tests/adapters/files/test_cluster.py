@@ -94,34 +94,44 @@ def test_everything_an_entry_may_say() -> None:
     assert snapshot.taint_sets == ((Taint("a"), Taint("b", "c", "NoExecute")),)
 
 
-def test_per_says_how_many_nodes_share_a_domain() -> None:
-    """Racks of two in zones of four; the last domains may be smaller."""
-    snapshot = load(cluster({"prefix": "h", "count": 7, "per": {"zone": 4, "rack": 2}}, levels=LEVELS)).snapshot
+def test_per_nests_domains() -> None:
+    """Two zones of two racks of two nodes."""
+    snapshot = load(cluster({"prefix": "h", "count": 2, "per": {"zone": 2, "rack": 2}}, levels=LEVELS)).snapshot
     tree = build_tree(snapshot, snapshot.topologies["demo"])
     assert tree.names[1] == ("zone-0", "zone-1")
     assert tree.names[2] == ("zone-0/rack-0", "zone-0/rack-1", "zone-1/rack-2", "zone-1/rack-3")
-    assert tree.domain_of[2].tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert tree.domain_of[2].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_entries_share_neither_names_nor_domains() -> None:
     """Numbering of nodes and domains runs on."""
-    entry = {"prefix": "h", "count": 2, "per": {"rack": 4}}
+    entry = {"prefix": "h", "count": 2, "per": {"rack": 1}}
     snapshot = load(cluster(entry, entry, {**entry, "prefix": "g"}, levels=LEVELS)).snapshot
     assert snapshot.nodes == ("g0", "g1", "h0", "h1", "h2", "h3")
     assert label(snapshot, RACK) == ["rack-2", "rack-2", "rack-0", "rack-0", "rack-1", "rack-1"]
     assert label(snapshot, ZONE) == ["-"] * 6
 
 
+def test_per_may_use_a_well_known_level_that_the_topology_leaves_out() -> None:
+    """The level joins the topology where it belongs."""
+    levels = [{"name": "zone", "label": ZONE, "gbps": 10, "setupUs": 600}]
+    entry = {"prefix": "h", "count": 8, "per": {"zone": 4, "rack": 32}, "gpus": 8, "cpu": "128", "memory": "1Ti"}
+    snapshot = load(cluster(entry, levels=levels)).snapshot
+    tree = build_tree(snapshot, snapshot.topologies["demo"])
+    assert tree.level_names == ("root", "zone", "rack", "host")
+    assert [len(names) for names in tree.names] == [1, 4, 128, 1024]
+
+
 def test_labels_may_join_entries_in_one_domain() -> None:
     """A zone given by label, racks by number."""
-    entry = {"prefix": "h", "count": 2, "per": {"rack": 2}, "labels": {ZONE: "z"}}
+    entry = {"prefix": "h", "count": 1, "per": {"rack": 2}, "labels": {ZONE: "z"}}
     snapshot = load(cluster(entry, entry, levels=LEVELS)).snapshot
     assert label(snapshot, ZONE) == ["z"] * 4
 
 
 def test_without_a_topology_well_known_levels_may_be_used() -> None:
     """The labels they write are those from which levels are discovered."""
-    snapshot = load(cluster({"prefix": "h", "count": 2, "per": {"rack": 1}})).snapshot
+    snapshot = load(cluster({"prefix": "h", "count": 1, "per": {"rack": 2}})).snapshot
     assert label(snapshot, RACK) == ["rack-0", "rack-1"]
     assert dict(snapshot.topologies) == {}
 
@@ -196,8 +206,8 @@ def test_own_levels_answer_to_their_well_known_name() -> None:
             "spec.nodes[0].per.rack: must be at least 1, not 0",
         ),
         (
-            {"nodes": [{"prefix": "h", "count": 8, "per": {"zone": 4, "rack": 3}}]},
-            "spec.nodes[0].per.zone: 3 nodes share a rack, so zone must be a multiple of it, not 4",
+            {"nodes": [{"prefix": "h", "count": 10000, "per": {"zone": 4, "rack": 30}}]},
+            "spec.nodes[0].count: comes to 1200000 nodes with `per`, more than 1000000",
         ),
         (
             {"nodes": [{"prefix": "h", "count": 8, "per": {"rack": 4}, "labels": {RACK: "r"}}]},
