@@ -1,6 +1,6 @@
 """Shapes: what of an elastic gang is placed. A shape fixes the count of every axis."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 
@@ -115,6 +115,22 @@ def _entry_options(entry: Entry, kept_for_sure: bool) -> Iterator[tuple[tuple[in
         if kept >= entry.low or (kept == 0 and not kept_for_sure):
             counts = tuple(count for part, _ in combination for count in part)
             yield counts, min(kept, 1), sum(groups for _, groups in combination)
+
+
+def in_order(root: Unit, counts: Sequence[int]) -> tuple[int, ...]:
+    """The same counts with alike flexible units in the one order `shapes_of` uses: kept ones first."""
+    return _ordered(root, iter(counts))
+
+
+def _ordered(unit: Unit, counts: Iterator[int]) -> tuple[int, ...]:
+    if not unit.flexible:
+        return (next(counts),)
+    found = tuple(next(counts) for _ in unit.roles)
+    for entry in unit.entries:
+        parts = [_ordered(inner, counts) for inner in entry.units]
+        for part in sorted(parts, key=lambda part: (not any(part), part)):
+            found += part
+    return found
 
 
 def _refuse_explosion(sizes: list[int]) -> None:

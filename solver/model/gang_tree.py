@@ -84,11 +84,12 @@ class _Chooser:
             self.axes.append(count)
         else:
             count = 0
+            before: Expr = parent
             for unit in entry.units:
                 kept = self.variables.boolean()
-                self.variables.add(kept == parent if unit.fewest == 0 else kept <= parent)
+                self.variables.add(kept == parent if unit.fewest == 0 else kept <= before)
                 self.unit(unit, kept)
-                count = count + kept
+                count, before = count + kept, kept
         self.variables.add(count >= entry.low * present)
         self.variables.add(count <= entry.high * present)
         return present

@@ -7,7 +7,7 @@ from ortools.sat.python import cp_model
 
 from solver.compile.frame import build_frame
 from solver.compile.problem import build_problem
-from solver.compile.shapes import Shape, axes_of
+from solver.compile.shapes import Shape, axes_of, in_order
 from solver.compile.structure import Structure
 from solver.model.build import build_model
 from solver.model.gang_tree import GangChoice, open_counts
@@ -87,13 +87,19 @@ class _Search:
                 return Family(Answer.OPTIMAL, tuple(shapes))
             if not found.solved:
                 break
-            shapes.append(self.shape(found))
-            self.cp_model.add_forbidden_assignments(self.choice.axes, [shapes[-1].counts])
+            shape = self.shape(found)
+            if shape not in shapes:
+                shapes.append(shape)
+            seen = tuple(found.value(axis) for axis in self.choice.axes)
+            self.cp_model.add_forbidden_assignments(self.choice.axes, [seen])
         return Family(Answer.FEASIBLE, tuple(shapes))
 
     def shape(self, found: Run) -> Shape:
+        assert self.structure.root is not None
         counts = tuple(found.value(axis) for axis in self.choice.axes)
-        return Shape(counts, found.value(self.choice.pods), found.value(self.choice.kept_replicas))
+        return Shape(
+            in_order(self.structure.root, counts), found.value(self.choice.pods), found.value(self.choice.kept_replicas)
+        )
 
 
 def _groups(structure: Structure) -> int:

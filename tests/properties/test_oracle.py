@@ -1,0 +1,68 @@
+"""All engines against the brute force, on random small instances with an asserted mix."""
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from support import oracle
+from support.strategies import classify, random_instance, seeds
+
+from solver.domain.plan import Status
+from solver.planner import Engine, Options, plan
+
+ENGINES = tuple(Engine)
+#: Share of the instances of a campaign that must carry a tag.
+MIX = {"transfer": 0.40, "tight": 0.15, "nested": 0.20, "elastic": 0.20, "two_resources": 0.20}
+
+
+def check(seed: int) -> set[str]:
+    """Every engine gives the brute force's status and values, with proof; returns the instance's tags."""
+    snapshot, gang = random_instance(random.Random(seed))
+    truth = oracle.solve(snapshot, gang)
+    for engine in ENGINES:
+        (answer,) = plan(snapshot, [gang], Options(engine, time_limit_s=120)).gangs
+        if truth is None:
+            assert (engine, answer.status) == (engine, Status.INFEASIBLE)
+            assert answer.reasons
+            assert not answer.assignments
+        else:
+            assert (engine, answer.status) == (engine, Status.OPTIMAL)
+            assert (engine, tuple(term.value for term in answer.objective)) == (engine, truth.values)
+            assert all(term.bound == term.value for term in answer.objective)
+            placed = {item.pod: item.node for item in answer.assignments}
+            assert oracle.allowed(snapshot, gang, placed) == []
+    return classify(snapshot, gang, truth)
+
+
+def campaign(examples: int) -> None:
+    """Check `examples` different instances and the mix of what they exercise."""
+    tags: dict[int, set[str]] = {}
+
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(seeds())
+    def run(seed: int) -> None:
+        tags[seed] = check(seed)
+
+    run()
+    for seed in range(max(0, examples - len(tags))):  # hypothesis may repeat itself
+        tags[-seed - 1] = check(-seed - 1)
+    assert len(tags) >= examples
+    counts = Counter(tag for found in tags.values() for tag in found)
+    shares = {tag: counts[tag] / len(tags) for tag in MIX}
+    assert all(shares[tag] >= MIX[tag] for tag in MIX), shares
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_bound_cpsat_and_brute_force_agree(part: int) -> None:
+    """Tree = CP-SAT without bound or hint = brute force, on 250 instances in each of four parts."""
+    del part  # the parts only let two workers share the campaign
+    campaign(250)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(20))
+def test_bound_cpsat_and_brute_force_agree_at_length(part: int) -> None:
+    """The same on 2,000 instances in each of twenty parts."""
+    del part
+    campaign(2000)
