@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from solver.compile.naming import name_pods
-from solver.compile.structure import Structure, build_structure
+from solver.compile.structure import Structure, build_structure, check_levels
 from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.levels import TopologySpec, discovered_topology
@@ -141,7 +141,8 @@ class _Solver:
         try:
             structure = self.structure(spec)
         except InvalidRequest as error:
-            raise InvalidRequest(str(error) if "gang " in str(error) else f"gang {self.gang.name}: {error}") from error
+            prefix = f"gang {self.gang.name}: "
+            raise InvalidRequest(prefix + str(error).removeprefix(prefix)) from error
         clock.compile_ms += clock.lap()
         self.reporter.stage(self.gang.name, "solving")
         outcome = solve_gang(structure, self.engine, self.deadline, clock)
@@ -155,6 +156,7 @@ class _Solver:
 
     def structure(self, spec: TopologySpec) -> Structure:
         """Normal form of the gang over the snapshot, with what its running members hold."""
+        check_levels(self.gang, spec)
         reach.check(self.gang)
         known = {pod.name for pod in self.snapshot.pods}
         roles = {pod: role for role in self.gang.roles for pod in role.pods}

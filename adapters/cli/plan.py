@@ -18,6 +18,7 @@ from adapters.report.consoles import rendered
 from adapters.report.plan_text import plan_notices, print_plan
 from adapters.report.scene import Scene
 from adapters.report.structured import formatted, plan_document
+from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.plan import Notice, Plan
 from solver.domain.snapshot import Snapshot
@@ -43,12 +44,16 @@ Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the files said. notices: about the cluster and what is no gang; of_gang: by gang name."""
+    """What the files said. notices: about the cluster and what is no gang; of_gang: by gang name.
+
+    sources: gang name → file and object it comes from.
+    """
 
     snapshot: Snapshot
     gangs: Sequence[Gang]
     notices: tuple[Notice, ...] = ()
     of_gang: Mapping[str, tuple[Notice, ...]] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def add_notices(self, plan: Plan) -> Plan:
         """The plan with what the readers had to say put in front of what the planner says."""
@@ -107,11 +112,14 @@ def plan_command(
 
 
 def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOptions) -> Inputs:
-    """Read everything before the engine is loaded, so that bad input fails at once."""
+    """Read everything before the engine is loaded, so that bad input fails at once.
+
+    Gangs come from `files` only; nodes, bound pods, topologies and queues from both.
+    """
     file_documents, cluster_documents = read_documents(files), read_documents(clusters)
-    loaded = load_cluster(cluster_documents)
+    loaded = load_cluster([*cluster_documents, *file_documents])
     found = read_gangs(file_documents, options, cluster_documents)
-    return Inputs(loaded.snapshot, found.gangs, (*loaded.notices, *found.general), found.notices)
+    return Inputs(loaded.snapshot, found.gangs, (*loaded.notices, *found.general), found.notices, found.sources)
 
 
 def solve(inputs: Inputs, engine: str, time_limit_s: float) -> Plan:
@@ -121,7 +129,18 @@ def solve(inputs: Inputs, engine: str, time_limit_s: float) -> Plan:
 
     with progress(sys.stderr) as reporter:
         options = Options(Engine(engine), time_limit_s)
-        return inputs.add_notices(plan(inputs.snapshot, inputs.gangs, options, reporter))
+        try:
+            return inputs.add_notices(plan(inputs.snapshot, inputs.gangs, options, reporter))
+        except InvalidRequest as error:
+            raise InvalidRequest(_located(inputs, str(error))) from error
+
+
+def _located(inputs: Inputs, problem: str) -> str:
+    """A planner's complaint about a gang, with the file and object it comes from in front."""
+    for name, source in inputs.sources.items():
+        if problem.startswith(f"gang {name}: "):
+            return f"{source}: {problem.removeprefix(f'gang {name}: ')}"
+    return problem
 
 
 def _show(inputs: Inputs, plan: Plan, output: str) -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from rich.console import Console
+
 from solver.planner import Reporter
 
 

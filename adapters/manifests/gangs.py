@@ -45,11 +45,15 @@ _NOT_YET = frozenset({"PodCliqueSet", "PodGang", "CompositePodGroup"})
 
 @dataclass(frozen=True, slots=True)
 class GangInput:
-    """Gangs to plan, in input order. notices: by gang name. general: about objects that are no gang."""
+    """Gangs to plan, in input order. notices: by gang name. general: about objects that are no gang.
+
+    sources: gang name → the file and object it comes from, for messages.
+    """
 
     gangs: tuple[Gang, ...]
     notices: Mapping[str, tuple[Notice, ...]] = field(default_factory=dict)
     general: tuple[Notice, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all_notices(self) -> tuple[Notice, ...]:
@@ -74,15 +78,17 @@ def read_gangs(
         named_model(options.model)
     desk = _Desk(World(documents, cluster_documents), options)
     found: dict[str, FoundGang] = {}
+    sources: dict[str, str] = {}
     for doc in documents:
         for each in desk.read(doc):
             if each.gang.name in found:
                 raise doc.refuse("metadata.name", f"another gang is called {each.gang.name} too")
             found[each.gang.name] = each
+            sources[each.gang.name] = f"{doc.source}: {doc.described}"
     if not found:
         raise _nothing_found(documents)
     notices = {name: each.notices for name, each in found.items()}
-    return GangInput(tuple(each.gang for each in found.values()), notices, tuple(desk.general))
+    return GangInput(tuple(each.gang for each in found.values()), notices, tuple(desk.general), sources)
 
 
 class _Desk:

@@ -63,8 +63,10 @@ class Budget:
 
 
 class TreeTables:
-    """All tables of one problem. kinds[level]: kinds of domains; kind_of[level]: [domains] index into them, −1 where
-    no pod can go. At the host level kinds are node classes.
+    """All tables of one problem.
+
+    kinds[level]: kinds of domains; kind_of[level]: [domains] index into them, −1 where no pod can go. At the host
+    level kinds are node classes.
     """
 
     def __init__(
@@ -227,9 +229,8 @@ def assignment(tables: TreeTables, state: int) -> dict[int, int]:
             for child_kind, child_state in split(kind.inner, int(index[own]), shape):
                 shares.setdefault(child_kind, []).append(child_state)
             for child_kind, states in shares.items():
-                for child, child_state in zip(members[domain, child_kind], sorted(states, reverse=True), strict=False):
-                    if child_state:
-                        following[child] = child_state
+                fuller_first = zip(members[domain, child_kind], sorted(states, reverse=True), strict=False)
+                following.update({child: child_state for child, child_state in fuller_first if child_state})
         current = following
     return current
 

@@ -34,7 +34,9 @@ def exclusions(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: in
     rules = role.constraints
     yield "not being ready", ~snapshot.ready
     yield "a cordon", snapshot.ready & ~snapshot.schedulable
-    yield f"missing labels up to level {tree.level_names[level]}", ~tree.has_levels_to[level]
+    for at in range(1, level + 1):
+        label = tree.spec.levels[at - 1].label
+        yield f"missing label {label}", tree.has_levels_to[at - 1] & ~tree.has_levels_to[at]
     for key, value in rules.selector:
         yield f"nodeSelector {key}={value}", ~_labelled(snapshot, key, value)
     if rules.affinity:

@@ -17,9 +17,9 @@ from solver.topology.tree import Tree
 class NodeClass:
     """Nodes on which the same count vectors fit, at the same cost.
 
-    fits: [states of the host space]; None where there are too many states to list. hole: GPUs wholly free before, plus those of running members, which the term
-    `fragmentation` starts from. bits: path of the node. free: what is free of each of the problem's resources, of one
-    node of the class; running: running members by role.
+    fits: [states of the host space]; None where there are too many states to list. hole: GPUs wholly free before,
+    plus those of running members, which the term `fragmentation` starts from. bits: path of the node. free: what is
+    free of each of the problem's resources, of one node of the class; running: running members by role.
     """
 
     fits: Mask | None

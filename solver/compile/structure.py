@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from solver.compile.eligibility import eligible, finest_levels
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Flow, Gang, Group, Reach, Role
+from solver.domain.levels import TopologySpec
 from solver.domain.naming import natural_key
 from solver.domain.replicas import Replica, fewest_pods, root_replica
 from solver.domain.resources import Resources
@@ -22,8 +23,9 @@ from solver.topology.tree import Tree
 class UnitRole:
     """Pods that are alike inside a unit.
 
-    names: the declared roles merged into it. low, high: pods in one replica of the unit. mask: [nodes] where
-    they may go, equal masks have one mask_id. links: the flows and reach rules it belongs to, as ("from" | "to", position).
+    names: the declared roles merged into it. low, high: pods in one replica of the unit. mask: [nodes] where they may
+    go; equal masks have one mask_id. spread: (level index, most). links: the flows and reach rules it belongs to, as
+    ("from" | "to", position).
     """
 
     names: tuple[str, ...]
@@ -56,8 +58,8 @@ class Unit:
     """A group in normal form.
 
     required, preferred: level indices, 0 = none; a required level that an outer one implies is 0. needs: children
-    (pods plus kept entries) that a kept replica has at least; keeps_all: all its entries are kept. fewest: pods with which it is kept. replicas: the
-    declared replicas it stands for, in the order in which they are used.
+    (pods plus kept entries) that a kept replica has at least; keeps_all: all its entries are kept. fewest: pods with
+    which it is kept. replicas: the declared replicas it stands for, in the order in which they are used.
     """
 
     name: str
@@ -81,6 +83,21 @@ class Structure:
     snapshot: Snapshot
     tree: Tree
     root: Unit | None
+
+
+def check_levels(gang: Gang, spec: TopologySpec) -> None:
+    """Raises InvalidRequest, naming the group or role and its field, for a level word the topology does not know."""
+    words: list[tuple[str, str | None]] = []
+    for group in gang.root.walk():
+        words += [(f"group {group.name}: pack.required", group.pack.required)]
+        words += [(f"group {group.name}: pack.preferred", group.pack.preferred)]
+        words += [(f"group {group.name}: spread", spread.level) for spread in group.spread]
+        words += [(f"role {role.name}: spread", spread.level) for role in group.roles for spread in role.spread]
+    words += [("reach", reach.level) for reach in gang.reach]
+    for where, word in words:
+        if word and spec.find(word) is None:
+            known = ", ".join(level.name for level in spec.levels)
+            raise InvalidRequest(f"gang {gang.name}: {where}: level {word!r} is unknown; the topology has {known}")
 
 
 def build_structure(gang: Gang, snapshot: Snapshot, tree: Tree) -> Structure:

@@ -119,7 +119,7 @@ def _capacity(structure: Structure) -> Iterator[Reason]:
             users = [role for role in roles if role.requests[resource] or resource == PODS]
             text = (
                 f"the gang needs {_amount(resource, needed)}; "
-                f"{_count(int(mask.sum()), 'eligible node')} have {_amount(resource, free)} free"
+                f"{_count(int(mask.sum()), 'eligible node')} with {_amount(resource, free)} free"
             )
             yield _reason(
                 ReasonCode.CAPACITY,
@@ -189,7 +189,8 @@ def _of_family(structure: Structure, code: ReasonCode) -> Iterator[Reason]:
         yield from found or [_pack_together(structure, packed)]
     elif code is ReasonCode.SPREAD:
         for owner, spread in _spreads(gang.root):
-            text = f"{owner} may have at most {spread.max} in one {spread.level}; the {spread.level}s with room do not suffice"
+            level = structure.tree.level_names[structure.tree.level(spread.level)]
+            text = f"{owner} may have at most {spread.max} in one {level}; the {level}s with room do not suffice"
             yield _reason(ReasonCode.SPREAD, text, (owner,), max=spread.max)
     else:
         for reach in gang.reach:

@@ -158,7 +158,8 @@ class _Builder:
         """Uses of each pattern by the nodes of one class: their counts by dim, hints, most pods by role."""
         space = self.problem.layout.spaces[-1]
         nodes = self.enough(node_class, nodes)
-        assert node_class.fits is not None and self.host_states is not None, "patterns are listed"
+        assert node_class.fits is not None
+        assert self.host_states is not None
         fits = node_class.fits & self.host_states
         states = [int(s) for s in np.flatnonzero(fits) if s or not node_class.empty_allowed]
         vectors = space.coordinates[:, states]
@@ -318,9 +319,8 @@ def read_states(model: PlacementModel, value: Callable[[Expr], int]) -> dict[int
     space = model.problem.layout.spaces[-1]
     for use in model.patterns:
         held = [state for state, count in zip(use.states, use.uses, strict=True) for _ in range(value(count))]
-        for node, state in zip(use.nodes, sorted(held, reverse=True), strict=False):
-            if state:
-                found[node] = state
+        fuller_first = zip(use.nodes, sorted(held, reverse=True), strict=False)
+        found.update({node: state for node, state in fuller_first if state})
     for node, view in model.single_nodes:
         counts: Ints = np.array([value(count) for count in view.counts], dtype=np.int64)
         state = int(space.index(counts))

@@ -1,6 +1,7 @@
 """One domain of the model: the counts of its space, and auxiliary quantities made on demand and only once."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -90,7 +91,7 @@ class DomainVariables:
                 )
                 for at in range(self.most[role])
             ]
-            for (upper, _), (lower, _) in zip(literals, literals[1:], strict=False):
+            for (upper, _), (lower, _) in pairwise(literals):
                 self.variables.add(upper >= lower)
             self.variables.add(sum(literal for literal, _ in literals) == self.pods((role,)))
             self._steps[role] = literals

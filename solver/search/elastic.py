@@ -19,8 +19,10 @@ MAX_TIES = 200
 
 @dataclass(frozen=True)
 class Family:
-    """Shapes with the same `replicas`. answer: OPTIMAL when nothing better and no other tie can be placed, FEASIBLE when
-    that is not proven, INFEASIBLE when no shape can be placed at all, UNKNOWN when time ran out.
+    """Shapes with the same `replicas`.
+
+    answer: OPTIMAL when nothing better and no other tie can be placed, FEASIBLE when that is not proven, INFEASIBLE
+    when no shape can be placed at all, UNKNOWN when time ran out.
     """
 
     answer: Answer

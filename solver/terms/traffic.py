@@ -147,8 +147,9 @@ class Traffic:
 def streams_of(
     problem: Problem, flows: Sequence[tuple[Flow, PairCost]], link: Callable[[Flow], int | None]
 ) -> list[Stream]:
-    """Streams of `flows` between roles that are present; link gives a flow's position among the gang's flows, or
-    None for one among all roles with GPUs.
+    """Streams of `flows` between roles that are present.
+
+    link: position of a flow among the gang's flows, or None for one among all roles with GPUs.
     """
     found = []
     for flow, cost in flows:

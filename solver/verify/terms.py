@@ -113,8 +113,8 @@ def _all_to_all(placement: Placement, flow: Flow) -> list[Traffic]:
             pairs = np.outer(placement.counts[sender], placement.counts[receiver])
             if sender == receiver:
                 pairs = pairs - np.diag(placement.counts[sender])
-            for value in np.unique(bits[pairs > 0]):
-                found.append((sender, receiver, int(value), int(pairs[bits == value].sum())))
+            met = [int(value) for value in np.unique(bits[pairs > 0])]
+            found += [(sender, receiver, value, int(pairs[bits == value].sum())) for value in met]
     total = sum(number for *_, number in found)
     return [Traffic(sender, receiver, value, Fraction(number, total)) for sender, receiver, value, number in found]
 

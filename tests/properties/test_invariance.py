@@ -9,7 +9,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
-from support.strategies import random_instance, renamed, seeds
 
 from solver.bound.solve import TreeAnswer, solve_shape
 from solver.bound.tables import Budget
@@ -28,19 +27,23 @@ from solver.search.stages import solve_staged
 from solver.terms.base import Term
 from solver.terms.registry import terms_of
 from solver.topology.tree import build_tree
+from support.strategies import random_instance, renamed, seeds
 
 FEW = settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 def instance(seed: int) -> tuple[Snapshot, Gang]:
+    """The random instance of a seed."""
     return random_instance(random.Random(seed))
 
 
 def answer(snapshot: Snapshot, gang: Gang, engine: Engine = Engine.AUTO) -> GangPlan:
+    """The plan of one gang, with time enough."""
     return plan(snapshot, [gang], Options(engine, time_limit_s=120)).gangs[0]
 
 
 def worth(found: GangPlan) -> tuple[Status, tuple[Fraction, ...]]:
+    """Status and values."""
     return found.status, tuple(term.value for term in found.objective)
 
 

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support import oracle
-from support.strategies import classify, random_instance, seeds
 
 from solver.domain.plan import Status
 from solver.planner import Engine, Options, plan
+from support import oracle
+from support.strategies import classify, random_instance, seeds
 
 ENGINES = tuple(Engine)
 #: Share of the instances of a campaign that must carry a tag.
