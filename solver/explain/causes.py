@@ -23,7 +23,7 @@ Amounts = dict[str, int]
 
 def reasons_for(structure: Structure, deadline: float) -> tuple[Reason, ...]:
     """Reasons of a gang that is proven impossible; at least one, each true by itself."""
-    for look in (_pods_missing, _queue, _no_node_for_a_pod, _capacity):
+    for look in (_pods_missing, _queue, _no_node_for_a_pod, _capacity, _too_few_places):
         found = tuple(look(structure))
         if found:
             return found
@@ -130,6 +130,43 @@ def _capacity(structure: Structure) -> Iterator[Reason]:
             )
 
 
+def _too_few_places(structure: Structure) -> Iterator[Reason]:
+    """Roles of which not enough pods fit on the nodes even if nothing else of the gang were placed."""
+    running = {member.pod for member in structure.gang.running}
+    for role, count in _sure_pods(structure.gang.root):
+        needed = count - sum(pod in running for pod in role.pods)
+        places = _places(structure, role)
+        if needed > int(places.sum()):
+            text = (
+                f"the gang needs {_count(needed, 'pod')} of role {role.name} ({_request(role)}); "
+                f"the eligible nodes have room for {int(places.sum())}"
+            )
+            yield _reason(
+                ReasonCode.CAPACITY,
+                _with(text, _excluded(structure, [role])),
+                (role.name,),
+                needed=needed,
+                places=int(places.sum()),
+            )
+
+
+def _places(structure: Structure, role: Role) -> Ints:
+    """[nodes] pods of the role that each node could take if nothing else came."""
+    rooms = [_free(structure, resource) // amount for resource, amount in (*role.requests, (PODS, 1)) if amount]
+    return np.where(_mask(structure, role), np.min(rooms, axis=0), 0)
+
+
+def _sure_pods(group: Group, times: int = 1) -> Iterator[tuple[Role, int]]:
+    """Roles with the pods of them that have to be placed, as far as minimums alone tell."""
+    times *= group.min_replicas
+    for role in group.roles:
+        if role.min:
+            yield role, times * role.min
+    if group.min is None:
+        for child in group.groups:
+            yield from _sure_pods(child, times)
+
+
 def _families(structure: Structure, deadline: float) -> Iterator[Reason]:
     """Rule families that alone make the difference; when none does, every family that takes part."""
     gang = structure.gang
@@ -139,9 +176,12 @@ def _families(structure: Structure, deadline: float) -> Iterator[Reason]:
         ReasonCode.PACK: _dropped(gang, pack=True),
     }
     present = {code: other for code, other in without.items() if other is not None}
+    if not present:
+        yield _fragmented(structure)
+        return
     try:
         alone = [code for code, other in present.items() if _fits(structure, other, deadline)]
-        together = alone or not present or _fits(structure, _bare(gang), deadline)
+        together = alone or _fits(structure, _bare(gang), deadline)
     except (TreeTooLarge, TooManyShapes, OutOfTime):
         alone, together = [], True
     if not together:
@@ -244,17 +284,25 @@ def _what(group: Group, structure: Structure) -> str:
 
 
 def _fragmented(structure: Structure) -> Reason:
-    """Amounts suffice in total, but not in whole pods on single nodes."""
+    """Every role would fit by itself, but the pods of all roles do not fit on the nodes together."""
     roles = _needed_roles(structure.gang.root)
     largest = max(roles, key=lambda role: (role.requests[GPU], role.requests.items))
-    mask = _mask(structure, largest)
-    free = _free(structure, GPU)[mask]
-    able = int((free >= largest.requests[GPU]).sum())
+    places = int(_places(structure, largest).sum())
     text = (
-        f"the free capacity is too fragmented: {_count(able, 'node')} could hold a pod of role {largest.name} "
-        f"({_amount(GPU, largest.requests[GPU])}), and not all pods of the gang fit on the nodes together"
+        f"the free capacity is too fragmented: the eligible nodes have room for {_count(places, 'pod')} of role "
+        f"{largest.name} ({_request(largest)}), but not for all pods of the gang together"
     )
-    return _reason(ReasonCode.CAPACITY, _with(text, _excluded(structure, roles)), (largest.name,), nodes=able)
+    return _reason(ReasonCode.CAPACITY, _with(text, _excluded(structure, roles)), (largest.name,), places=places)
+
+
+def _request(role: Role) -> str:
+    return (
+        ", ".join(_amount(resource, amount) for resource, amount in sorted(role.requests, key=_gpus_first)) or "1 pod"
+    )
+
+
+def _gpus_first(item: tuple[str, int]) -> tuple[bool, str]:
+    return item[0] != GPU, item[0]
 
 
 def _unexplained(structure: Structure) -> Reason:
@@ -267,28 +315,17 @@ def _unexplained(structure: Structure) -> Reason:
 
 def _needed_roles(group: Group) -> list[Role]:
     """Roles of which at least one pod has to be placed, as far as minimums alone tell; else all roles."""
-    sure = _sure_roles(group)
+    sure = [role for role, _ in _sure_pods(group)]
     return sure or [role for inner in group.walk() for role in inner.roles if role.replicas]
-
-
-def _sure_roles(group: Group) -> list[Role]:
-    found = [role for role in group.roles if role.min]
-    if group.min is None:
-        found += [role for child in group.groups for role in _sure_roles(child)]
-    return found
 
 
 def _asked(group: Group, one: bool = False) -> Amounts:
     """Amounts of everything that has to be placed for sure, of one replica or of the fewest."""
-    times = 1 if one else group.min_replicas
+    whole = replace(group, replicas=1, min_replicas=1) if one else group
     found: Amounts = {}
-    for role in group.roles:
+    for role, count in _sure_pods(whole):
         for resource, amount in (*role.requests, (PODS, 1)):
-            found[resource] = found.get(resource, 0) + times * role.min * amount
-    if group.min is None:
-        for child in group.groups:
-            for resource, amount in _asked(child).items():
-                found[resource] = found.get(resource, 0) + times * amount
+            found[resource] = found.get(resource, 0) + count * amount
     order = {GPU: 0, PODS: 2}
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0], 1), item[0])))
 
