@@ -1,0 +1,144 @@
+"""Reasons that counting alone finds; each is a proof by itself."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from solver.compile.structure import Structure
+from solver.domain.plan import Reason, ReasonCode
+from solver.domain.replicas import fewest_pods
+from solver.domain.resources import PODS
+from solver.explain.facts import (
+    asked_amounts,
+    eligible_nodes,
+    excluded_nodes,
+    free_amounts,
+    needed_roles,
+    places,
+    running_amounts,
+    smallest_shape,
+    sure_pods,
+)
+from solver.explain.wording import amount_text, counted, in_devices, reason, request_text, with_exclusions
+from solver.rules import queue
+
+
+def pods_missing(structure: Structure) -> Iterator[Reason]:
+    """Groups whose pods can never meet their minimum, innermost cause only."""
+    if fewest_pods(structure.gang.root) is not None and structure.root is not None:
+        return
+    for group in structure.gang.root.walk():
+        for role in group.roles:
+            if role.min > role.replicas:
+                yield reason(
+                    ReasonCode.PODS_MISSING,
+                    f"role {role.name} has {counted(role.replicas, 'pod')}, its minimum is {role.min}",
+                    (role.name,),
+                    needed=role.min,
+                    present=role.replicas,
+                )
+        short = any(role.min > role.replicas for role in group.roles)
+        if fewest_pods(group) is None and not short and group.min is not None:
+            have = sum(role.replicas for role in group.roles)
+            have += sum(fewest_pods(child) is not None for child in group.groups)
+            if have < group.min:
+                yield reason(
+                    ReasonCode.PODS_MISSING,
+                    f"group {group.name} has {have} of the {group.min} children it needs",
+                    (group.name,),
+                    needed=group.min,
+                    present=have,
+                )
+
+
+def queue_full(structure: Structure) -> Iterator[Reason]:
+    """The gang's queue does not exist, or it or one above it has too little left even for the fewest pods."""
+    name = structure.gang.queue
+    if queue.missing(structure):
+        yield reason(ReasonCode.QUEUE, f"queue {name} does not exist", (name,))
+        return
+    shape = smallest_shape(structure)
+    if shape is None or structure.root is None:
+        return
+    for room in queue.rooms(structure):
+        held = queue.held_by(structure.root, shape, room.resource)
+        if held and held > room.left:
+            yield reason(
+                ReasonCode.QUEUE,
+                f"queue {room.queue} has {amount_text(room.resource, max(0, room.left))} left of its limit of "
+                f"{amount_text(room.resource, room.limit)}; the gang needs {amount_text(room.resource, held)}",
+                (room.queue,),
+                needed=held,
+                left=max(0, room.left),
+                limit=room.limit,
+            )
+
+
+def no_node_for_a_pod(structure: Structure) -> Iterator[Reason]:
+    """Roles of which not one pod fits anywhere."""
+    for role in needed_roles(structure.gang.root):
+        mask = eligible_nodes(structure, role)
+        excluded = excluded_nodes(structure, [role])
+        if not mask.any():
+            nodes = len(structure.snapshot.nodes)
+            text = f"no node may hold a pod of role {role.name}" if nodes else "the cluster has no nodes"
+            yield reason(ReasonCode.ELIGIBLE, with_exclusions(text, excluded), (role.name,), nodes=nodes, eligible=0)
+            continue
+        for resource, amount in (*role.requests, (PODS, 1)):
+            free = free_amounts(structure, resource)[mask]
+            if int(free.max()) < amount:
+                text = (
+                    f"a pod of role {role.name} needs {amount_text(resource, amount)}; the freest of "
+                    f"{counted(int(mask.sum()), 'eligible node')} has {amount_text(resource, int(free.max()))} free"
+                )
+                yield reason(
+                    ReasonCode.CAPACITY,
+                    with_exclusions(text, excluded),
+                    (role.name,),
+                    needed=in_devices(resource, amount),
+                    largest=in_devices(resource, int(free.max())),
+                )
+
+
+def too_little_in_all(structure: Structure) -> Iterator[Reason]:
+    """Resources of which all eligible nodes together have too little."""
+    roles = needed_roles(structure.gang.root)
+    asked = asked_amounts(structure.gang.root)
+    mask = np.any([eligible_nodes(structure, role) for role in roles], axis=0) if roles else np.zeros(0, dtype=np.bool_)
+    running, nodes = running_amounts(structure), int(mask.sum())
+    for resource, amount in asked.items():
+        needed = amount - running.get(resource, 0)
+        free = int(free_amounts(structure, resource)[mask].sum())
+        if needed > free:
+            users = [role for role in roles if role.requests[resource] or resource == PODS]
+            text = (
+                f"the gang needs {amount_text(resource, needed)}; "
+                f"{counted(nodes, 'eligible node')} {'has' if nodes == 1 else 'have'} {amount_text(resource, free)} free"
+            )
+            yield reason(
+                ReasonCode.CAPACITY,
+                with_exclusions(text, excluded_nodes(structure, users)),
+                (structure.gang.name,),
+                needed=in_devices(resource, needed),
+                free=in_devices(resource, free),
+            )
+
+
+def too_few_places(structure: Structure) -> Iterator[Reason]:
+    """Roles of which not enough pods fit on the nodes even if nothing else of the gang were placed."""
+    running = {member.pod for member in structure.gang.running}
+    for role, count in sure_pods(structure.gang.root):
+        needed = count - sum(pod in running for pod in role.pods)
+        room = int(places(structure, role).sum())
+        if needed > room:
+            text = (
+                f"the gang needs {counted(needed, 'pod')} of role {role.name} ({request_text(role)}); "
+                f"the eligible nodes have room for {room}"
+            )
+            yield reason(
+                ReasonCode.CAPACITY,
+                with_exclusions(text, excluded_nodes(structure, [role])),
+                (role.name,),
+                needed=needed,
+                places=room,
+            )

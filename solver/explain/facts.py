@@ -1,0 +1,99 @@
+"""Numbers that reasons are made of: what has to be placed, and what the nodes have for it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from solver.compile.eligibility import exclusions, finest_levels
+from solver.compile.shapes import Shape, TooManyShapes, shapes_of
+from solver.compile.structure import Structure
+from solver.domain.gang import Group, Role
+from solver.domain.resources import GPU, PODS
+from solver.domain.snapshot import Ints, Mask
+
+Amounts = dict[str, int]
+
+
+def sure_pods(group: Group, times: int = 1) -> Iterator[tuple[Role, int]]:
+    """Roles with the pods of them that have to be placed, as far as minimums alone tell."""
+    times *= group.min_replicas
+    for role in group.roles:
+        if role.min:
+            yield role, times * role.min
+    if group.min is None:
+        for child in group.groups:
+            yield from sure_pods(child, times)
+
+
+def needed_roles(group: Group) -> list[Role]:
+    """Roles of which at least one pod has to be placed, as far as minimums alone tell; else all roles."""
+    sure = [role for role, _ in sure_pods(group)]
+    return sure or [role for inner in group.walk() for role in inner.roles if role.replicas]
+
+
+def asked_amounts(group: Group, one: bool = False) -> Amounts:
+    """Amounts of everything that has to be placed for sure, of one replica or of the fewest."""
+    whole = replace(group, replicas=1, min_replicas=1) if one else group
+    found: Amounts = {}
+    for role, count in sure_pods(whole):
+        for resource, amount in (*role.requests, (PODS, 1)):
+            found[resource] = found.get(resource, 0) + count * amount
+    order = {GPU: 0, PODS: 2}
+    return dict(sorted(found.items(), key=lambda item: (order.get(item[0], 1), item[0])))
+
+
+def running_amounts(structure: Structure) -> Amounts:
+    """Amounts that the gang's running members hold already."""
+    running = {member.pod for member in structure.gang.running}
+    found: Amounts = {}
+    for role in structure.gang.roles:
+        count = sum(pod in running for pod in role.pods)
+        for resource, amount in (*role.requests, (PODS, 1)):
+            found[resource] = found.get(resource, 0) + count * amount
+    return found
+
+
+def smallest_shape(structure: Structure) -> Shape | None:
+    """The shape with the fewest pods; None when there are too many to list."""
+    try:
+        shapes = shapes_of(structure.root) if structure.root else []
+    except TooManyShapes:
+        return None
+    return min(shapes, key=lambda shape: shape.pods, default=None)
+
+
+def eligible_nodes(structure: Structure, role: Role) -> Mask:
+    """[nodes] where a new pod of the role may go, capacity aside."""
+    level = finest_levels(structure.gang, structure.tree)[role.name]
+    mask = np.ones(len(structure.snapshot.nodes), dtype=np.bool_)
+    for _, excluded in exclusions(structure.snapshot, structure.tree, structure.gang, role, level):
+        mask &= ~excluded
+    return mask
+
+
+def free_amounts(structure: Structure, resource: str) -> Ints:
+    """[nodes] what is free of a resource, 0 where none exists or it is overcommitted."""
+    snapshot = structure.snapshot
+    if resource not in snapshot.resources:
+        return np.zeros(len(snapshot.nodes), dtype=np.int64)
+    return np.maximum(snapshot.free[:, snapshot.resources.index(resource)], 0)
+
+
+def places(structure: Structure, role: Role) -> Ints:
+    """[nodes] pods of the role that each node could take if nothing else came."""
+    rooms = [free_amounts(structure, resource) // amount for resource, amount in (*role.requests, (PODS, 1)) if amount]
+    return np.where(eligible_nodes(structure, role), np.min(rooms, axis=0), 0)
+
+
+def excluded_nodes(structure: Structure, roles: Sequence[Role]) -> list[tuple[str, int]]:
+    """(cause, nodes) for nodes that none of the roles may use, most first; a node counts for each of its causes."""
+    levels = finest_levels(structure.gang, structure.tree)
+    by_role = [
+        dict(exclusions(structure.snapshot, structure.tree, structure.gang, role, levels[role.name])) for role in roles
+    ]
+    if not by_role:
+        return []
+    causes = [cause for cause in by_role[0] if all(cause in other for other in by_role)]
+    counts = [(cause, int(np.all([other[cause] for other in by_role], axis=0).sum())) for cause in causes]
+    return sorted(((cause, count) for cause, count in counts if count), key=lambda item: (-item[1], item[0]))

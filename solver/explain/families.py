@@ -1,0 +1,155 @@
+"""Reasons by elimination: the rule families without which the gang could be placed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from solver.bound.solve import placeable
+from solver.bound.tables import Budget, OutOfTime
+from solver.compile.layout import TreeTooLarge
+from solver.compile.shapes import TooManyShapes, shapes_of
+from solver.compile.structure import Structure, build_structure
+from solver.domain.gang import Gang, Group, Pack, Spread
+from solver.domain.plan import Reason, ReasonCode
+from solver.domain.resources import GPU
+from solver.explain.facts import (
+    asked_amounts,
+    eligible_nodes,
+    excluded_nodes,
+    free_amounts,
+    needed_roles,
+    places,
+)
+from solver.explain.wording import amount_text, counted, in_devices, reason, request_text, with_exclusions
+from solver.rules import queue
+
+
+def rule_families(structure: Structure, deadline: float) -> Iterator[Reason]:
+    """Rule families that alone make the difference; when none does, every family that takes part."""
+    gang = structure.gang
+    without = {
+        ReasonCode.REACH: replace(gang, reach=()) if gang.reach else None,
+        ReasonCode.SPREAD: _dropped(gang, spread=True),
+        ReasonCode.PACK: _dropped(gang, pack=True),
+    }
+    present = {code: other for code, other in without.items() if other is not None}
+    if not present:
+        yield _fragmented(structure)
+        return
+    try:
+        alone = [code for code, other in present.items() if _fits(structure, other, deadline)]
+        together = alone or _fits(structure, _bare(gang), deadline)
+    except (TreeTooLarge, TooManyShapes, OutOfTime):
+        alone, together = [], True
+    if not together:
+        yield _fragmented(structure)
+        return
+    for code in alone or present:
+        yield from _of_family(structure, code)
+
+
+def _dropped(gang: Gang, pack: bool = False, spread: bool = False) -> Gang | None:
+    root = _stripped(gang.root, pack, spread)
+    return None if root == gang.root else replace(gang, root=root)
+
+
+def _bare(gang: Gang) -> Gang:
+    return replace(gang, root=_stripped(gang.root, pack=True, spread=True), reach=())
+
+
+def _stripped(group: Group, pack: bool, spread: bool) -> Group:
+    """The group without required levels or spreads; preferred levels go with the required ones."""
+    roles = tuple(replace(role, spread=()) for role in group.roles) if spread else group.roles
+    return replace(
+        group,
+        roles=roles,
+        groups=tuple(_stripped(child, pack, spread) for child in group.groups),
+        pack=Pack() if pack and group.pack.required else group.pack,
+        spread=() if spread or (pack and group.pack.required) else group.spread,
+    )
+
+
+def _fits(structure: Structure, gang: Gang, deadline: float) -> bool:
+    other = build_structure(gang, structure.snapshot, structure.tree)
+    if other.root is None:
+        return False
+    rooms = queue.rooms(other)
+    shapes = [shape for shape in shapes_of(other.root) if queue.allows(rooms, other.root, shape)]
+    return any(placeable(other, shapes, Budget(deadline))) if shapes else False
+
+
+def _of_family(structure: Structure, code: ReasonCode) -> Iterator[Reason]:
+    gang = structure.gang
+    if code is ReasonCode.PACK:
+        packed = [group for group in gang.root.walk() if group.pack.required]
+        found = [each for group in packed if (each := _pack_reason(structure, group))]
+        yield from found or [_pack_together(structure, packed)]
+    elif code is ReasonCode.SPREAD:
+        for owner, spread in _spreads(gang.root):
+            level = structure.tree.level_names[structure.tree.level(spread.level)]
+            text = f"{owner} may have at most {spread.max} in one {level}; the {level}s with room do not suffice"
+            yield reason(ReasonCode.SPREAD, text, (owner,), max=spread.max)
+    else:
+        for reach in gang.reach:
+            sides = f"{'+'.join(reach.senders)} → {'+'.join(reach.receivers)}"
+            text = f"no placement gives every {reach.level} with one side of {sides} enough of the other"
+            yield reason(ReasonCode.REACH, text, (*reach.senders, *reach.receivers))
+
+
+def _spreads(root: Group) -> Iterator[tuple[str, Spread]]:
+    for group in root.walk():
+        for spread in group.spread:
+            yield f"group {group.name}", spread
+        for role in group.roles:
+            for spread in role.spread:
+                yield f"role {role.name}", spread
+
+
+def _pack_reason(structure: Structure, group: Group) -> Reason | None:
+    """Shortage of one replica of a group in the best domain of its level; None when one replica fits by amounts."""
+    tree = structure.tree
+    level = tree.level(group.pack.required or "")
+    roles = needed_roles(group)
+    mask = np.any([eligible_nodes(structure, role) for role in roles], axis=0)
+    for resource, amount in asked_amounts(group, one=True).items():
+        free = np.where(mask, free_amounts(structure, resource), 0)
+        sums = np.bincount(tree.domain_of[level], weights=free, minlength=1)
+        best = int(sums.max(initial=0))
+        if best < amount:
+            name = tree.level_names[level]
+            text = f"{_what(group, structure)} needs {amount_text(resource, amount)} in one {name}; "
+            text += f"the fullest has {amount_text(resource, best, short=True)} free"
+            return reason(
+                ReasonCode.PACK,
+                with_exclusions(text, excluded_nodes(structure, roles)),
+                (group.name,),
+                needed=in_devices(resource, amount),
+                largest=in_devices(resource, best),
+            )
+    return None
+
+
+def _pack_together(structure: Structure, packed: Sequence[Group]) -> Reason:
+    names = [f"{group.name} in one {group.pack.required}" for group in packed]
+    roles = [role for group in packed for role in needed_roles(group)]
+    text = f"the free capacity lies so that not all of these fit at once: {', '.join(names)}"
+    text = with_exclusions(text, excluded_nodes(structure, roles))
+    return reason(ReasonCode.PACK, text, tuple(group.name for group in packed))
+
+
+def _what(group: Group, structure: Structure) -> str:
+    return "the gang" if group is structure.gang.root else f"a replica of group {group.name}"
+
+
+def _fragmented(structure: Structure) -> Reason:
+    """Every role would fit by itself, but the pods of all roles do not fit on the nodes together."""
+    roles = needed_roles(structure.gang.root)
+    largest = max(roles, key=lambda role: (role.requests[GPU], role.requests.items))
+    room = int(places(structure, largest).sum())
+    text = (
+        f"the free capacity is too fragmented: the eligible nodes have room for {counted(room, 'pod')} of role "
+        f"{largest.name} ({request_text(largest)}), but not for all pods of the gang together"
+    )
+    text = with_exclusions(text, excluded_nodes(structure, roles))
+    return reason(ReasonCode.CAPACITY, text, (largest.name,), places=room)
