@@ -112,8 +112,8 @@ def too_little_in_all(structure: Structure) -> Iterator[Reason]:
         if needed > free:
             users = [role for role in roles if role.requests[resource] or resource == PODS]
             text = (
-                f"the gang needs {amount_text(resource, needed)}; "
-                f"{counted(nodes, 'eligible node')} {'has' if nodes == 1 else 'have'} {amount_text(resource, free)} free"
+                f"the gang needs {amount_text(resource, needed)}; {counted(nodes, 'eligible node')} "
+                f"{'has' if nodes == 1 else 'have'} {amount_text(resource, free)} free"
             )
             yield reason(
                 ReasonCode.CAPACITY,

@@ -25,6 +25,8 @@ from solver.terms.registry import terms_of
 
 #: Up to so many nodes and pods an infeasible verdict of the tree is repeated by CP-SAT.
 SMALL_NODES, SMALL_PODS = 64, 64
+#: Part of the budget after which CP-SAT goes on without the tree's tables.
+TREE_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,15 @@ def solve_gang(structure: Structure, engine: Engine, deadline: float, clock: Clo
         return Outcome(Answer.INFEASIBLE, Proof.TREE)
     if engine is Engine.CPSAT:
         return _by_cpsat(structure, deadline, clock)
+    share = 1.0 if engine is Engine.TREE else TREE_SHARE
+    now = time.monotonic()
     try:
-        outcome = _by_tree(structure, deadline, clock)
-    except (TreeTooLarge, TooManyShapes):
+        outcome = _by_tree(structure, now + share * (deadline - now), clock)
+    except (TreeTooLarge, TooManyShapes, OutOfTime):
+        clock.bound_ms += clock.lap()
         if engine is Engine.TREE:
             return Outcome(Answer.UNKNOWN, Proof.NONE)
         return _by_cpsat(structure, deadline, clock)
-    except OutOfTime:
-        return Outcome(Answer.UNKNOWN, Proof.NONE)
     return outcome if engine is Engine.TREE else _certified(structure, outcome, deadline, clock)
 
 
