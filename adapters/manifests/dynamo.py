@@ -54,14 +54,20 @@ def _root(
 
 
 def _group(namespace: str, component: Component, kind: Kind) -> Group:
-    """A component whose replicas are kept together each: ranks of one engine, or one pod with a pack rule."""
+    """A component with a rule of its own: each multi-node replica is kept together, or all pods of a single-node one.
+
+    That is where Grove puts the constraint: on the scaling group's replica, or on the clique as a whole.
+    """
+    if component.nodes == 1:
+        role = _role(namespace, component, kind, component.replicas, component.needed)
+        return Group(component.name, (role,), pack=component.packing.pack)
     return Group(
         component.name,
         (_role(namespace, component, kind, component.nodes, component.nodes),),
         replicas=component.replicas,
         min_replicas=component.needed,
         pack=component.packing.pack,
-        multinode=component.nodes > 1,
+        multinode=True,
     )
 
 

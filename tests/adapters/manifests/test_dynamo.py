@@ -113,13 +113,13 @@ spec:
 
 
 def test_components_of_the_newer_shape(read: Read) -> None:
-    """Native pod templates, priority class, packed single-node replicas and a required KV domain are read."""
+    """Native pod templates, priority class, a packed single-node component and a required KV domain are read."""
     found = read(COMPONENTS)
     (gang,) = found.gangs
     assert (gang.name, gang.priority, gang.queue, gang.topology) == ("default/chat", 125, "team-b", "fabric")
     (packed,) = gang.root.groups
-    assert (packed.name, packed.replicas, packed.min_replicas, packed.multinode) == ("P", 2, 2, False)
-    assert (packed.pack, packed.roles[0].replicas) == (Pack(None, "rack"), 1)
+    assert (packed.name, packed.replicas, packed.min_replicas, packed.multinode) == ("P", 1, 1, False)
+    assert (packed.pack, packed.roles[0].replicas, packed.roles[0].min) == (Pack(None, "rack"), 2, 2)
     assert packed.roles[0].pods == ("default/p-0", "default/p-1")
     assert gang.flows[0].bytes == 131_072 * 4000
     assert gang.flows[0].pattern is Pattern.NEAREST
