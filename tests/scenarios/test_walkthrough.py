@@ -1,4 +1,4 @@
-"""The walk-through of the field: what kubectl prints, a Topology, and a disaggregated deployment, from files to plan."""
+"""The walk-through of the field: what kubectl prints, a Topology and a disaggregated deployment, from files to plan."""
 
 import json
 from collections import Counter
