@@ -131,6 +131,14 @@ class _Solver:
     reporter: Reporter
 
     def answer(self) -> GangPlan:
+        """The gang's plan or reasons. Raises InvalidRequest naming the gang."""
+        try:
+            return self.answered()
+        except InvalidRequest as error:
+            prefix = f"gang {self.gang.name}: "
+            raise InvalidRequest(prefix + str(error).removeprefix(prefix)) from error
+
+    def answered(self) -> GangPlan:
         clock = Clock()
         self.reporter.stage(self.gang.name, "compiling")
         spec, notice = choose_topology(self.snapshot, self.gang.topology)
@@ -138,11 +146,7 @@ class _Solver:
         if self.gang.queue and not self.snapshot.queues:
             message = f"queue {self.gang.queue} is not in the input; no limit is applied"
             notices.append(Notice("queue_unknown", self.gang.name, "queue", message))
-        try:
-            structure = self.structure(spec)
-        except InvalidRequest as error:
-            prefix = f"gang {self.gang.name}: "
-            raise InvalidRequest(prefix + str(error).removeprefix(prefix)) from error
+        structure = self.structure(spec)
         clock.compile_ms += clock.lap()
         self.reporter.stage(self.gang.name, "solving")
         outcome = solve_gang(structure, self.engine, self.deadline, clock)
@@ -158,7 +162,7 @@ class _Solver:
         """Normal form of the gang over the snapshot, with what its running members hold."""
         check_levels(self.gang, spec)
         reach.check(self.gang)
-        known = {pod.name for pod in self.snapshot.pods}
+        known = {(pod.name, pod.node) for pod in self.snapshot.pods}
         roles = {pod: role for role in self.gang.roles for pod in role.pods}
         for member in self.gang.running:
             if member.node not in self.snapshot.node_idx:
@@ -166,7 +170,7 @@ class _Solver:
         missing = [
             BoundPod(member.pod, member.node, roles[member.pod].requests, queue=self.gang.queue, gang=self.gang.name)
             for member in self.gang.running
-            if member.pod not in known
+            if (member.pod, member.node) not in known
         ]
         if missing:
             self.snapshot = self.snapshot.with_pods(missing)

@@ -91,11 +91,10 @@ def _satisfied(snapshot: Snapshot, need: Requirement) -> Mask:
 
 def _repelled(snapshot: Snapshot, gang: Gang, rules: NodeConstraints) -> Mask | None:
     """[nodes] in a domain of a foreign pod with anti-affinity, either way round; None without any."""
-    members = {pod for role in gang.roles for pod in role.pods}
     own_labels = dict(rules.labels)
     mask = np.zeros(len(snapshot.nodes), dtype=np.bool_)
     for pod in snapshot.pods:
-        if not (pod.anti_affinity or rules.anti_affinity) or pod.name in members:
+        if not (pod.anti_affinity or rules.anti_affinity) or gang.runs(pod.name, pod.node):
             continue
         for term in (*_aimed_at(pod, rules.anti_affinity), *_aimed_by(pod, rules.namespace, own_labels)):
             column = snapshot.labels.get(term.topology_key)

@@ -211,11 +211,13 @@ class Gang:
     flows: tuple[Flow, ...] = ()
     reach: tuple[Reach, ...] = ()
     running: tuple[BoundMember, ...] = ()
+    _bound: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.root.replicas != 1:
             raise InvalidRequest(f"gang {self.name}: the root group cannot replicate")
         object.__setattr__(self, "root", _named(self.root, 1, self.namespace))
+        object.__setattr__(self, "_bound", frozenset((member.pod, member.node) for member in self.running))
         roles = self.roles
         if not any(role.pods for role in roles):
             raise InvalidRequest(f"gang {self.name} has no pods")
@@ -240,6 +242,10 @@ class Gang:
     def namespace(self) -> str:
         """The part of the name before the slash."""
         return self.name.rpartition("/")[0] or "default"
+
+    def runs(self, pod: str, node: str) -> bool:
+        """Whether a pod bound to a node is a running member; equal names in other gangs are not."""
+        return (pod, node) in self._bound
 
     @property
     def roles(self) -> tuple[Role, ...]:

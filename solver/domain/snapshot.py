@@ -120,15 +120,6 @@ class Snapshot:
         _charge(free, self.node_idx, self.resources, pods)
         return replace(self, version=self.version + 1, free=_frozen(free), pods=(*self.pods, *pods))
 
-    def without_pods(self, names: Iterable[str]) -> "Snapshot":
-        """A new version in which the named pods no longer hold capacity."""
-        gone = set(names)
-        leaving = [pod for pod in self.pods if pod.name in gone]
-        free = self.free.copy()
-        _charge(free, self.node_idx, self.resources, leaving, sign=1)
-        kept = tuple(pod for pod in self.pods if pod.name not in gone)
-        return replace(self, version=self.version + 1, free=_frozen(free), pods=kept)
-
 
 def build_snapshot(
     nodes: Iterable[NodeRecord],
@@ -188,7 +179,7 @@ def _charge(
     pods: Sequence[BoundPod],
     sign: int = -1,
 ) -> None:
-    """Add `sign` × what `pods` hold to `free`; every pod also holds one of `pods`."""
+    """Take what `pods` hold from `free`; every pod also holds one of `pods`."""
     position = {name: idx for idx, name in enumerate(resources)}
     for pod in pods:
         row = node_idx.get(pod.node)
@@ -196,8 +187,8 @@ def _charge(
             raise InvalidRequest(f"Pod {pod.name}: spec.nodeName {pod.node!r} is not among the nodes")
         for name, amount in pod.requests:
             if name in position and name != PODS:
-                free[row, position[name]] += sign * amount
-        free[row, position[PODS]] += sign
+                free[row, position[name]] -= amount
+        free[row, position[PODS]] -= 1
 
 
 def _label_columns(records: Sequence[NodeRecord]) -> Mapping[str, Column]:

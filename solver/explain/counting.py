@@ -9,15 +9,14 @@ from solver.domain.plan import Reason, ReasonCode
 from solver.domain.replicas import fewest_pods
 from solver.domain.resources import PODS
 from solver.explain.facts import (
-    asked_amounts,
     eligible_nodes,
     excluded_nodes,
     free_amounts,
-    needed_roles,
+    new_amounts,
+    new_pods,
+    new_roles,
     places,
-    running_amounts,
     smallest_shape,
-    sure_pods,
 )
 from solver.explain.wording import amount_text, counted, in_devices, reason, request_text, with_exclusions
 from solver.rules import queue
@@ -62,21 +61,22 @@ def queue_full(structure: Structure) -> Iterator[Reason]:
         return
     for room in queue.rooms(structure):
         held = queue.held_by(structure.root, shape, room.resource)
+        left = max(0, room.left)
         if held and held > room.left:
             yield reason(
                 ReasonCode.QUEUE,
-                f"queue {room.queue} has {amount_text(room.resource, max(0, room.left))} left of its limit of "
+                f"queue {room.queue} has {amount_text(room.resource, left)} left of its limit of "
                 f"{amount_text(room.resource, room.limit)}; the gang needs {amount_text(room.resource, held)}",
                 (room.queue,),
-                needed=held,
-                left=max(0, room.left),
-                limit=room.limit,
+                needed=in_devices(room.resource, held),
+                left=in_devices(room.resource, left),
+                limit=in_devices(room.resource, room.limit),
             )
 
 
 def no_node_for_a_pod(structure: Structure) -> Iterator[Reason]:
-    """Roles of which not one pod fits anywhere."""
-    for role in needed_roles(structure.gang.root):
+    """Roles of which not one new pod fits anywhere."""
+    for role, _ in new_pods(structure, structure.gang.root):
         mask = eligible_nodes(structure, role)
         excluded = excluded_nodes(structure, [role])
         if not mask.any():
@@ -85,29 +85,28 @@ def no_node_for_a_pod(structure: Structure) -> Iterator[Reason]:
             yield reason(ReasonCode.ELIGIBLE, with_exclusions(text, excluded), (role.name,), nodes=nodes, eligible=0)
             continue
         for resource, amount in (*role.requests, (PODS, 1)):
-            free = free_amounts(structure, resource)[mask]
-            if int(free.max()) < amount:
+            largest = int(free_amounts(structure, resource)[mask].max())
+            if largest < amount:
                 text = (
                     f"a pod of role {role.name} needs {amount_text(resource, amount)}; the freest of "
-                    f"{counted(int(mask.sum()), 'eligible node')} has {amount_text(resource, int(free.max()))} free"
+                    f"{counted(int(mask.sum()), 'eligible node')} has {amount_text(resource, largest)} free"
                 )
                 yield reason(
                     ReasonCode.CAPACITY,
                     with_exclusions(text, excluded),
                     (role.name,),
                     needed=in_devices(resource, amount),
-                    largest=in_devices(resource, int(free.max())),
+                    largest=in_devices(resource, largest),
                 )
 
 
 def too_little_in_all(structure: Structure) -> Iterator[Reason]:
     """Resources of which all eligible nodes together have too little."""
-    roles = needed_roles(structure.gang.root)
-    asked = asked_amounts(structure.gang.root)
-    mask = np.any([eligible_nodes(structure, role) for role in roles], axis=0) if roles else np.zeros(0, dtype=np.bool_)
-    running, nodes = running_amounts(structure), int(mask.sum())
-    for resource, amount in asked.items():
-        needed = amount - running.get(resource, 0)
+    root = structure.gang.root
+    roles = new_roles(structure, root)
+    mask = np.any([eligible_nodes(structure, role) for role in roles], axis=0)
+    nodes = int(mask.sum())
+    for resource, needed in new_amounts(structure, root).items():
         free = int(free_amounts(structure, resource)[mask].sum())
         if needed > free:
             users = [role for role in roles if role.requests[resource] or resource == PODS]
@@ -126,9 +125,7 @@ def too_little_in_all(structure: Structure) -> Iterator[Reason]:
 
 def too_few_places(structure: Structure) -> Iterator[Reason]:
     """Roles of which not enough pods fit on the nodes even if nothing else of the gang were placed."""
-    running = {member.pod for member in structure.gang.running}
-    for role, count in sure_pods(structure.gang.root):
-        needed = count - sum(pod in running for pod in role.pods)
+    for role, needed in new_pods(structure, structure.gang.root):
         room = int(places(structure, role).sum())
         if needed > room:
             text = (

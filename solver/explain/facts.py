@@ -15,43 +15,52 @@ from solver.domain.snapshot import Ints, Mask
 Amounts = dict[str, int]
 
 
-def sure_pods(group: Group, times: int = 1) -> Iterator[tuple[Role, int]]:
-    """Roles with the pods of them that have to be placed, as far as minimums alone tell."""
+def new_pods(structure: Structure, group: Group, one: bool = False) -> list[tuple[Role, int]]:
+    """Roles with the pods of them that have to be placed anew, as far as minimums alone tell; what runs is done.
+
+    one: for one replica of the group instead of its fewest.
+    """
+    running = {member.pod for member in structure.gang.running}
+    whole = replace(group, replicas=1, min_replicas=1) if one else group
+    counts = [(role, count - sum(pod in running for pod in role.pods)) for role, count in _sure_pods(whole)]
+    return [(role, count) for role, count in counts if count > 0]
+
+
+def _sure_pods(group: Group, times: int = 1) -> Iterator[tuple[Role, int]]:
+    """Pods that every allowed choice of children places."""
     times *= group.min_replicas
+    everything = sum(role.replicas for role in group.roles) + len(group.groups)
+    optional = 0 if group.min is None else max(0, everything - group.min)
     for role in group.roles:
-        if role.min:
-            yield role, times * role.min
-    if group.min is None:
+        sure = role.min if group.min is None else max(role.min, role.replicas - optional)
+        if sure:
+            yield role, times * sure
+    if not optional:
         for child in group.groups:
-            yield from sure_pods(child, times)
+            yield from _sure_pods(child, times)
 
 
-def needed_roles(group: Group) -> list[Role]:
-    """Roles of which at least one pod has to be placed, as far as minimums alone tell; else all roles."""
-    sure = [role for role, _ in sure_pods(group)]
+def new_roles(structure: Structure, group: Group) -> list[Role]:
+    """Roles of which at least one pod has to be placed anew; else all roles with pods."""
+    sure = [role for role, _ in new_pods(structure, group)]
     return sure or [role for inner in group.walk() for role in inner.roles if role.replicas]
 
 
-def asked_amounts(group: Group, one: bool = False) -> Amounts:
-    """Amounts of everything that has to be placed for sure, of one replica or of the fewest."""
-    whole = replace(group, replicas=1, min_replicas=1) if one else group
+def new_amounts(structure: Structure, group: Group, one: bool = False) -> Amounts:
+    """What `new_pods` ask for together, GPUs first and pods last."""
     found: Amounts = {}
-    for role, count in sure_pods(whole):
+    for role, count in new_pods(structure, group, one):
         for resource, amount in (*role.requests, (PODS, 1)):
             found[resource] = found.get(resource, 0) + count * amount
     order = {GPU: 0, PODS: 2}
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0], 1), item[0])))
 
 
-def running_amounts(structure: Structure) -> Amounts:
-    """Amounts that the gang's running members hold already."""
-    running = {member.pod for member in structure.gang.running}
-    found: Amounts = {}
-    for role in structure.gang.roles:
-        count = sum(pod in running for pod in role.pods)
-        for resource, amount in (*role.requests, (PODS, 1)):
-            found[resource] = found.get(resource, 0) + count * amount
-    return found
+def running_nodes(structure: Structure, group: Group) -> list[int]:
+    """Nodes on which members of the group already run."""
+    pods = {pod for inner in group.walk() for role in inner.roles for pod in role.pods}
+    index = structure.snapshot.node_idx
+    return sorted({index[member.node] for member in structure.gang.running if member.pod in pods})
 
 
 def smallest_shape(structure: Structure) -> Shape | None:

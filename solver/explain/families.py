@@ -14,12 +14,13 @@ from solver.domain.gang import Gang, Group, Pack, Spread
 from solver.domain.plan import Reason, ReasonCode
 from solver.domain.resources import GPU
 from solver.explain.facts import (
-    asked_amounts,
     eligible_nodes,
     excluded_nodes,
     free_amounts,
-    needed_roles,
+    new_amounts,
+    new_roles,
     places,
+    running_nodes,
 )
 from solver.explain.wording import amount_text, counted, in_devices, reason, request_text, with_exclusions
 from solver.rules import queue
@@ -45,6 +46,8 @@ def rule_families(structure: Structure, deadline: float) -> Iterator[Reason]:
     if not together:
         yield _fragmented(structure)
         return
+    if ReasonCode.SPREAD in alone and any(group.spread for group in gang.root.walk()):
+        alone = [code for code in alone if code is not ReasonCode.PACK]  # a group's spread goes with its pack level
     for code in alone or present:
         yield from _of_family(structure, code)
 
@@ -110,21 +113,27 @@ def _pack_reason(structure: Structure, group: Group) -> Reason | None:
     """Shortage of one replica of a group in the best domain of its level; None when one replica fits by amounts."""
     tree = structure.tree
     level = tree.level(group.pack.required or "")
-    roles = needed_roles(group)
+    roles = new_roles(structure, group)
     mask = np.any([eligible_nodes(structure, role) for role in roles], axis=0)
-    for resource, amount in asked_amounts(group, one=True).items():
+    homes = {int(tree.domain_of[level][node]) for node in running_nodes(structure, group)}
+    name, who = tree.level_names[level], _what(group, structure)
+    if len(homes) > 1:
+        text = f"{who} has to lie in one {name}, but its running pods are in {len(homes)}"
+        return reason(ReasonCode.PACK, text, (group.name,), domains=len(homes))
+    for resource, needed in new_amounts(structure, group, one=True).items():
         free = np.where(mask, free_amounts(structure, resource), 0)
         sums = np.bincount(tree.domain_of[level], weights=free, minlength=1)
-        best = int(sums.max(initial=0))
-        if best < amount:
-            name = tree.level_names[level]
-            text = f"{_what(group, structure)} needs {amount_text(resource, amount)} in one {name}; "
-            text += f"the fullest has {amount_text(resource, best, short=True)} free"
+        best = int(sums[list(homes)].max() if homes else sums.max(initial=0))
+        if best < needed:
+            asked, left = amount_text(resource, needed), amount_text(resource, best, short=True)
+            text = f"{who} needs {asked} in one {name}; the fullest has {left} free"
+            if homes:
+                text = f"{who} needs {asked} more in the {name} it runs in, which has {left} free"
             return reason(
                 ReasonCode.PACK,
                 with_exclusions(text, excluded_nodes(structure, roles)),
                 (group.name,),
-                needed=in_devices(resource, amount),
+                needed=in_devices(resource, needed),
                 largest=in_devices(resource, best),
             )
     return None
@@ -132,7 +141,7 @@ def _pack_reason(structure: Structure, group: Group) -> Reason | None:
 
 def _pack_together(structure: Structure, packed: Sequence[Group]) -> Reason:
     names = [f"{group.name} in one {group.pack.required}" for group in packed]
-    roles = [role for group in packed for role in needed_roles(group)]
+    roles = [role for group in packed for role in new_roles(structure, group)]
     text = f"the free capacity lies so that not all of these fit at once: {', '.join(names)}"
     text = with_exclusions(text, excluded_nodes(structure, roles))
     return reason(ReasonCode.PACK, text, tuple(group.name for group in packed))
@@ -144,7 +153,7 @@ def _what(group: Group, structure: Structure) -> str:
 
 def _fragmented(structure: Structure) -> Reason:
     """Every role would fit by itself, but the pods of all roles do not fit on the nodes together."""
-    roles = needed_roles(structure.gang.root)
+    roles = new_roles(structure, structure.gang.root)
     largest = max(roles, key=lambda role: (role.requests[GPU], role.requests.items))
     room = int(places(structure, largest).sum())
     text = (

@@ -24,7 +24,8 @@ def amount_text(resource: str, amount: int, short: bool = False) -> str:
     if resource == "cpu":
         return f"{amount / 1000:g} CPUs"
     if resource in ("memory", "ephemeral-storage"):
-        return f"{amount / 2**30:.4g} GiB" + ("" if short else f" {resource}")
+        size = f"{round(amount / 2**30, 3):,g} GiB" if amount % 2**20 == 0 else f"{amount:,} bytes"
+        return size if short else f"{size} {resource}"
     return f"{amount}" if short else f"{amount} {resource}"
 
 

@@ -30,12 +30,13 @@ def rooms(structure: Structure) -> tuple[QueueRoom, ...]:
     if structure.gang.queue not in queues:
         return ()
     line = _lineage(queues[structure.gang.queue], dict(queues))
-    members = {pod for role in structure.gang.roles for pod in role.pods}
     found = []
     for queue in line:
         below = {name for name, other in queues.items() if queue.name in _names(other, dict(queues))}
         used = Resources.total(
-            pod.requests for pod in structure.snapshot.pods if pod.queue in below and pod.name not in members
+            pod.requests
+            for pod in structure.snapshot.pods
+            if pod.queue in below and not structure.gang.runs(pod.name, pod.node)
         )
         found += [QueueRoom(queue.name, name, limit, used[name]) for name, limit in sorted(queue.limits.items())]
     return tuple(found)

@@ -45,7 +45,7 @@ def objections(snapshot: Snapshot, tree: Tree, role: Role, level: int, node: int
     for taint in snapshot.taint_sets[snapshot.taint_codes[node]]:
         if taint.repels and not any(toleration.tolerates(taint) for toleration in rules.tolerations):
             yield f"taint {taint} is not tolerated"
-    yield from _repelled(snapshot, rules, node, {pod for other in gang.roles for pod in other.pods})
+    yield from _repelled(snapshot, rules, node, gang)
 
 
 def _label(snapshot: Snapshot, node: int, key: str) -> str | None:
@@ -62,10 +62,10 @@ def _term_matches(snapshot: Snapshot, node: int, term: NodeSelectorTerm) -> bool
     return by_label and all(need.matches(snapshot.nodes[node]) for need in term.names)
 
 
-def _repelled(snapshot: Snapshot, rules: NodeConstraints, node: int, members: set[str]) -> Iterator[str]:
+def _repelled(snapshot: Snapshot, rules: NodeConstraints, node: int, gang: Gang) -> Iterator[str]:
     index = snapshot.node_idx
     for pod in snapshot.pods:
-        if pod.name in members or not (pod.anti_affinity or rules.anti_affinity):
+        if gang.runs(pod.name, pod.node) or not (pod.anti_affinity or rules.anti_affinity):
             continue
         there = index[pod.node]
         for own in rules.anti_affinity:

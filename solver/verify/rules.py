@@ -157,9 +157,8 @@ def check_queue(placement: Placement) -> Iterator[str]:
 
 
 def _foreign_pods(placement: Placement, queues: set[str]) -> Iterator[Resources]:
-    members = {pod for role in placement.gang.roles for pod in role.pods}
     for pod in placement.snapshot.pods:
-        if pod.queue in queues and pod.name not in members:
+        if pod.queue in queues and not placement.gang.runs(pod.name, pod.node):
             yield pod.requests
 
 

@@ -153,6 +153,13 @@ def _limit(placement: Placement, flow: Flow) -> int | None:
     return max(levels, default=None)
 
 
+def _inside(bits: int, limit: int | None) -> int:
+    """Path bits of where traffic is said to meet: never coarser than the level it stays inside."""
+    if limit is None or bits.bit_length() - 1 >= limit:
+        return bits
+    return (1 << limit + 1) - 1
+
+
 def flow_report(placement: Placement, flow: Flow) -> FlowReport:
     """Mean transfer time of one flow, and the levels whose cost its traffic pays."""
     tree, gpus = placement.tree, engine_gpus(placement.gang)
@@ -162,7 +169,7 @@ def flow_report(placement: Placement, flow: Flow) -> FlowReport:
         narrower = min(gpus[part.sender], gpus[part.receiver])
         costs = capped_costs(pair_ns(tree, flow, narrower), limit)
         mean += part.share * paid(costs, part.bits)
-        name = tree.level_names[paid_level(costs, part.bits)]
+        name = tree.level_names[paid_level(costs, _inside(part.bits, limit))]
         shares[name] = shares.get(name, Fraction(0)) + part.share
     return FlowReport(flow.source, flow.target, shares, mean / 1000)
 

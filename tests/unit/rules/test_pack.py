@@ -136,8 +136,8 @@ def test_running_members_hold_the_domain(engine: Engine) -> None:
             answer = placed(snapshot, joined, engine)
             assert nodes_of(answer) == {"w-1": "n1", "w-2": "n1"}
         else:
-            text = "root in one rack"
-            answer = refused(snapshot, joined, engine, "pack", text)
+            text = "the gang needs 2 GPUs more in the rack it runs in, which has 1 free"
+            answer = refused(snapshot, joined, engine, "pack", text, needed=2, largest=1)
         assert brute_force_agrees(snapshot, joined, answer)
 
 

@@ -8,8 +8,13 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-import support.oracle
 from hypothesis import given, settings
+
+import support.oracle
+from solver.domain.constraints import Taint, Toleration
+from solver.domain.gang import Gang, Pattern
+from solver.domain.levels import Tier
+from solver.domain.snapshot import Snapshot
 from support.brute.terms import Traffic, reach_level
 from support.brute.world import World
 from support.builders import (
@@ -29,11 +34,6 @@ from support.builders import (
 )
 from support.oracle import allowed, solve, terms_of, unsupported
 from support.strategies import classify, random_instance, renamed, seeds
-
-from solver.domain.constraints import Taint, Toleration
-from solver.domain.gang import Gang, Pattern
-from solver.domain.levels import Tier
-from solver.domain.snapshot import Snapshot
 
 # One GB from one GPU to one GPU, in microseconds, over the default tiers.
 NEAR, ZONE, FAR = 25_400, 100_600, 1_005_000
