@@ -139,8 +139,3 @@ def _refuse_explosion(sizes: list[int]) -> None:
         total *= size
         if total > 20 * MAX_SHAPES:
             raise TooManyShapes
-
-
-def total_pods(root: Unit) -> int:
-    """Pods of the gang when everything is placed."""
-    return sum(axis.high * axis.pods for axis in axes_of(root))

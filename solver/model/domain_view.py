@@ -137,8 +137,3 @@ class DomainVariables:
                 self.variables.add(size * whole <= self.pods((role,)))
             self._closed[group] = whole
         return self._closed[group]
-
-
-def most_of_states(pods: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> list[int]:
-    """By role, the most pods any of the states [roles, states] holds."""
-    return [int(value) for value in pods.max(axis=1, initial=0)]
