@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from solver.bound.warm import WarmTables
 from solver.compile.naming import name_pods
 from solver.compile.structure import Structure, build_structure, check_levels
 from solver.domain.errors import InternalError, InvalidRequest
@@ -32,7 +33,7 @@ from solver.search.solve import Clock, Outcome, Settled, solve_gang
 from solver.topology.tree import build_tree
 from solver.verify.checker import TERMS, Verification, verify
 
-__all__ = ["Engine", "Options", "Reporter", "plan"]
+__all__ = ["Engine", "Options", "Reporter", "WarmTables", "plan"]
 
 _STATUS = {
     Answer.OPTIMAL: Status.OPTIMAL,
@@ -47,11 +48,13 @@ def plan(
     gangs: Sequence[Gang],
     options: Options | None = None,
     reporter: Reporter | None = None,
+    warm: WarmTables | None = None,
 ) -> Plan:
     """Place `gangs` one after another, each all or nothing, and say how good each answer is proven to be.
 
     Higher priority first, then input order; each gang sees what its predecessors of this call hold. Pure: the result
-    depends on the arguments alone, apart from where the time budget ends. Raises InvalidRequest for contradictory
+    depends on the arguments alone, apart from where the time budget ends. warm: tables to use and to add to; they
+    change no status and no value. Raises InvalidRequest for contradictory
     input (unknown levels, a running member on an unknown node, …), InternalError when a plan fails verification.
     """
     options, reporter = options or Options(), reporter or Reporter()
@@ -59,9 +62,9 @@ def plan(
     state = snapshot
     done: dict[int, GangPlan] = {}
     for at in sorted(range(len(gangs)), key=lambda at: -gangs[at].priority):
-        answer = _Solver(state, gangs[at], options.engine, deadline, reporter).answer()
+        answer = _Solver(state, gangs[at], options.engine, deadline, reporter, warm).answer()
         if answer.status is Status.INFEASIBLE and state is not snapshot:
-            answer = _taken(snapshot, gangs, at, done, options.engine, deadline) or answer
+            answer = _taken(snapshot, gangs, at, done, options.engine, deadline, warm) or answer
         if answer.assignments:
             state = state.with_pods(_as_bound(gangs[at], answer))
         done[at] = answer
@@ -75,9 +78,10 @@ def _taken(
     done: dict[int, GangPlan],
     engine: Engine,
     deadline: float,
+    warm: WarmTables | None,
 ) -> GangPlan | None:
     """The answer `taken` when the gang would fit without its predecessors of this call."""
-    alone = _Solver(snapshot, gangs[at], engine, deadline, Reporter()).answer()
+    alone = _Solver(snapshot, gangs[at], engine, deadline, Reporter(), warm).answer()
     if not alone.status.placed:
         return None
     takers = sorted(done[other].name for other in done if done[other].assignments)
@@ -129,6 +133,7 @@ class _Solver:
     engine: Engine
     deadline: float
     reporter: Reporter
+    warm: WarmTables | None
 
     def answer(self) -> GangPlan:
         """The gang's plan or reasons. Raises InvalidRequest naming the gang."""
@@ -149,7 +154,7 @@ class _Solver:
         structure = self.structure(spec)
         clock.compile_ms += clock.lap()
         self.reporter.stage(self.gang.name, "solving")
-        outcome = solve_gang(structure, self.engine, self.deadline, clock)
+        outcome = solve_gang(structure, self.engine, self.deadline, clock, self.warm)
         if outcome.settled is None:
             reasons = reasons_for(structure, self.deadline) if outcome.answer is Answer.INFEASIBLE else ()
             stats = self.stats(clock, outcome.proof, 0.0)
@@ -162,7 +167,7 @@ class _Solver:
         """Normal form of the gang over the snapshot, with what its running members hold."""
         check_levels(self.gang, spec)
         reach.check(self.gang)
-        known = {(pod.name, pod.node) for pod in self.snapshot.pods}
+        known = {(pod.name, pod.node) for pod in self.snapshot.pods} if self.gang.running else set()
         roles = {pod: role for role in self.gang.roles for pod in role.pods}
         for member in self.gang.running:
             if member.node not in self.snapshot.node_idx:
@@ -174,7 +179,8 @@ class _Solver:
         ]
         if missing:
             self.snapshot = self.snapshot.with_pods(missing)
-        return build_structure(self.gang, self.snapshot, build_tree(self.snapshot, spec))
+        tree = self.warm.tree(self.snapshot, spec) if self.warm else build_tree(self.snapshot, spec)
+        return build_structure(self.gang, self.snapshot, tree)
 
     def verified(
         self, structure: Structure, outcome: Outcome, settled: Settled, notices: tuple[Notice, ...], clock: Clock
@@ -207,6 +213,7 @@ class _Solver:
             nodes=len(self.snapshot.nodes),
             classes=clock.classes,
             signatures=clock.signatures,
+            domains_recomputed=clock.recomputed,
             compile_ms=clock.compile_ms,
             bound_ms=clock.bound_ms,
             search_ms=clock.search_ms,

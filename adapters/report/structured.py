@@ -49,6 +49,7 @@ def total_stats(parts: Sequence[Stats]) -> Stats:
         nodes=max(part.nodes for part in parts),
         classes=max(part.classes for part in parts),
         signatures=max(part.signatures for part in parts),
+        domains_recomputed=sum(part.domains_recomputed for part in parts),
         compile_ms=sum(part.compile_ms for part in parts),
         bound_ms=sum(part.bound_ms for part in parts),
         search_ms=sum(part.search_ms for part in parts),
@@ -143,4 +144,5 @@ def _stats(stats: Stats) -> Document:
         "verify_ms": round(stats.verify_ms, 3),
         "engine": stats.engine,
         "proof": stats.proof.value,
+        "domains_recomputed": stats.domains_recomputed,
     }

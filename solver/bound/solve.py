@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from solver.bound.lanes import INFINITE, plan_lanes
 from solver.bound.tables import Budget, TreeTables, assignment
+from solver.bound.warm import WarmShape, WarmTables
 from solver.compile.frame import build_frame, counts_of
 from solver.compile.layout import root_state
 from solver.compile.problem import Problem, build_problem
@@ -25,20 +26,24 @@ class TreeAnswer:
     states: Mapping[int, int]
     classes: int
     signatures: int
+    recomputed: int
 
 
-def solve_shape(problem: Problem, terms: Sequence[Term], budget: Budget) -> TreeAnswer | None:
+def solve_shape(
+    problem: Problem, terms: Sequence[Term], budget: Budget, warm: WarmShape | None = None
+) -> TreeAnswer | None:
     """Best placement of the problem's whole frame in lexicographic order of `terms`; None = proven impossible.
 
-    Raises TreeTooLarge, OutOfTime.
+    warm: tables of earlier calls; the problem's classes must come from its book. Raises TreeTooLarge, OutOfTime.
     """
     if problem.impossible:
         return None
     if not problem.frame.pods:
-        return TreeAnswer(tuple(term.constant for term in terms), {}, 0, 0)
+        return TreeAnswer(tuple(term.constant for term in terms), {}, 0, 0, 0)
     problem.layout.check()
     lanes = plan_lanes(terms)
-    tables = TreeTables(problem, terms, lanes, lambda level, real: allowed_states(problem, level, real), budget)
+    store = warm.store(lanes) if warm else None
+    tables = TreeTables(problem, terms, lanes, lambda level, real: allowed_states(problem, level, real), budget, store)
     root = tables.root
     if root is None or root[0, problem.final] >= INFINITE // 2:
         return None
@@ -46,19 +51,27 @@ def solve_shape(problem: Problem, terms: Sequence[Term], budget: Budget) -> Tree
     return TreeAnswer(
         tuple(value + term.constant for value, term in zip(sums, terms, strict=True)),
         assignment(tables, problem.final),
-        len(problem.classes),
+        problem.classes_in_use,
         tables.signatures,
+        tables.recomputed,
     )
 
 
-def placeable(structure: Structure, shapes: Sequence[Shape], budget: Budget) -> list[bool]:
+def placeable(
+    structure: Structure, shapes: Sequence[Shape], budget: Budget, warm: WarmTables | None = None
+) -> list[bool]:
     """For each shape whether it can be placed, as far as rules that need no totals can tell: no is a proof.
 
     Raises TreeTooLarge, OutOfTime.
     """
-    problem = build_problem(build_frame(structure, None))
+    frame = build_frame(structure, None)
+    kept = warm.shape(frame) if warm else WarmShape()
+    problem = build_problem(frame, kept.book)
     problem.layout.check()
-    tables = TreeTables(problem, (), plan_lanes(()), lambda level, real: allowed_states(problem, level, real), budget)
+    lanes = plan_lanes(())
+    tables = TreeTables(
+        problem, (), lanes, lambda level, real: allowed_states(problem, level, real), budget, kept.store(lanes)
+    )
     root = tables.root
     if root is None:
         return [shape.pods == 0 for shape in shapes]

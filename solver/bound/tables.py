@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from solver.bound.lanes import INFINITE, Lanes, infeasible, settle
 from solver.compile.problem import Problem
 from solver.domain.snapshot import Codes, Ints, Mask
 from solver.terms.base import Term
+from solver.topology.tree import Tree
 
 
 class OutOfTime(Exception):
@@ -62,11 +63,37 @@ class Budget:
             raise OutOfTime
 
 
+@dataclass
+class _Last:
+    """What the newest snapshot looked like: kind of every domain, and their holes."""
+
+    tree: Tree
+    kind_of: list[Codes]
+    holes: tuple[Ints, ...]
+
+
+@dataclass
+class TableStore:
+    """Tables of one gang shape, found by content, so that they never go stale; kept between snapshots.
+
+    kinds[level]: kinds of domains. found: (children, path, hole) → kind; joined: children → their joined table.
+    size: bytes of all tables.
+    """
+
+    leaves: list[Leaf] = field(default_factory=list)
+    kinds: dict[int, list[Kind]] = field(default_factory=dict)
+    found: dict[tuple[object, ...], int] = field(default_factory=dict)
+    joined: dict[tuple[object, ...], tuple[Part, Ints]] = field(default_factory=dict)
+    own: dict[tuple[int, int], Ints] = field(default_factory=dict)
+    last: _Last | None = None
+    size: int = 0
+
+
 class TreeTables:
     """All tables of one problem.
 
     kinds[level]: kinds of domains; kind_of[level]: [domains] index into them, −1 where no pod can go. At the host
-    level kinds are node classes.
+    level kinds are node classes. recomputed: domains whose children or hole differ from the store's last snapshot.
     """
 
     def __init__(
@@ -76,17 +103,19 @@ class TreeTables:
         lanes: Lanes,
         allowed: Callable[[int, bool], Mask],
         budget: Budget,
+        store: TableStore | None = None,
     ) -> None:
         self.problem, self.terms, self.lanes, self.budget = problem, tuple(terms), lanes, budget
         self.allowed = allowed
-        self.signatures = 0
-        self._own: dict[tuple[int, int], Ints] = {}
+        self.store = store or TableStore()
+        self.recomputed = 0
         height = problem.tree.height
-        self.leaves: list[Leaf] = self._classes()
-        self.kinds: list[list[Kind]] = [[] for _ in range(height)]
+        self.kinds = [self.store.kinds.setdefault(level, []) for level in range(height)]
+        self._add_leaves()
         self.kind_of: list[Codes] = [np.empty(0, dtype=np.int32)] * height + [problem.node_class]
         for level in range(height - 1, -1, -1):
             self._build_level(level)
+        self.store.last = _Last(problem.tree, self.kind_of, problem.holes)
 
     @property
     def root(self) -> Ints | None:
@@ -94,18 +123,23 @@ class TreeTables:
         kind = int(self.kind_of[0][0])
         return None if kind < 0 else self.kinds[0][kind].table
 
+    @property
+    def signatures(self) -> int:
+        """Kinds of domains in use, over all levels above the hosts."""
+        return sum(len(np.unique(codes[codes >= 0])) for codes in self.kind_of[:-1])
+
     def own_cost(self, level: int, bits: int) -> Ints:
         """[lanes, states] what a domain of `level` with path `bits` adds, infeasible where a rule forbids it."""
         key = (level, bits)
-        if key not in self._own:
+        if key not in self.store.own:
             table = np.zeros((self.lanes.count, self.problem.layout.spaces[level].size), dtype=np.int64)
             for term, (lane, weight) in zip(self.terms, self.lanes.slots, strict=True):
                 cost = term.cost(level, bits)
                 if cost is not None:
                     table[lane] += weight * cost
             table[0, ~self.allowed(level, bool(bits >> level & 1))] = INFINITE
-            self._own[key] = settle(table)
-        return self._own[key]
+            self.store.own[key] = settle(table)
+        return self.store.own[key]
 
     def _finish(self, table: Ints, level: int, bits: int, hole: int) -> Ints:
         """Add the domain's own cost, and its hole to every state with pods."""
@@ -114,47 +148,59 @@ class TreeTables:
             for term, (lane, weight) in zip(self.terms, self.lanes.slots, strict=True):
                 if term.holes:
                     finished[lane, 1:] += weight * hole
+        self.store.size += finished.nbytes
         return settle(finished)
 
-    def _classes(self) -> list[Leaf]:
+    def _add_leaves(self) -> None:
+        """Tables of the node classes the store does not know yet."""
         height = self.problem.tree.height
-        leaves = []
-        for at, node in enumerate(self.problem.classes):
+        for at in range(len(self.store.leaves), len(self.problem.classes)):
+            node = self.problem.classes[at]
             assert node.fits is not None, "the layout was checked"
             table = infeasible(self.lanes.count, len(node.fits))
             table[0, node.fits] = 0
-            leaves.append(Leaf(at, self._finish(table, height, node.bits, node.hole)))
-        return leaves
+            self.store.leaves.append(Leaf(at, self._finish(table, height, node.bits, node.hole)))
 
     def _build_level(self, level: int) -> None:
-        problem = self.problem
-        children = self.kind_of[level + 1]
-        parents = problem.tree.parent[level + 1]
-        below = self.leaves if level + 1 == problem.tree.height else self._as_leaves(level + 1)
-        found: dict[tuple[object, ...], int] = {}
-        joined: dict[tuple[object, ...], tuple[Part, Ints]] = {}
-        kind_of = np.full(len(problem.tree.parent[level]), -1, dtype=np.int32)
-        index, states = problem.layout.gather(level)
-        for domain, members in _grouped(parents, children):
+        """Kinds of the level's domains; those whose children and hole are as they were keep theirs."""
+        tree = self.problem.tree
+        children, parents = self.kind_of[level + 1], tree.parent[level + 1]
+        last = self.store.last if self.store.last and self.store.last.tree is tree else None
+        if last is None:
+            kind_of = np.full(len(tree.parent[level]), -1, dtype=np.int32)
+            changed = np.ones(len(kind_of), dtype=np.bool_)
+        else:
+            kind_of = last.kind_of[level].copy()
+            changed = self.problem.holes[level] != last.holes[level]
+            changed[parents[children != last.kind_of[level + 1]]] = True
+            kind_of[changed] = -1
+        self.recomputed += int(changed.sum())
+        inside = changed[parents]
+        for domain, members in _grouped(parents[inside], children[inside]):
             self.budget.check()
-            bits = int(problem.tree.path_bits[level][domain])
-            capped = tuple((kind, self._useful(below[kind], count)) for kind, count in members)
-            hole = int(problem.holes[level][domain])
-            if (capped, bits, hole) not in found:
-                if capped not in joined:
-                    inner = self._join(level + 1, [(below[kind], count) for kind, count in capped])
-                    table = inner.table[:, index]
-                    table[0, ~states] = INFINITE
-                    joined[capped] = (inner, table)
-                    self.signatures += 1
-                inner, table = joined[capped]
-                found[capped, bits, hole] = len(self.kinds[level])
-                self.kinds[level].append(Kind(capped, inner, self._finish(table, level, bits, hole)))
-            kind_of[domain] = found[capped, bits, hole]
+            kind_of[domain] = self._kind(level, domain, members)
         self.kind_of[level] = kind_of
 
-    def _as_leaves(self, level: int) -> list[Leaf]:
-        return [Leaf(at, kind.table) for at, kind in enumerate(self.kinds[level])]
+    def _kind(self, level: int, domain: int, members: Sequence[tuple[int, int]]) -> int:
+        """The kind of a domain with these (kind of child, how many), made when it is new."""
+        store, bits = self.store, int(self.problem.tree.path_bits[level][domain])
+        hole = int(self.problem.holes[level][domain])
+        below = store.leaves if level + 1 == self.problem.tree.height else None
+        parts = [(below[kind] if below else Leaf(kind, self.kinds[level + 1][kind].table), n) for kind, n in members]
+        capped = tuple((leaf.kind, self._useful(leaf, count)) for leaf, count in parts)
+        key = (level, capped, bits, hole)
+        if key not in store.found:
+            if (level, capped) not in store.joined:
+                index, states = self.problem.layout.gather(level)
+                inner = self._join(level + 1, [(leaf, n) for (leaf, _), (_, n) in zip(parts, capped, strict=True)])
+                table = inner.table[:, index]
+                table[0, ~states] = INFINITE
+                store.joined[level, capped] = (inner, table)
+                store.size += table.nbytes
+            inner, table = store.joined[level, capped]
+            store.found[key] = len(self.kinds[level])
+            self.kinds[level].append(Kind(capped, inner, self._finish(table, level, bits, hole)))
+        return store.found[key]
 
     def _useful(self, leaf: Leaf, count: int) -> int:
         """How many of alike children can matter: as many as there are pods, where the rest may stay empty."""
@@ -166,7 +212,7 @@ class TreeTables:
         while len(powers) > 1:
             self.budget.check()
             paired = [
-                _joined(powers[at], powers[at + 1], shape) if at + 1 < len(powers) else powers[at]
+                self._joined(powers[at], powers[at + 1], shape) if at + 1 < len(powers) else powers[at]
                 for at in range(0, len(powers), 2)
             ]
             powers = paired
@@ -177,16 +223,17 @@ class TreeTables:
         square: Part = leaf
         while True:
             if count & 1:
-                result = square if result is None else _joined(result, square, shape)
+                result = square if result is None else self._joined(result, square, shape)
             count >>= 1
             if not count:
                 assert result is not None
                 return result
-            square = _joined(square, square, shape)
+            square = self._joined(square, square, shape)
 
-
-def _joined(left: Part, right: Part, shape: tuple[int, ...]) -> Joined:
-    return Joined(left, right, convolve(left.table, right.table, shape))
+    def _joined(self, left: Part, right: Part, shape: tuple[int, ...]) -> Joined:
+        joined = Joined(left, right, convolve(left.table, right.table, shape))
+        self.store.size += joined.table.nbytes
+        return joined
 
 
 def _grouped(parents: Codes, kinds: Codes) -> list[tuple[int, list[tuple[int, int]]]]:

@@ -46,6 +46,10 @@ class FrameGroup:
         """Level index of the preferred pack, 0 = none."""
         return self.unit.preferred
 
+    def rule_levels(self) -> tuple[object, ...]:
+        """Pack and spread rules."""
+        return self.required, self.preferred, self.unit.spread
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -60,6 +64,26 @@ class Frame:
     def pods(self) -> int:
         """Pods over all roles."""
         return sum(role.total for role in self.roles)
+
+    def shape_key(self) -> object:
+        """Equal for frames that differ in names and in what their nodes look like only."""
+        gang, tree = self.structure.gang, self.structure.tree
+        roles = tuple((role.total, self._spread_family(role), *role.source.traits()) for role in self.roles)
+        groups = tuple(
+            (group.parent, group.count, group.inside, *group.rule_levels(), group.flexible) for group in self.groups
+        )
+        flows = tuple((flow.bytes, flow.per_request, flow.pattern) for flow in gang.flows)
+        reaches = tuple((tree.level(reach.level), reach.ratio) for reach in gang.reach)
+        return roles, groups, flows, reaches, self._bindings(), tree.spec.tiers, self.shape is None
+
+    def _spread_family(self, role: FrameRole) -> int:
+        """The first role that is the same declared role; spread counts them together."""
+        return next(at for at, other in enumerate(self.roles) if other.source.names == role.source.names)
+
+    def _bindings(self) -> tuple[tuple[bool, ...], ...]:
+        """For each flow, which reach rules bind it."""
+        gang = self.structure.gang
+        return tuple(tuple(reach.binds(flow) for reach in gang.reach) for flow in gang.flows)
 
 
 def build_frame(structure: Structure, shape: Shape | None) -> Frame:

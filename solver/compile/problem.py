@@ -6,32 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
+from solver.compile.classes import ClassBook, NodeClass, NodeColumns
 from solver.compile.frame import Frame
-from solver.compile.layout import MAX_STATES, Layout, build_layout
+from solver.compile.layout import Layout, build_layout
 from solver.domain.resources import PODS
 from solver.domain.snapshot import Codes, Ints, Mask, Snapshot
 from solver.topology.tree import Tree
-
-
-@dataclass(frozen=True)
-class NodeClass:
-    """Nodes on which the same count vectors fit, at the same cost.
-
-    fits: [states of the host space]; None where there are too many states to list. hole: GPUs wholly free before,
-    plus those of running members, which the term `fragmentation` starts from. bits: path of the node. free: what is
-    free of each of the problem's resources, of one node of the class; running: running members by role.
-    """
-
-    fits: Mask | None
-    hole: int
-    bits: int
-    free: tuple[int, ...]
-    running: tuple[int, ...]
-
-    @property
-    def empty_allowed(self) -> bool:
-        """Whether a node of the class may stay without pods of the gang."""
-        return not any(self.running)
 
 
 @dataclass(frozen=True)
@@ -50,7 +30,7 @@ class Problem:
     masks: Mask
     running: Ints
     node_class: Codes
-    classes: tuple[NodeClass, ...]
+    classes: Sequence[NodeClass]
     holes: tuple[Ints, ...]
     impossible: bool
 
@@ -64,6 +44,11 @@ class Problem:
         """The cluster state."""
         return self.frame.structure.snapshot
 
+    @property
+    def classes_in_use(self) -> int:
+        """Number of different classes among the nodes."""
+        return len(np.unique(self.node_class[self.node_class >= 0]))
+
     @cached_property
     def totals(self) -> tuple[int, ...]:
         """Pods by role."""
@@ -75,11 +60,13 @@ class Problem:
         return self.layout.spaces[0].size - 1
 
 
-def build_problem(frame: Frame) -> Problem:
+def build_problem(frame: Frame, book: ClassBook | None = None) -> Problem:
     """Classes and constants of `frame` over its snapshot, computed on columns.
 
-    Where the host space has too many states to list, classes are formed of nodes with equal room instead.
+    book: classes of earlier snapshots for a frame of the same shape. Where the host space has too many states to
+    list, classes are formed of nodes with equal room instead.
     """
+    book = book or ClassBook()
     snapshot = frame.structure.snapshot
     layout = build_layout(frame)
     resources = tuple(sorted({name for role in frame.roles for name in role.source.requests.names()} | {PODS}))
@@ -91,7 +78,9 @@ def build_problem(frame: Frame) -> Problem:
     running, impossible = _running(frame)
     gpus = np.array([role.gpus for role in frame.roles], dtype=np.int64)
     hole = snapshot.whole_free_gpus + gpus @ running
-    node_class, classes = _classify(frame, layout, _free(snapshot, resources), requests, masks, running, hole)
+    totals = np.array([role.total for role in frame.roles], dtype=np.int64)
+    free = np.minimum(_free(snapshot, resources), totals @ requests)
+    node_class = book.classify(frame, layout, NodeColumns(free, masks, running, hole), requests)
     return Problem(
         frame,
         layout,
@@ -100,7 +89,7 @@ def build_problem(frame: Frame) -> Problem:
         masks,
         running,
         node_class,
-        classes,
+        book.classes,
         _holes(frame.structure.tree, hole),
         impossible,
     )
@@ -130,50 +119,6 @@ def _free(snapshot: Snapshot, resources: Sequence[str]) -> Ints:
         for name in resources
     ]
     return np.stack(columns, axis=1)
-
-
-def _classify(
-    frame: Frame, layout: Layout, free: Ints, requests: Ints, masks: Mask, running: Ints, hole: Ints
-) -> tuple[Codes, tuple[NodeClass, ...]]:
-    tree = frame.structure.tree
-    totals = np.array([role.total for role in frame.roles], dtype=np.int64)
-    clipped = np.minimum(free, totals @ requests)
-    node_class = np.full(len(hole), -1, dtype=np.int32)
-    usable = np.flatnonzero(masks.any(axis=0) | running.any(axis=0))
-    if not len(usable):
-        return node_class, ()
-    bits = tree.path_bits[tree.height]
-    rows = np.concatenate(
-        [masks[:, usable].T, clipped[usable], running[:, usable].T, hole[usable, None], bits[usable, None]], axis=1
-    )
-    unique, inverse = np.unique(rows, axis=0, return_inverse=True)
-    leaf = layout.spaces[-1]
-    pods = leaf.pods if leaf.size <= MAX_STATES else None
-    merged: dict[tuple[bytes, int, int], int] = {}
-    classes: list[NodeClass] = []
-    class_of_row = np.full(len(unique), -1, dtype=np.int32)
-    roles, amounts = len(frame.roles), free.shape[1]
-    for at, row in enumerate(unique):
-        allowed, room, here = row[:roles] > 0, row[roles : roles + amounts], row[roles + amounts : 2 * roles + amounts]
-        if not here.any() and not (allowed & (requests <= room).all(axis=1)).any():
-            continue
-        fits = None if pods is None else _fits(pods, allowed, room, here, requests)
-        key = (row[:-2].tobytes() if fits is None else fits.tobytes(), int(row[-2]), int(row[-1]))
-        if key not in merged:
-            merged[key] = len(classes)
-            classes.append(NodeClass(fits, key[1], key[2], tuple(room.tolist()), tuple(here.tolist())))
-        class_of_row[at] = merged[key]
-    node_class[usable] = class_of_row[inverse.reshape(-1)]
-    return node_class, tuple(classes)
-
-
-def _fits(pods: Ints, allowed: Mask, room: Ints, here: Ints, requests: Ints) -> Mask:
-    """[states] whether a node with `room` and running members `here` can hold each count vector."""
-    new = pods - here[:, None]
-    fits = np.asarray((new >= 0).all(axis=0) & (allowed[:, None] | (new == 0)).all(axis=0))
-    for resource in range(requests.shape[1]):
-        fits &= requests[:, resource] @ new <= room[resource]
-    return fits
 
 
 def _holes(tree: Tree, hole: Ints) -> tuple[Ints, ...]:

@@ -38,6 +38,10 @@ class UnitRole:
     spread: tuple[tuple[int, int], ...]
     links: frozenset[tuple[str, int]]
 
+    def traits(self) -> tuple[object, ...]:
+        """What costs and rules read of the role, apart from its counts and nodes."""
+        return self.requests, self.engine_gpus, self.spread, self.links
+
 
 @dataclass(frozen=True)
 class Entry:

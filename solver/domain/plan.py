@@ -107,7 +107,10 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Where the time of one call went and what was solved; times in milliseconds."""
+    """Where the time of one call went and what was solved; times in milliseconds.
+
+    domains_recomputed: domains looked at again because their nodes changed since the tables were last used.
+    """
 
     nodes: int = 0
     classes: int = 0
@@ -118,6 +121,7 @@ class Stats:
     verify_ms: float = 0.0
     engine: str = "auto"
     proof: Proof = Proof.NONE
+    domains_recomputed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

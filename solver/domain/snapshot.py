@@ -108,6 +108,11 @@ class Snapshot:
         """Nodes that are ready and not cordoned."""
         return self.ready & self.schedulable
 
+    @property
+    def gpu_capacity(self) -> int:
+        """Devices of all nodes, taken or free."""
+        return int(self.allocatable[:, self.resources.index(GPU)].sum()) // MILLI_GPU
+
     @cached_property
     def whole_free_gpus(self) -> Ints:
         """[nodes] devices wholly free for new pods; 0 on nodes that are closed."""

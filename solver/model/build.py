@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from solver.compile.classes import NodeClass
 from solver.compile.layout import Space
-from solver.compile.problem import NodeClass, Problem
+from solver.compile.problem import Problem
 from solver.domain.snapshot import Ints
 from solver.model.domain_view import DomainVariables
 from solver.model.variables import Expr, Hint, Variables, scaled, weighted

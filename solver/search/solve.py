@@ -8,6 +8,7 @@ from itertools import groupby
 
 from solver.bound.solve import placeable, solve_shape
 from solver.bound.tables import Budget, OutOfTime
+from solver.bound.warm import WarmShape, WarmTables
 from solver.compile.frame import build_frame
 from solver.compile.layout import TreeTooLarge
 from solver.compile.problem import Problem, build_problem
@@ -54,6 +55,7 @@ class Clock:
     search_ms: float = 0.0
     classes: int = 0
     signatures: int = 0
+    recomputed: int = 0
     _since: float = field(default_factory=time.perf_counter)
 
     def lap(self) -> float:
@@ -73,8 +75,13 @@ class Outcome:
     replicas_proven: bool = False
 
 
-def solve_gang(structure: Structure, engine: Engine, deadline: float, clock: Clock) -> Outcome:
-    """Best plan of one gang, or the proof that there is none, by `deadline` (seconds of time.monotonic)."""
+def solve_gang(
+    structure: Structure, engine: Engine, deadline: float, clock: Clock, warm: WarmTables | None = None
+) -> Outcome:
+    """Best plan of one gang, or the proof that there is none, by `deadline` (seconds of time.monotonic).
+
+    warm: tables of earlier calls, for the tree.
+    """
     if structure.root is None or queue.missing(structure):
         return Outcome(Answer.INFEASIBLE, Proof.TREE)
     if engine is Engine.CPSAT:
@@ -82,7 +89,7 @@ def solve_gang(structure: Structure, engine: Engine, deadline: float, clock: Clo
     share = 1.0 if engine is Engine.TREE else TREE_SHARE
     now = time.monotonic()
     try:
-        outcome = _by_tree(structure, now + share * (deadline - now), clock)
+        outcome = _by_tree(structure, now + share * (deadline - now), clock, warm)
     except (TreeTooLarge, TooManyShapes, OutOfTime):
         clock.bound_ms += clock.lap()
         if engine is Engine.TREE:
@@ -91,15 +98,15 @@ def solve_gang(structure: Structure, engine: Engine, deadline: float, clock: Clo
     return outcome if engine is Engine.TREE else _certified(structure, outcome, deadline, clock)
 
 
-def _by_tree(structure: Structure, deadline: float, clock: Clock) -> Outcome:
-    for shapes in _ranked(structure, Budget(deadline), clock):
-        found = [one for one in (_settle_on_tree(structure, shape, deadline, clock) for shape in shapes) if one]
+def _by_tree(structure: Structure, deadline: float, clock: Clock, warm: WarmTables | None) -> Outcome:
+    for shapes in _ranked(structure, Budget(deadline), clock, warm):
+        found = [one for one in (_settle_on_tree(structure, shape, deadline, clock, warm) for shape in shapes) if one]
         if found:
             return Outcome(Answer.OPTIMAL, Proof.TREE, min(found, key=lambda one: one.values), True)
     return Outcome(Answer.INFEASIBLE, Proof.TREE)
 
 
-def _ranked(structure: Structure, budget: Budget, clock: Clock) -> Iterator[list[Shape]]:
+def _ranked(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables | None) -> Iterator[list[Shape]]:
     """Shapes that may be placeable, those with equal `replicas` together, the best first."""
     assert structure.root is not None
     rooms = queue.rooms(structure)
@@ -110,24 +117,29 @@ def _ranked(structure: Structure, budget: Budget, clock: Clock) -> Iterator[list
         yield families.pop(0)
     if families:
         rest = [shape for family in families for shape in family]
-        fits = dict(zip((shape.counts for shape in rest), placeable(structure, rest, budget), strict=True))
+        fits = dict(zip((shape.counts for shape in rest), placeable(structure, rest, budget, warm), strict=True))
         clock.bound_ms += clock.lap()
         for family in families:
             yield [shape for shape in family if fits[shape.counts]]
 
 
-def _settle_on_tree(structure: Structure, shape: Shape, deadline: float, clock: Clock) -> Settled | None:
+def _settle_on_tree(
+    structure: Structure, shape: Shape, deadline: float, clock: Clock, warm: WarmTables | None
+) -> Settled | None:
     if not shape.pods:
         return _empty(structure, shape)
-    problem = build_problem(build_frame(structure, shape))
+    frame = build_frame(structure, shape)
+    kept = warm.shape(frame) if warm else WarmShape()
+    problem = build_problem(frame, kept.book)
     terms = terms_of(problem)
     clock.compile_ms += clock.lap()
-    answer = solve_shape(problem, terms, Budget(deadline))
+    answer = solve_shape(problem, terms, Budget(deadline), kept)
     clock.bound_ms += clock.lap()
     if answer is None:
         return None
     clock.classes = max(clock.classes, answer.classes)
     clock.signatures = max(clock.signatures, answer.signatures)
+    clock.recomputed += answer.recomputed
     values = _in_units(terms, answer.sums)
     return Settled(shape, problem, answer.states, values, values)
 
@@ -199,7 +211,7 @@ def _settle_by_cpsat(structure: Structure, shape: Shape, deadline: float, clock:
     clock.compile_ms += clock.lap()
     staged = solve_staged(problem, terms, deadline)
     clock.search_ms += clock.lap()
-    clock.classes = max(clock.classes, len(problem.classes))
+    clock.classes = max(clock.classes, problem.classes_in_use)
     if staged.answer is Answer.INFEASIBLE:
         return None
     if staged.answer is Answer.UNKNOWN:

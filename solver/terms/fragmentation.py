@@ -21,8 +21,8 @@ class Fragmentation:
         self.problem = problem
         self.gpus = np.array([role.gpus for role in problem.frame.roles], dtype=np.int64)
         asked = int(self.gpus @ np.array(problem.totals, dtype=np.int64))
-        free = int(problem.holes[0].sum())
-        self.magnitude = (free + asked) * (problem.tree.height + 1) + 1
+        capacity = int(problem.snapshot.gpu_capacity) + asked
+        self.magnitude = (1 << capacity.bit_length()) * (problem.tree.height + 1) + 1
 
     def cost(self, level: int, bits: int) -> Ints | None:
         """[states] minus the GPUs used in the domain; its hole comes on top."""
