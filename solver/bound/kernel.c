@@ -15,6 +15,7 @@
 #define INFINITE (INT64_C(1) << 60)
 #define MOST_DIMS 64
 #define ROW_WORK 4 /* of starting a row, in pairs */
+#define TILE 1024  /* states of inner rows worked on together, to stay in the nearest cache */
 #define BLOCK 64   /* outer states of one row between two looks at the work left */
 #define DONE (-1)
 #define NO_ROOM (-2)
@@ -171,15 +172,16 @@ static int64_t find_fitting(job *it, int64_t at) {
   return count;
 }
 
-/* Put one inner row on each of `count` outer states of outer row `at`, while both rows are in the nearest cache. */
-INLINE void put(job *it, const row *one, int64_t at, const int64_t *xs, int64_t count, int64_t lanes) {
-  const int64_t states = it->states, last = it->last, from = one->base + one->low;
-  const int64_t *cells = it->inner + from;
-  for (int64_t i = 0; i < count; i++) {
-    int64_t width = (one->high < last - xs[i] ? one->high : last - xs[i]) - one->low;
-    if (width <= 0) return;
-    const int64_t *costs = it->outer + at * last + xs[i];
-    int64_t *best = it->best + from + at * last + xs[i];
+/* Put inner rows one .. end − 1 on the state at place `x` of outer row `at`. */
+INLINE void put(job *it, const row **one, const row **end, int64_t at, int64_t x, int64_t lanes) {
+  const int64_t states = it->states, room = it->last - x, state = at * it->last + x;
+  const int64_t *costs = it->outer + state;
+  for (; one < end; one++) {
+    const int64_t from = (*one)->base + (*one)->low;
+    const int64_t width = ((*one)->high < room ? (*one)->high : room) - (*one)->low;
+    if (width <= 0) continue;
+    const int64_t *cells = it->inner + from;
+    int64_t *best = it->best + from + state;
     if (lanes == 1)
       add_one(best, cells, width, costs[0]);
     else if (lanes == 2)
@@ -192,15 +194,18 @@ INLINE void put(job *it, const row *one, int64_t at, const int64_t *xs, int64_t 
 
 /* Outer states from `begin` until the job's work is spent; the state to go on from, or DONE. */
 INLINE int64_t run(job *it, int64_t begin, int64_t lanes) {
+  const int64_t tile_rows = it->last < TILE ? TILE / it->last : 1;
   int64_t xs[BLOCK], state = begin;
   while (state < it->states) {
     if (it->left <= 0) return state;
-    int64_t at = state / it->last, end = (at + 1) * it->last, count = 0;
-    for (; state < end && count < BLOCK; state++)
+    int64_t at = state / it->last, next = (at + 1) * it->last, count = 0;
+    for (; state < next && count < BLOCK; state++)
       if (it->outer[state] < INFINITE) xs[count++] = state - at * it->last;
     if (!count) continue;
-    int64_t fitting = find_fitting(it, at);
-    for (int64_t r = 0; r < fitting; r++) put(it, it->fitting[r], at, xs, count, lanes);
+    const row **end = it->fitting + find_fitting(it, at);
+    for (const row **tile = it->fitting; tile < end; tile += tile_rows)
+      for (int64_t i = 0; i < count; i++)
+        put(it, tile, end - tile < tile_rows ? end : tile + tile_rows, at, xs[i], lanes);
   }
   return DONE;
 }

@@ -76,7 +76,8 @@ class _Last:
 class TableStore:
     """Tables of one gang shape, found by content, so that they never go stale; kept between snapshots.
 
-    kinds[level]: kinds of domains. found: (children, path, hole) → kind; joined: children → their joined table.
+    kinds[level]: kinds of domains. found: (children, path, hole) → kind; joined: children → their joined table;
+    parts: some children → those put together.
     size: bytes of all tables.
     """
 
@@ -85,6 +86,7 @@ class TableStore:
     found: dict[tuple[object, ...], int] = field(default_factory=dict)
     joined: dict[tuple[object, ...], tuple[Part, Ints]] = field(default_factory=dict)
     own: dict[tuple[int, int], Ints] = field(default_factory=dict)
+    parts: dict[tuple[object, ...], Part] = field(default_factory=dict)
     last: _Last | None = None
     size: int = 0
 
@@ -207,30 +209,37 @@ class TreeTables:
         return min(count, self.problem.frame.pods) if leaf.table[0, 0] < INFINITE else count
 
     def _join(self, level: int, parts: Sequence[tuple[Leaf, int]]) -> Part:
-        shape = self.problem.layout.spaces[level].shape
-        powers: list[Part] = [self._power(leaf, count, shape) for leaf, count in parts]
-        while len(powers) > 1:
+        """Children (kind, how many) put together, sorted by kind.
+
+        Halves are split where the kinds' numbers differ in their highest bit, so that a changed child leaves all
+        parts alone that do not contain it; every part is kept.
+        """
+        key = (level, tuple((leaf.kind, count) for leaf, count in parts))
+        if key not in self.store.parts:
             self.budget.check()
-            paired = [
-                self._joined(powers[at], powers[at + 1], shape) if at + 1 < len(powers) else powers[at]
-                for at in range(0, len(powers), 2)
-            ]
-            powers = paired
-        return powers[0]
+            if len(parts) == 1:
+                ((leaf, count),) = parts
+                made = self._power(level, leaf, count)
+            else:
+                low, high = parts[0][0].kind, parts[-1][0].kind
+                bit = (low ^ high).bit_length() - 1
+                pivot = high >> bit << bit
+                left = [part for part in parts if part[0].kind < pivot]
+                right = [part for part in parts if part[0].kind >= pivot]
+                made = self._joined(level, self._join(level, left), self._join(level, right))
+            self.store.parts[key] = made
+        return self.store.parts[key]
 
-    def _power(self, leaf: Leaf, count: int, shape: tuple[int, ...]) -> Part:
-        result: Part | None = None
-        square: Part = leaf
-        while True:
-            if count & 1:
-                result = square if result is None else self._joined(result, square, shape)
-            count >>= 1
-            if not count:
-                assert result is not None
-                return result
-            square = self._joined(square, square, shape)
+    def _power(self, level: int, leaf: Leaf, count: int) -> Part:
+        """`count` alike children: half of them twice, and one more where the number is odd."""
+        if count == 1:
+            return leaf
+        half = self._join(level, [(leaf, count // 2)])
+        twice = self._joined(level, half, half)
+        return self._joined(level, twice, leaf) if count & 1 else twice
 
-    def _joined(self, left: Part, right: Part, shape: tuple[int, ...]) -> Joined:
+    def _joined(self, level: int, left: Part, right: Part) -> Joined:
+        shape = self.problem.layout.spaces[level].shape
         joined = Joined(left, right, convolve(left.table, right.table, shape))
         self.store.size += joined.table.nbytes
         return joined

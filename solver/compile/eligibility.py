@@ -93,8 +93,8 @@ def _repelled(snapshot: Snapshot, gang: Gang, rules: NodeConstraints) -> Mask | 
     """[nodes] in a domain of a foreign pod with anti-affinity, either way round; None without any."""
     own_labels = dict(rules.labels)
     mask = np.zeros(len(snapshot.nodes), dtype=np.bool_)
-    for pod in snapshot.pods:
-        if not (pod.anti_affinity or rules.anti_affinity) or gang.runs(pod.name, pod.node):
+    for pod in snapshot.pods if rules.anti_affinity else snapshot.repelling:
+        if gang.runs(pod.name, pod.node):
             continue
         for term in (*_aimed_at(pod, rules.anti_affinity), *_aimed_by(pod, rules.namespace, own_labels)):
             column = snapshot.labels.get(term.topology_key)

@@ -82,6 +82,7 @@ class Snapshot:
 
     allocatable, free: [nodes, resources] in the units of `solver.domain.resources`; free is what bound pods leave
     and may be negative where a node is overcommitted. taint_sets[taint_codes[node_idx]] are a node's taints.
+    repelling: those of `pods` that declare anti-affinity.
     """
 
     version: int
@@ -95,6 +96,7 @@ class Snapshot:
     taint_codes: Codes
     taint_sets: tuple[tuple[Taint, ...], ...]
     pods: tuple[BoundPod, ...] = ()
+    repelling: tuple[BoundPod, ...] = ()
     topologies: Mapping[str, TopologySpec] = field(default_factory=dict)
     queues: Mapping[str, QueueSpec] = field(default_factory=dict)
 
@@ -123,7 +125,15 @@ class Snapshot:
         """A new version in which `pods` hold their capacity; other columns are shared."""
         free = self.free.copy()
         _charge(free, self.node_idx, self.resources, pods)
-        return replace(self, version=self.version + 1, free=_frozen(free), pods=(*self.pods, *pods))
+        later = replace(
+            self,
+            version=self.version + 1,
+            free=_frozen(free),
+            pods=(*self.pods, *pods),
+            repelling=self.repelling + _repelling(pods),
+        )
+        later.__dict__["node_idx"] = self.node_idx  # the nodes are the same
+        return later
 
 
 def build_snapshot(
@@ -166,9 +176,14 @@ def build_snapshot(
         taint_codes=_frozen(np.array(taint_codes, dtype=np.int32)),
         taint_sets=tuple(taint_sets) or ((),),
         pods=bound,
+        repelling=_repelling(bound),
         topologies=MappingProxyType({spec.name: spec for spec in specs}),
         queues=MappingProxyType({queue.name: queue for queue in queue_specs}),
     )
+
+
+def _repelling(pods: Sequence[BoundPod]) -> tuple[BoundPod, ...]:
+    return tuple(pod for pod in pods if pod.anti_affinity)
 
 
 def _resource_names(records: Sequence[NodeRecord], pods: Sequence[BoundPod]) -> tuple[str, ...]:

@@ -92,8 +92,8 @@ class _Builder:
         self.patterns: list[PatternUse] = []
         self.single_nodes: list[tuple[int, DomainVariables]] = []
         self.height = problem.tree.height
-        listed = all(node_class.fits is not None for node_class in problem.classes)
-        self.host_states = allowed_states(problem, self.height, real=True) if listed and problem.classes else None
+        listed = bool(problem.classes) and problem.classes[0].fits is not None
+        self.host_states = allowed_states(problem, self.height, real=True) if listed else None
 
     def build(self) -> PlacementModel:
         below = self.hosts()
@@ -143,13 +143,15 @@ class _Builder:
     def node_families(self) -> Iterator[tuple[int, list[tuple[int, tuple[int, ...]]]]]:
         """(lowest domain, [(class, its nodes)]) of the candidate domains."""
         kinds, parents = self.problem.node_class, self.problem.tree.parent[self.height]
+        usable = kinds >= 0
+        if self.lowest is not None:
+            needed = self.lowest | set(parents[self.problem.running.any(axis=0)].tolist())
+            usable &= np.isin(parents, list(needed))
         found: dict[int, dict[int, list[int]]] = {}
-        for node in np.flatnonzero(kinds >= 0).tolist():
+        for node in np.flatnonzero(usable).tolist():
             found.setdefault(int(parents[node]), {}).setdefault(int(kinds[node]), []).append(node)
         for domain in sorted(found):
-            needed = any(not self.problem.classes[at].empty_allowed for at in found[domain])
-            if self.lowest is None or domain in self.lowest or needed:
-                yield domain, [(at, tuple(nodes)) for at, nodes in sorted(found[domain].items())]
+            yield domain, [(at, tuple(nodes)) for at, nodes in sorted(found[domain].items())]
 
     def enough(self, node_class: NodeClass, nodes: tuple[int, ...]) -> tuple[int, ...]:
         """As many alike nodes as can matter."""

@@ -64,8 +64,8 @@ def _term_matches(snapshot: Snapshot, node: int, term: NodeSelectorTerm) -> bool
 
 def _repelled(snapshot: Snapshot, rules: NodeConstraints, node: int, gang: Gang) -> Iterator[str]:
     index = snapshot.node_idx
-    for pod in snapshot.pods:
-        if gang.runs(pod.name, pod.node) or not (pod.anti_affinity or rules.anti_affinity):
+    for pod in snapshot.pods if rules.anti_affinity else snapshot.repelling:
+        if gang.runs(pod.name, pod.node):
             continue
         there = index[pod.node]
         for own in rules.anti_affinity:
