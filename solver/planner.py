@@ -66,7 +66,7 @@ def plan(
         if answer.status is Status.INFEASIBLE and state is not snapshot:
             answer = _taken(snapshot, gangs, at, done, options.engine, deadline, warm) or answer
         if answer.assignments:
-            state = state.with_pods(_as_bound(gangs[at], answer))
+            state = state.with_pods(as_bound(gangs[at], answer.assignments))
         done[at] = answer
     return Plan(tuple(done[at] for at in range(len(gangs))))
 
@@ -84,18 +84,18 @@ def _taken(
     alone = _Solver(snapshot, gangs[at], engine, deadline, Reporter(), warm).answer()
     if not alone.status.placed:
         return None
-    takers = sorted(done[other].name for other in done if done[other].assignments)
-    reason = Reason(
-        ReasonCode.TAKEN,
-        f"it would fit, but gangs of this call took the room: {', '.join(takers)}",
-        tuple(takers),
-        {"gangs": len(takers)},
-    )
+    reason = taken_by(sorted(done[other].name for other in done if done[other].assignments))
     return GangPlan(alone.name, Status.INFEASIBLE, reasons=(reason,), warnings=alone.warnings, stats=alone.stats)
 
 
-def _as_bound(gang: Gang, answer: GangPlan) -> list[BoundPod]:
-    """What a placed gang holds, for the gangs after it."""
+def taken_by(takers: Sequence[str]) -> Reason:
+    """Reason of a gang that would fit if these gangs of the same call did not hold the room."""
+    text = f"it would fit, but gangs of this call took the room: {', '.join(takers)}"
+    return Reason(ReasonCode.TAKEN, text, tuple(takers), {"gangs": len(takers)})
+
+
+def as_bound(gang: Gang, assignments: Sequence[Assignment]) -> list[BoundPod]:
+    """What a placed gang holds, as others see it."""
     roles = {role.name: role for role in gang.roles}
     return [
         BoundPod(
@@ -107,7 +107,7 @@ def _as_bound(gang: Gang, answer: GangPlan) -> list[BoundPod]:
             queue=gang.queue,
             gang=gang.name,
         )
-        for item in answer.assignments
+        for item in assignments
     ]
 
 

@@ -4,7 +4,7 @@ import click
 
 COMMANDS = frozenset({"explain", "capacity", "whatif", "serve", "controller", "snapshot"})
 OPTIONS = frozenset(
-    {"--batch", "--fair-after", "--allow-evict", "--allow-moves", "--as", "--server", "--html"},
+    {"--fair-after", "--allow-evict", "--allow-moves", "--as", "--server", "--html"},
 )
 
 

@@ -80,6 +80,11 @@ class Inputs:
     show_default=True,
     help="auto: tree bound, CP-SAT certificate. cpsat: CP-SAT alone. tree: no CP-SAT.",
 )
+@click.option(
+    "--batch",
+    is_flag=True,
+    help="Place several gangs jointly: as many as possible, higher priority strictly first, then the terms summed.",
+)
 @click.option("--model", metavar="NAME", help="Model whose KV cache travels; default: what the manifest says.")
 @click.option(
     "--prompt-tokens",
@@ -99,6 +104,7 @@ def plan_command(
     output: str,
     time_limit: float,
     engine: str,
+    batch: bool,
     model: str | None,
     prompt_tokens: int,
     ignore_unsupported: bool,
@@ -106,7 +112,7 @@ def plan_command(
     """Read, plan, show, and exit with the worst status."""
     refuse_double_stdin([*files, *clusters])
     inputs = read_inputs(files, clusters, GangOptions(model, prompt_tokens, ignore_unsupported))
-    plan = solve(inputs, engine, time_limit)
+    plan = solve(inputs, engine, time_limit, batch)
     _show(inputs, plan, output)
     sys.exit(exit_for(plan.status))
 
@@ -122,15 +128,17 @@ def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOpti
     return Inputs(loaded.snapshot, found.gangs, (*loaded.notices, *found.general), found.notices, found.sources)
 
 
-def solve(inputs: Inputs, engine: str, time_limit_s: float) -> Plan:
+def solve(inputs: Inputs, engine: str, time_limit_s: float, batch: bool = False) -> Plan:
     """Load the engine and call it; OR-Tools takes more than half a second to import."""
     from adapters.cli.progress import progress
+    from solver.batch import plan_batch
     from solver.planner import Engine, Options, plan
 
     with progress(sys.stderr) as reporter:
         options = Options(Engine(engine), time_limit_s)
         try:
-            return inputs.add_notices(plan(inputs.snapshot, inputs.gangs, options, reporter))
+            planner = plan_batch if batch else plan
+            return inputs.add_notices(planner(inputs.snapshot, inputs.gangs, options, reporter))
         except InvalidRequest as error:
             raise InvalidRequest(_located(inputs, str(error))) from error
 

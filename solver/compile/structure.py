@@ -104,13 +104,13 @@ def check_levels(gang: Gang, spec: TopologySpec) -> None:
             raise InvalidRequest(f"gang {gang.name}: {where}: level {word!r} is unknown; the topology has {known}")
 
 
-def build_structure(gang: Gang, snapshot: Snapshot, tree: Tree) -> Structure:
+def build_structure(gang: Gang, snapshot: Snapshot, tree: Tree, merge: bool = True) -> Structure:
     """Normal form of `gang`.
 
-    Raises InvalidRequest for unknown levels, a group spread without or finer than its required level, and replicas
-    that may differ in a group with preferred or spread.
+    merge: whether alike subgroups become replicas of one group. Raises InvalidRequest for unknown levels, a group
+    spread without or finer than its required level, and replicas that may differ in a group with preferred or spread.
     """
-    builder = _Builder(gang, snapshot, tree)
+    builder = _Builder(gang, snapshot, tree, merge)
     if fewest_pods(gang.root) is None or any(fewest_pods(group) is None for group in _running_groups(gang)):
         return Structure(gang, snapshot, tree, None)
     return Structure(gang, snapshot, tree, builder.unit(gang.root, (root_replica(gang),), 0))
@@ -127,8 +127,8 @@ def _running_groups(gang: Gang) -> list[Group]:
 
 
 class _Builder:
-    def __init__(self, gang: Gang, snapshot: Snapshot, tree: Tree) -> None:
-        self.gang, self.snapshot, self.tree = gang, snapshot, tree
+    def __init__(self, gang: Gang, snapshot: Snapshot, tree: Tree, merge: bool) -> None:
+        self.gang, self.snapshot, self.tree, self.merge = gang, snapshot, tree, merge
         self.levels = finest_levels(gang, tree)
         self.engine_gpus = engine_gpus(gang)
         self.running = {member.pod for member in gang.running}
@@ -205,7 +205,7 @@ class _Builder:
             else:
                 units = (unit,)
             found.append(Entry(units, child.min_replicas, child.replicas, counts_each=False))
-        return tuple(self.merged(found)), without_pods
+        return tuple(self.merged(found) if self.merge else found), without_pods
 
     def merged(self, entries: Sequence[Entry]) -> list[Entry]:
         """Entries with alike single subgroups put together as replicas of one unit."""

@@ -31,5 +31,8 @@ class DomainView(Protocol):
     def present(self, roles: Sequence[int]) -> Expr:
         """1 when any pod of the roles is here, and only then."""
 
+    def while_present(self, roles: Sequence[int], weights: Sequence[int]) -> Expr:
+        """At most Σ weight · pods over all roles, and 0 unless any pod of `roles` is here."""
+
     def closed(self, group: int) -> Expr:
         """At most the number of whole replicas of the group that the pods here make up."""

@@ -53,13 +53,13 @@ def pods_missing(structure: Structure) -> Iterator[Reason]:
 def queue_full(structure: Structure) -> Iterator[Reason]:
     """The gang's queue does not exist, or it or one above it has too little left even for the fewest pods."""
     name = structure.gang.queue
-    if queue.missing(structure):
+    if queue.missing(structure.gang, structure.snapshot):
         yield reason(ReasonCode.QUEUE, f"queue {name} does not exist", (name,))
         return
     shape = smallest_shape(structure)
     if shape is None or structure.root is None:
         return
-    for room in queue.rooms(structure):
+    for room in queue.rooms(structure.gang, structure.snapshot):
         held = queue.held_by(structure.root, shape, room.resource)
         left = max(0, room.left)
         if held and held > room.left:

@@ -77,7 +77,7 @@ def _fits(structure: Structure, gang: Gang, deadline: float) -> bool:
     other = build_structure(gang, structure.snapshot, structure.tree)
     if other.root is None:
         return False
-    rooms = queue.rooms(other)
+    rooms = queue.rooms(other.gang, other.snapshot)
     shapes = [shape for shape in shapes_of(other.root) if queue.allows(rooms, other.root, shape)]
     return any(placeable(other, shapes, Budget(deadline))) if shapes else False
 

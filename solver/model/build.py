@@ -192,8 +192,9 @@ class _Builder:
             cost = term.cost(self.height, node_class.bits)
             weights = [0 if cost is None else int(cost[state]) for state in states]
             if term.holes:
+                times = term.hole_times()
                 weights = [
-                    weight + (node_class.hole if state else 0) for weight, state in zip(weights, states, strict=True)
+                    weight + node_class.hole * int(times[state]) for weight, state in zip(weights, states, strict=True)
                 ]
             self.sums[at] = self.sums[at] + weighted(uses, weights)
 

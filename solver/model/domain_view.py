@@ -122,6 +122,18 @@ class DomainVariables:
             self._present[key] = literal
         return self._present[key]
 
+    def while_present(self, roles: Sequence[int], weights: Sequence[int]) -> Expr:
+        """At most Σ weight · pods over all roles, and 0 unless any pod of `roles` is here."""
+        every = range(len(weights))
+        most = sum(weight * self.most[role] for role, weight in zip(every, weights, strict=True))
+        values = [self.pods_hint((role,)) for role in every]
+        here = self.pods_hint(tuple(roles))
+        hint = None if here is None else (scaled(values, weights) if here else 0)
+        part = self.variables.integer(0, most, hint)
+        self.variables.add(part <= weighted([self.pods((role,)) for role in every], weights))
+        self.variables.add(part <= most * self.present(roles))
+        return part
+
     def closed(self, group: int) -> Expr:
         """At most the number of whole replicas of the group that the pods here make up."""
         if group not in self._closed:

@@ -9,15 +9,19 @@ from solver.compile.shapes import Shape, axes_of
 from solver.compile.structure import Entry, Structure, Unit
 from solver.model.build import PlacementModel
 from solver.model.variables import Expr, Variables
-from solver.rules.queue import QueueRoom, held_by_axis, rooms
+from solver.rules.queue import held_by_axis, rooms
 
 
 @dataclass
 class GangChoice:
-    """The open counts of an elastic gang: one expression for each axis, pods and kept child-group replicas."""
+    """The open counts of an elastic gang: one expression for each axis, pods and kept child-group replicas.
+
+    present: name of a child unit → whether it is kept.
+    """
 
     placed: Expr
     axes: list[Expr]
+    present: dict[str, Expr]
     pods: Expr
     kept_replicas: Expr
 
@@ -31,8 +35,17 @@ def settle_counts(model: PlacementModel) -> Expr:
     return placed
 
 
-def open_counts(model: PlacementModel) -> GangChoice:
-    """Tie the root of an elastic frame to the gang's own rules and its queue's room."""
+@dataclass(frozen=True)
+class Limit:
+    """At most `most` of a resource for the axes at the given positions together; None = all axes."""
+
+    resource: str
+    most: int
+    axes: frozenset[int] | None = None
+
+
+def open_counts(model: PlacementModel, limits: Sequence[Limit]) -> GangChoice:
+    """Tie the root of an elastic frame to the gang's own rules and to `limits`."""
     structure = model.problem.frame.structure
     assert structure.root is not None
     chooser = _Chooser(model.variables)
@@ -41,16 +54,29 @@ def open_counts(model: PlacementModel) -> GangChoice:
     axes = axes_of(structure.root)
     pods = sum(axis.pods * count for axis, count in zip(axes, chooser.axes, strict=True))
     groups = sum(axis.groups * count for axis, count in zip(axes, chooser.axes, strict=True))
-    choice = GangChoice(placed, chooser.axes, pods, groups + chooser.kept - (0 if structure.root.flexible else placed))
+    own = 0 if structure.root.flexible else placed
+    choice = GangChoice(placed, chooser.axes, chooser.present, pods, groups + chooser.kept - own)
     _link(model, choice)
-    _limit(model.variables, structure, choice, rooms(structure))
+    for limit in limits:
+        held = sum(
+            held_by_axis(axis, limit.resource) * count
+            for at, (axis, count) in enumerate(zip(axes, choice.axes, strict=True))
+            if limit.axes is None or at in limit.axes
+        )
+        model.variables.add(held <= max(0, limit.most))
     return choice
+
+
+def queue_limits(structure: Structure) -> list[Limit]:
+    """What the queue of a gang leaves it."""
+    return [Limit(room.resource, room.left) for room in rooms(structure.gang, structure.snapshot)]
 
 
 class _Chooser:
     def __init__(self, variables: Variables) -> None:
         self.variables = variables
         self.axes: list[Expr] = []
+        self.present: dict[str, Expr] = {}
         self.kept: Expr = 0
 
     def unit(self, unit: Unit, kept: Expr, is_root: bool = False) -> None:
@@ -77,7 +103,7 @@ class _Chooser:
             self.variables.add(count == entry.high * parent if for_sure else count <= entry.high * parent)
             self.axes.append(count)
             return count
-        present = self.variables.boolean()
+        present = self.present[entry.units[0].name] = self.variables.boolean()
         self.variables.add(present == parent if for_sure else present <= parent)
         if not entry.units[0].flexible:
             count = self.variables.integer(0, entry.high)
@@ -124,11 +150,3 @@ def _by_axis(problem: Problem) -> tuple[dict[int, tuple[int, int]], dict[int, tu
         roles.update({at: (axis, n) for at, n in enumerate(pods) if n})
         groups.update({at: (axis, n) for at, n in enumerate(replicas) if n and not problem.frame.groups[at].flexible})
     return roles, groups
-
-
-def _limit(variables: Variables, structure: Structure, choice: GangChoice, left: Sequence[QueueRoom]) -> None:
-    assert structure.root is not None
-    axes = axes_of(structure.root)
-    for room in left:
-        held = sum(held_by_axis(axis, room.resource) * count for axis, count in zip(axes, choice.axes, strict=True))
-        variables.add(held <= max(0, room.left))

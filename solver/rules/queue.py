@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from solver.compile.shapes import Axis, Shape, axes_of
-from solver.compile.structure import Structure, Unit
+from solver.compile.structure import Unit
+from solver.domain.gang import Gang
 from solver.domain.resources import Resources
-from solver.domain.snapshot import QueueSpec
+from solver.domain.snapshot import QueueSpec, Snapshot
 
 
 @dataclass(frozen=True)
@@ -24,28 +25,25 @@ class QueueRoom:
         return self.limit - self.used
 
 
-def rooms(structure: Structure) -> tuple[QueueRoom, ...]:
+def rooms(gang: Gang, snapshot: Snapshot) -> tuple[QueueRoom, ...]:
     """Room in the gang's queue and its ancestors; none when the input has no queues or the gang names none."""
-    queues = structure.snapshot.queues
-    if structure.gang.queue not in queues:
+    queues = snapshot.queues
+    if gang.queue not in queues:
         return ()
-    line = _lineage(queues[structure.gang.queue], dict(queues))
+    line = _lineage(queues[gang.queue], dict(queues))
     found = []
     for queue in line:
         below = {name for name, other in queues.items() if queue.name in _names(other, dict(queues))}
         used = Resources.total(
-            pod.requests
-            for pod in structure.snapshot.pods
-            if pod.queue in below and not structure.gang.runs(pod.name, pod.node)
+            pod.requests for pod in snapshot.pods if pod.queue in below and not gang.runs(pod.name, pod.node)
         )
         found += [QueueRoom(queue.name, name, limit, used[name]) for name, limit in sorted(queue.limits.items())]
     return tuple(found)
 
 
-def missing(structure: Structure) -> bool:
+def missing(gang: Gang, snapshot: Snapshot) -> bool:
     """Whether the gang's queue does not exist while the input describes others."""
-    queue = structure.gang.queue
-    return bool(queue and structure.snapshot.queues) and queue not in structure.snapshot.queues
+    return bool(gang.queue and snapshot.queues) and gang.queue not in snapshot.queues
 
 
 def allows(rooms_left: Sequence[QueueRoom], root: Unit, shape: Shape) -> bool:

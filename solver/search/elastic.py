@@ -1,6 +1,6 @@
 """Elastic gangs by CP-SAT alone: what of the gang can be placed at most, and every choice that ties."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
@@ -10,7 +10,8 @@ from solver.compile.problem import build_problem
 from solver.compile.shapes import Shape, axes_of, in_order
 from solver.compile.structure import Structure
 from solver.model.build import build_model
-from solver.model.gang_tree import GangChoice, open_counts
+from solver.model.gang_tree import GangChoice, Limit, open_counts, queue_limits
+from solver.model.variables import Expr
 from solver.search.cpsat import Answer, Run, run
 
 #: Ties looked at for one value of `replicas`; beyond, optimality is not claimed.
@@ -34,25 +35,47 @@ def elastic_shapes(structure: Structure, deadline: float) -> Iterator[Family]:
 
     Rules that need the totals (the ratio of `reach`) are left out here, so a shape may still turn out impossible.
     """
-    search = _Search(structure)
-    while True:
-        family = search.next_family(deadline)
-        yield family
-        if family.answer is not Answer.OPTIMAL:
-            return
+    search = ShapeSearch(structure, queue_limits(structure))
+    search.maximise(search.replicas())
+    yield from search.families(deadline)
 
 
-class _Search:
-    def __init__(self, structure: Structure) -> None:
+class ShapeSearch:
+    """CP-SAT over the shapes of an elastic gang, by a score to be maximised.
+
+    lowest: domains above the hosts that may be used, None = all.
+    """
+
+    def __init__(self, structure: Structure, limits: Sequence[Limit], lowest: Collection[int] | None = None) -> None:
         assert structure.root is not None
         self.structure = structure
         self.axes = axes_of(structure.root)
-        self.model = build_model(build_problem(build_frame(structure, None)), ())
-        self.choice: GangChoice = open_counts(self.model)
+        self.model = build_model(build_problem(build_frame(structure, None)), (), lowest)
+        self.choice: GangChoice = open_counts(self.model, limits)
         self.model.variables.add(self.choice.placed == 1)
-        most = sum(axis.high * axis.groups for axis in self.axes) + len(structure.gang.roles) + _groups(structure) + 1
-        self.score = self.model.variables.integer(0, 1 << 50)
-        self.model.variables.add(self.score == self.choice.pods * (2 * most) + self.choice.kept_replicas)
+        self.score = self.model.variables.integer(0, 1 << 55)
+
+    @property
+    def most_kept(self) -> int:
+        """More than the kept child-group replicas of any shape."""
+        groups = sum(1 for _ in self.structure.gang.root.walk())
+        return 2 * (sum(axis.high * axis.groups for axis in self.axes) + len(self.structure.gang.roles) + groups + 1)
+
+    def replicas(self) -> Expr:
+        """The term `replicas` as one number: pods first, then kept child-group replicas."""
+        return self.choice.pods * self.most_kept + self.choice.kept_replicas
+
+    def maximise(self, score: Expr) -> None:
+        """Set the score; it must not be negative."""
+        self.model.variables.add(self.score == score)
+
+    def families(self, deadline: float) -> Iterator[Family]:
+        """Shapes with equal score together, the best first, until there is none or time runs out."""
+        while True:
+            family = self.next_family(deadline)
+            yield family
+            if family.answer is not Answer.OPTIMAL:
+                return
 
     @property
     def cp_model(self) -> cp_model.CpModel:
@@ -86,7 +109,8 @@ class _Search:
         while len(shapes) < MAX_TIES:
             found = run(self.cp_model, deadline, presolve=True)
             if found.answer is Answer.INFEASIBLE:
-                return Family(Answer.OPTIMAL, tuple(shapes))
+                again = run(self.cp_model, deadline, presolve=False)
+                return Family(Answer.OPTIMAL if again.answer is Answer.INFEASIBLE else Answer.FEASIBLE, tuple(shapes))
             if not found.solved:
                 break
             shape = self.shape(found)
@@ -97,12 +121,9 @@ class _Search:
         return Family(Answer.FEASIBLE, tuple(shapes))
 
     def shape(self, found: Run) -> Shape:
+        """The shape of a solution."""
         assert self.structure.root is not None
         counts = tuple(found.value(axis) for axis in self.choice.axes)
         return Shape(
             in_order(self.structure.root, counts), found.value(self.choice.pods), found.value(self.choice.kept_replicas)
         )
-
-
-def _groups(structure: Structure) -> int:
-    return sum(1 for _ in structure.gang.root.walk())

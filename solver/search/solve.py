@@ -82,7 +82,7 @@ def solve_gang(
 
     warm: tables of earlier calls, for the tree.
     """
-    if structure.root is None or queue.missing(structure):
+    if structure.root is None or queue.missing(structure.gang, structure.snapshot):
         return Outcome(Answer.INFEASIBLE, Proof.TREE)
     if engine is Engine.CPSAT:
         return _by_cpsat(structure, deadline, clock)
@@ -109,7 +109,7 @@ def _by_tree(structure: Structure, deadline: float, clock: Clock, warm: WarmTabl
 def _ranked(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables | None) -> Iterator[list[Shape]]:
     """Shapes that may be placeable, those with equal `replicas` together, the best first."""
     assert structure.root is not None
-    rooms = queue.rooms(structure)
+    rooms = queue.rooms(structure.gang, structure.snapshot)
     shapes = [shape for shape in shapes_of(structure.root) if queue.allows(rooms, structure.root, shape)]
     families = [list(family) for _, family in groupby(shapes, key=lambda shape: (shape.pods, shape.kept_replicas))]
     clock.compile_ms += clock.lap()
@@ -140,7 +140,7 @@ def _settle_on_tree(
     clock.classes = max(clock.classes, answer.classes)
     clock.signatures = max(clock.signatures, answer.signatures)
     clock.recomputed += answer.recomputed
-    values = _in_units(terms, answer.sums)
+    values = in_units(terms, answer.sums)
     return Settled(shape, problem, answer.states, values, values)
 
 
@@ -152,7 +152,8 @@ def _empty(structure: Structure, shape: Shape) -> Settled | None:
     return Settled(shape, None, {}, nothing, nothing)
 
 
-def _in_units(terms: Sequence[Term], sums: Sequence[int]) -> tuple[Fraction, ...]:
+def in_units(terms: Sequence[Term], sums: Sequence[int]) -> tuple[Fraction, ...]:
+    """Term sums in units of the answer."""
     return tuple(value * term.unit for value, term in zip(sums, terms, strict=True))
 
 
@@ -219,4 +220,4 @@ def _settle_by_cpsat(structure: Structure, shape: Shape, deadline: float, clock:
     bounds = tuple(
         None if bound is None else bound * term.unit for bound, term in zip(staged.bounds, terms, strict=True)
     )
-    return Settled(shape, problem, staged.states, _in_units(terms, staged.sums), bounds)
+    return Settled(shape, problem, staged.states, in_units(terms, staged.sums), bounds)

@@ -117,12 +117,14 @@ def solve_staged(
     deadline: float,
     bounds: Sequence[int] | None = None,
     hint: States | None = None,
+    lowest: Collection[int] | None = None,
 ) -> Staged:
     """Lexicographic optimum of one frame by CP-SAT.
 
     bounds: proven lower bounds by term (of a term under the condition that all earlier ones sit at theirs). hint: a
     plan to start from, right or wrong. With both, the hint's own domains are tried first and the search widens to the
-    whole cluster when a bound is not met there.
+    whole cluster when a bound is not met there. lowest: domains above the hosts that may be used at all, None = all;
+    what is proven then holds for them only.
     """
     if problem.impossible:
         return Staged(Answer.INFEASIBLE)
@@ -130,8 +132,8 @@ def solve_staged(
         narrow = _lexicographic(Stages(problem, terms, domains_of(problem, hint), hint), bounds, deadline)
         if narrow.answer is Answer.OPTIMAL:
             return narrow
-    wide = _lexicographic(Stages(problem, terms, None, hint), bounds, deadline, whole=True)
-    if wide.answer is Answer.INFEASIBLE and not _confirmed(problem, deadline):
+    wide = _lexicographic(Stages(problem, terms, lowest, hint), bounds, deadline, whole=True)
+    if wide.answer is Answer.INFEASIBLE and not _confirmed(problem, lowest, deadline):
         return Staged(Answer.UNKNOWN)
     return Staged(wide.answer, wide.states, wide.sums, wide.bounds, widened=bounds is not None)
 
@@ -170,9 +172,9 @@ def _lower_bound(stages: Stages, at: int, result: Run, value: int) -> int | None
     return None if result.bound is None else result.bound + stages.terms[at].constant
 
 
-def _confirmed(problem: Problem, deadline: float) -> bool:
+def _confirmed(problem: Problem, lowest: Collection[int] | None, deadline: float) -> bool:
     """INFEASIBLE is believed when the whole model without objective says so with presolve on and off alike."""
-    stages = Stages(problem, (), None, None)
+    stages = Stages(problem, (), lowest, None)
     return all(stages.satisfy(deadline, presolve).answer is Answer.INFEASIBLE for presolve in (True, False))
 
 

@@ -23,5 +23,8 @@ class Term(Protocol):
     def cost(self, level: int, bits: int) -> Ints | None:
         """[states of the level's space] what a domain with path `bits` adds; None for nothing."""
 
+    def hole_times(self) -> Ints:
+        """[host states] how often a node's hole counts; asked only where `holes` is set."""
+
     def express(self, view: DomainView) -> Expr:
         """The same for one domain of the model."""

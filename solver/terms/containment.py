@@ -37,6 +37,10 @@ class ContainmentSteps:
             total = -closed if total is None else total - closed
         return total
 
+    def hole_times(self) -> Ints:
+        """Holes do not count here."""
+        return np.zeros(self.problem.layout.spaces[-1].size, dtype=np.int64)
+
     def express(self, view: DomainView) -> Expr:
         """Minus the whole replicas closed here."""
         return -sum(view.closed(at) for at in self._counted(view.level, view.bits))
@@ -68,6 +72,10 @@ class ContainmentDomains:
                 present = (pods[list(roles)].sum(axis=0) > 0).astype(np.int64)
                 total = present if total is None else total + present
         return total
+
+    def hole_times(self) -> Ints:
+        """Holes do not count here."""
+        return np.zeros(self.problem.layout.spaces[-1].size, dtype=np.int64)
 
     def express(self, view: DomainView) -> Expr:
         """The same, one presence literal a group."""

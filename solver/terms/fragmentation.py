@@ -30,6 +30,10 @@ class Fragmentation:
             return None
         return np.asarray(-(self.gpus @ self.problem.layout.spaces[level].pods))
 
+    def hole_times(self) -> Ints:
+        """[host states] how often a node's hole counts."""
+        return np.asarray(self.problem.layout.spaces[-1].pods.sum(axis=0) > 0, dtype=np.int64)
+
     def express(self, view: DomainView) -> Expr:
         """Hole of a touched domain minus the GPUs used."""
         if not view.level or not view.bits >> view.level & 1:

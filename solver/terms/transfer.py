@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
 
+import numpy as np
+
 from solver.compile.problem import Problem
 from solver.compile.view import DomainView, Expr
 from solver.domain.gang import Flow
@@ -30,6 +32,10 @@ class TrafficTerm:
         if not (self.traffic.products(level, bits) or self.traffic.imbalances(level, bits)):
             return None
         return self.traffic.cost(level, bits, self.problem.layout.spaces[level].pods)
+
+    def hole_times(self) -> Ints:
+        """Holes do not count here."""
+        return np.zeros(self.problem.layout.spaces[-1].size, dtype=np.int64)
 
     def express(self, view: DomainView) -> Expr:
         """Gains of the pairs that meet here, prices of the imbalances."""

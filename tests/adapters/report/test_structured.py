@@ -12,7 +12,8 @@ GANG_KEYS = [
     "relaxations", "evictions", "evicted_pods", "moves",
 ]  # fmt: skip
 STATS_KEYS = [
-    "nodes", "classes", "signatures", "compile_ms", "bound_ms", "search_ms", "verify_ms", "engine", "proof", "domains_recomputed",
+    "nodes", "classes", "signatures", "compile_ms", "bound_ms", "search_ms", "verify_ms", "engine", "proof",
+    "domains_recomputed",
 ]  # fmt: skip
 
 

@@ -1,0 +1,118 @@
+"""A few gangs placed together: who is admitted, by priority class, then the terms summed, all by CP-SAT."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from solver.compile.frame import build_frame
+from solver.compile.naming import name_pods
+from solver.compile.problem import build_problem
+from solver.compile.shapes import Shape
+from solver.compile.structure import Structure, build_structure
+from solver.domain.gang import Gang
+from solver.domain.plan import Assignment
+from solver.domain.replicas import fewest_pods
+from solver.domain.snapshot import Snapshot
+from solver.model.gang_tree import Limit
+from solver.model.variables import Expr
+from solver.rules import queue
+from solver.search.bundle import Bundle, bundle, owner
+from solver.search.cpsat import Answer
+from solver.search.elastic import ShapeSearch
+from solver.search.solve import in_units
+from solver.search.stages import solve_staged
+from solver.terms.joint import joint_terms
+from solver.topology.tree import Tree
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What was found for a few gangs: assignments of each (empty = not admitted), and whether nothing is better."""
+
+    assignments: tuple[tuple[Assignment, ...], ...]
+    proven: bool
+
+
+def place_together(
+    snapshot: Snapshot, gangs: Sequence[Gang], tree: Tree, deadline: float, lowest: Collection[int] | None = None
+) -> Joint | None:
+    """Best joint placement of `gangs`; None when time ran out before any was found.
+
+    Admitted gangs count first, higher priority classes strictly before lower ones; then pods above the minimum, kept
+    child-group replicas, and every term summed over the gangs. The gangs have no running members and one topology.
+    lowest: domains above the hosts that may be used, None = all; only then anything is proven.
+    """
+    known = [gang for gang in gangs if not queue.missing(gang, snapshot) and fewest_pods(gang.root) is not None]
+    if not known:
+        return Joint(tuple(() for _ in gangs), proven=True)
+    together = bundle(known)
+    structure = build_structure(together.gang, snapshot, tree, merge=False)
+    search = ShapeSearch(structure, _limits(together, structure), lowest)
+    search.maximise(_score(search, together))
+    for family in search.families(deadline):
+        found = _best_of(structure, together, family.shapes, deadline, lowest)
+        if found is not None:
+            placed = dict(zip((gang.name for gang in known), found.assignments, strict=True))
+            exact = found.proven and family.answer is Answer.OPTIMAL and lowest is None
+            return Joint(tuple(placed.get(gang.name, ()) for gang in gangs), exact)
+        if family.answer is not Answer.OPTIMAL:
+            return None
+    return None
+
+
+def _best_of(
+    structure: Structure,
+    together: Bundle,
+    shapes: Sequence[Shape],
+    deadline: float,
+    lowest: Collection[int] | None,
+) -> Joint | None:
+    """The best placement of any of the shapes; None when none can be placed or time ran out on all."""
+    best: tuple[tuple[object, ...], Joint] | None = None
+    proven = True
+    for shape in shapes:
+        if not shape.pods:
+            return Joint(tuple(() for _ in together.members), proven=True)
+        problem = build_problem(build_frame(structure, shape))
+        terms = joint_terms(problem, together.families(problem.frame))
+        staged = solve_staged(problem, terms, deadline, lowest=lowest)
+        proven = proven and staged.answer in (Answer.OPTIMAL, Answer.INFEASIBLE)
+        if staged.sums:
+            values = in_units(terms, staged.sums)
+            if best is None or values < best[0]:
+                parts = together.apart(name_pods(problem, staged.states))
+                best = values, Joint(tuple(parts), proven=True)
+    return None if best is None else Joint(best[1].assignments, proven)
+
+
+def _score(search: ShapeSearch, together: Bundle) -> Expr:
+    """Admitted gangs by priority class, then pods above the fewest, then kept child-group replicas."""
+    classes = sorted({gang.priority for gang in together.members})
+    admitted: Expr = 0
+    fewest: Expr = 0
+    count: Expr = 0
+    for name, present in search.choice.present.items():
+        if owner(name) in range(len(together.members)) and name == _root_name(together, owner(name)):
+            gang = together.members[owner(name)]
+            weight = (len(together.members) + 1) ** classes.index(gang.priority)
+            admitted = admitted + weight * present
+            fewest = fewest + (fewest_pods(gang.root) or 0) * present
+            count = count + present
+    pods = sum(len(role.pods) for role in together.gang.roles) + 1
+    above = search.choice.pods - fewest
+    return (admitted * pods + above) * search.most_kept + search.choice.kept_replicas - count
+
+
+def _root_name(together: Bundle, member: int) -> str:
+    return together.gang.root.groups[member].name
+
+
+def _limits(together: Bundle, structure: Structure) -> list[Limit]:
+    """Room of every queue for all gangs in it and below it together."""
+    rooms: dict[tuple[str, str], int] = {}
+    axes: dict[tuple[str, str], frozenset[int]] = {}
+    for gang, own in zip(together.members, together.axes_by_member(structure), strict=True):
+        for room in queue.rooms(gang, structure.snapshot):
+            key = (room.queue, room.resource)
+            rooms[key] = room.left
+            axes[key] = axes.get(key, frozenset()) | own
+    return [Limit(resource, left, axes[name, resource]) for (name, resource), left in rooms.items()]
