@@ -14,6 +14,7 @@ $(VENV)/.ready: pyproject.toml requirements-dev.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m solver.bound.kernel
 	@touch $@
 
 demo: $(VENV)/.ready ## plan a disaggregated deployment on 1,024 nodes and show it

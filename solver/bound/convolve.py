@@ -1,10 +1,12 @@
 """Min-plus convolution of state tables, and the way back: which halves a sum was made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from solver.bound import kernel
 from solver.bound.lanes import INFINITE, better, infeasible, settle
 from solver.domain.snapshot import Ints
 
@@ -45,20 +47,32 @@ def pair_count(shape: tuple[int, ...]) -> int:
     return count
 
 
-def convolve(left: Ints, right: Ints, shape: tuple[int, ...]) -> Ints:
-    """[lanes, states] best cost of every sum of a state of `left` and one of `right`."""
-    sparse, other = (left, right) if _finite(left) <= _finite(right) else (right, left)
+def convolve(left: Ints, right: Ints, shape: tuple[int, ...], check: Callable[[], None] | None = None) -> Ints:
+    """[lanes, states] best cost of every sum of a state of `left` and one of `right`.
+
+    `check` is called every 50 ms or so, to raise when there is no time left. Compiled where that can be; numpy gives
+    the same table.
+    """
     pairs = pair_count(shape)
+    found = kernel.convolve(left, right, shape, pairs, check)
+    return by_numpy(left, right, shape, check) if found is None else found
+
+
+def by_numpy(left: Ints, right: Ints, shape: tuple[int, ...], check: Callable[[], None] | None = None) -> Ints:
+    """The reference of `convolve`: all pairs in one sweep, or state by state."""
+    pairs = pair_count(shape)
+    sparse, other = (left, right) if _finite(left) <= _finite(right) else (right, left)
     if pairs > SWEEP_PAIRS or _finite(sparse) * STEP_PAIRS < pairs:
-        return _stepwise(sparse, other, shape)
-    return _sweep(left, right, pairs_of(shape))
+        return stepwise(sparse, other, shape, check)
+    return sweep(left, right, pairs_of(shape))
 
 
 def _finite(table: Ints) -> int:
     return int(np.count_nonzero(table[0] < INFINITE))
 
 
-def _sweep(left: Ints, right: Ints, pairs: Pairs) -> Ints:
+def sweep(left: Ints, right: Ints, pairs: Pairs) -> Ints:
+    """All pairs at once, lane by lane among those that tie so far."""
     sizes = np.diff(np.append(pairs.starts, len(pairs.left)))
     found = []
     tied = None
@@ -73,11 +87,14 @@ def _sweep(left: Ints, right: Ints, pairs: Pairs) -> Ints:
     return settle(np.stack(found))
 
 
-def _stepwise(sparse: Ints, other: Ints, shape: tuple[int, ...]) -> Ints:
+def stepwise(sparse: Ints, other: Ints, shape: tuple[int, ...], check: Callable[[], None] | None = None) -> Ints:
+    """Each finite state of `sparse` on all of `other` in turn."""
     lanes = sparse.shape[0]
     found = infeasible(lanes, other.shape[1]).reshape(lanes, *shape)
     grid = other.reshape(lanes, *shape)
     for state in np.flatnonzero(sparse[0] < INFINITE):
+        if check is not None:
+            check()
         at = np.unravel_index(state, shape)
         into = (slice(None), *(slice(int(low), None) for low in at))
         part = (slice(None), *(slice(0, size - int(low)) for low, size in zip(at, shape, strict=True)))
@@ -90,9 +107,12 @@ def _stepwise(sparse: Ints, other: Ints, shape: tuple[int, ...]) -> Ints:
 
 def halves(left: Ints, right: Ints, total: int, target: Ints, shape: tuple[int, ...]) -> tuple[int, int]:
     """States of `left` and `right` that add up to state `total` at cost `target` [lanes]; the largest left first."""
-    goal = np.array(np.unravel_index(total, shape))
-    box = np.indices(tuple(goal + 1)).reshape(len(shape), -1)[:, ::-1]
-    first = np.ravel_multi_index(tuple(box), shape)
-    second = np.ravel_multi_index(tuple(goal[:, None] - box), shape)
-    hits = np.flatnonzero((left[:, first] + right[:, second] == target[:, None]).all(axis=0))
-    return int(first[hits[0]]), int(second[hits[0]])
+    goal = np.unravel_index(total, shape)
+    lanes = len(left)
+    into = (slice(None), *(slice(0, int(high) + 1) for high in goal))
+    back = (slice(None), *(slice(int(high), None, -1) for high in goal))
+    sums = left.reshape(lanes, *shape)[into] + right.reshape(lanes, *shape)[back]
+    hits = (sums == target.reshape(lanes, *([1] * len(shape)))).all(axis=0)
+    last = np.unravel_index(int(np.flatnonzero(hits)[-1]), hits.shape)
+    first = int(np.ravel_multi_index(last, shape))
+    return first, total - first

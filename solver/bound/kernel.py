@@ -1,4 +1,4 @@
-"""The compiled convolution: kernel.c, built when first needed and loaded into this process.
+"""The compiled convolution: kernel.c, loaded into this process, or built first, once numpy has had enough to do.
 
 The compiler works beside the caller, who goes on with numpy meanwhile, so that it costs no time budget. Any failure
 leaves numpy in charge; `status()` says which of the two is in use and why. `python -m solver.bound.kernel` builds the
@@ -21,6 +21,10 @@ from solver.bound.library import PATIENCE, Build, Unavailable, install, library_
 from solver.domain.snapshot import Ints
 
 SOURCE = Path(__file__).with_name("kernel.c")
+#: Pairs of states numpy has to have added in this process before the library is loaded, and before it is built:
+#: about what loading costs (half a millisecond), and 10 ms of work.
+LOAD_PAIRS = 100_000
+BUILD_PAIRS = 2_000_000
 #: Pairs of states between two looks at the caller's budget: 10 to 50 ms.
 CHUNK = 30_000_000
 #: Seconds a leaving process waits for the compiler it started.
@@ -31,6 +35,7 @@ UNLIMITED = (1 << 63) - 1
 DONE = -1
 
 Call = Callable[..., int]
+Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -48,56 +53,71 @@ class Kernel:
     """One library on its way: not needed so far, being built, loaded, or given up for this process."""
 
     def __init__(self) -> None:
-        self.status = Status(False, "no convolution was large enough so far")
+        self.wanted = True
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as in a new process; a compiler at work is left alone."""
+        self._reason = "too little work so far to load the kernel"
         self._call: Call | None = None
         self._build: Build | None = None
         self._given_up = False
+        self._pairs = 0
+        self._due = LOAD_PAIRS
         self._turn = threading.Lock()
 
     @property
-    def loaded(self) -> bool:
-        """Whether a convolution costs no more than the call."""
-        return self._call is not None
-
-    def prepare(self, patience: float = 0.0) -> Status:
-        """Load the library or get it built, waiting up to `patience` seconds for the compiler; never raises."""
-        if self._call is None and not self._given_up:
-            with self._turn:
-                try:
-                    self._advance(patience)
-                except FAULTS as fault:
-                    self._give_up(str(fault) or type(fault).__name__)
-        return self.status
+    def status(self) -> Status:
+        """Which convolution is in use, and why."""
+        if not self.wanted:
+            return Status(False, "the kernel is switched off")
+        return Status(self._call is not None, self._reason)
 
     def convolve(
-        self, left: Ints, right: Ints, shape: tuple[int, ...], check: Callable[[], None] | None = None
+        self, left: Ints, right: Ints, shape: tuple[int, ...], pairs: int, check: Check | None = None
     ) -> Ints | None:
-        """As in `solver.bound.convolve`; None when numpy has to do it."""
+        """As in `solver.bound.convolve`, which has `pairs` pairs of states to add; None when numpy has to do it."""
+        if not self.wanted or self._given_up:
+            return None
+        if self._call is None:
+            self._pairs += pairs
+            if self._pairs >= self._due:
+                self.prepare(build=self._pairs >= BUILD_PAIRS)
         call = self._call
         return None if call is None else _run(call, left, right, shape, check)
+
+    def prepare(self, build: bool = True, patience: float = 0.0) -> None:
+        """Load the library, or get it built, waiting up to `patience` seconds for the compiler; never raises."""
+        with self._turn:
+            try:
+                self._advance(build, patience)
+            except FAULTS as fault:
+                self._given_up, self._reason = True, str(fault) or type(fault).__name__
+                self._end_build()
 
     def leave(self) -> None:
         """Give a compiler still at work a moment to finish, for the next process."""
         if self._build is not None:
-            self.prepare(FAREWELL)
-        if self._build is not None:
-            self._give_up("the process ended before the compiler did")
+            self.prepare(patience=FAREWELL)
+        self._end_build()
 
-    def _advance(self, patience: float) -> None:
+    def _advance(self, build: bool, patience: float) -> None:
         if self._call is not None or self._given_up:
             return
-        path = library_path(SOURCE) if self._build is None else self._path
         if self._build is None:
+            path = library_path(SOURCE)
             if self._load(path):
                 return
-            self._path = path
+            self._due = BUILD_PAIRS
+            if not build:
+                return
+            self._reason = "the kernel is being compiled"
             self._build = start_build(SOURCE, path)
-            self.status = Status(False, "the kernel is being compiled")
             atexit.register(self.leave)
         if self._build.done(patience):
-            install(self._build, path)
-            if not self._load(path):
-                raise Unavailable(f"{path} changed while it was installed")
+            install(self._build)
+            if not self._load(self._build.target):
+                raise Unavailable(f"{self._build.target} changed while it was installed")
             self._end_build()
 
     def _load(self, path: Path) -> bool:
@@ -106,12 +126,8 @@ class Kernel:
             return False
         call = _entry(library)
         _try_out(call)
-        self._call, self.status = call, Status(True, str(path))
+        self._call, self._reason = call, str(path)
         return True
-
-    def _give_up(self, reason: str) -> None:
-        self._given_up, self.status = True, Status(False, reason)
-        self._end_build()
 
     def _end_build(self) -> None:
         if self._build is not None:
@@ -131,38 +147,47 @@ def _entry(library: ctypes.CDLL) -> Call:
 def _try_out(call: Call) -> None:
     """One small convolution whose result is known."""
     left = np.array([[0, 5, INFINITE, -2], [3, -1, 0, 4]], dtype=np.int64)
-    right = np.array([[1, INFINITE, -4, 5], [0, 0, 2, 7]], dtype=np.int64)
-    known = [[1, 6, -4, -1], [3, -1, 5, 4]]
+    right = np.array([[1, INFINITE, -6, 5], [0, 0, 2, 7]], dtype=np.int64)
     found = _run(call, left, right, (2, 2), None)
-    if found is None or found.tolist() != known:
+    if found is None or found.tolist() != [[1, 6, -6, -1], [3, -1, 5, 1]]:
         raise Unavailable("the compiled kernel computes wrongly")
 
 
-def _run(
-    call: Call, left: Ints, right: Ints, shape: tuple[int, ...], check: Callable[[], None] | None
-) -> Ints | None:
+def _run(call: Call, left: Ints, right: Ints, shape: tuple[int, ...], check: Check | None) -> Ints | None:
     left, right = np.ascontiguousarray(left, dtype=np.int64), np.ascontiguousarray(right, dtype=np.int64)
-    best = np.empty_like(left)
+    best = np.empty(left.shape, dtype=np.int64)
     sizes = (ctypes.c_int64 * len(shape))(*shape)
     tables = left.ctypes.data, right.ctypes.data, best.ctypes.data
     work = UNLIMITED if check is None else CHUNK
     at = 0
     while at >= 0:
-        at = call(left.shape[0], len(shape), sizes, *tables, at, work)
         if check is not None:
             check()
+        at = call(left.shape[0], len(shape), sizes, *tables, at, work)
     return best if at == DONE else None
 
 
 _KERNEL = Kernel()
-_SWITCH = {"wanted": True}
+os.register_at_fork(after_in_child=_KERNEL.forget)
+
+convolve = _KERNEL.convolve
 
 
-def _start_over() -> None:
-    """A forked process has no hand on its parent's compiler."""
-    global _KERNEL
-    if not _KERNEL.loaded:
-        _KERNEL = Kernel()
+def use_kernel(wanted: bool) -> None:
+    """Switch the compiled convolution off, or on again; for tests and measuring."""
+    _KERNEL.wanted = wanted
 
 
-os.register_at_fork(after_in_child=_start_over)
+def status() -> Status:
+    """Which convolution is in use in this process, and why."""
+    return _KERNEL.status
+
+
+def build() -> Status:
+    """Load the kernel, building it first where it is missing, and wait for that."""
+    _KERNEL.prepare(patience=PATIENCE)
+    return _KERNEL.status
+
+
+if __name__ == "__main__":
+    print(build())

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -32,6 +31,7 @@ class Build:
 
     process: "subprocess.Popen[bytes]"
     unfinished: Path
+    target: Path
     started: float
 
     def done(self, patience: float) -> bool:
@@ -55,7 +55,7 @@ class Build:
 
 def library_path(source: Path) -> Path:
     """Where the library of `source` lies: named for the text, the flags, the machine and the Python it serves."""
-    system = f"{platform.machine()} {EXTENSION_SUFFIXES[0]} {' '.join(FLAGS)}"
+    system = f"{os.uname().machine} {EXTENSION_SUFFIXES[0]} {' '.join(FLAGS)}"
     name = sha256(system.encode() + source.read_bytes()).hexdigest()[:20]
     return cache_folder() / f"{source.stem}-{name}.so"
 
@@ -91,15 +91,15 @@ def _trust(place: Path) -> None:
         raise Unavailable(f"others can write to {place}")
 
 
-def start_build(source: Path, path: Path) -> Build:
-    """Start a compiler on `source`, for the library at `path`. Raises OSError, Unavailable."""
+def start_build(source: Path, target: Path) -> Build:
+    """Start a compiler on `source`, for the library at `target`. Raises OSError, Unavailable."""
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         raise Unavailable(f"no C compiler ({', '.join(COMPILERS)}) on the path")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _trust(path.parent)
-    _sweep(path.parent)
-    handle, unfinished = tempfile.mkstemp(suffix=".unfinished", prefix=f"{path.stem}-", dir=path.parent)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _trust(target.parent)
+    _sweep(target.parent)
+    handle, unfinished = tempfile.mkstemp(suffix=".unfinished", prefix=f"{target.stem}-", dir=target.parent)
     os.close(handle)
     quiet = subprocess.DEVNULL
     command = [compiler, *FLAGS, "-o", unfinished, str(source)]
@@ -108,7 +108,7 @@ def start_build(source: Path, path: Path) -> Build:
     except OSError:
         os.unlink(unfinished)
         raise
-    return Build(process, Path(unfinished), time.monotonic())
+    return Build(process, Path(unfinished), target, time.monotonic())
 
 
 def _sweep(folder: Path) -> None:
@@ -118,8 +118,8 @@ def _sweep(folder: Path) -> None:
                 left.unlink()
 
 
-def install(build: Build, path: Path) -> None:
-    """Give a finished library its digest, then its name, in one step that others see whole. Raises OSError, Unavailable."""
+def install(build: Build) -> None:
+    """Give a finished library its digest, then its name, so that others see it whole. Raises OSError, Unavailable."""
     if build.process.returncode:
         raise Unavailable(f"the C compiler failed with exit status {build.process.returncode}")
     content = build.unfinished.read_bytes()
@@ -130,4 +130,4 @@ def install(build: Build, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     build.unfinished.chmod(0o700)
-    build.unfinished.replace(path)
+    build.unfinished.replace(build.target)

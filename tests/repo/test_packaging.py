@@ -30,7 +30,7 @@ def test_the_wheel(tmp_path: Path) -> None:
         scripts = archive.read(entry).decode()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"solver", "adapters"}
-    assert {"solver/py.typed", "adapters/py.typed"} <= names
+    assert {"solver/py.typed", "adapters/py.typed", "solver/bound/kernel.c"} <= names
     assert {
         "adapters/files/schemas/cluster.schema.json",
         "adapters/manifests/schemas/gang.schema.json",
