@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format types contracts check lock clean
+.PHONY: help demo test soak bench lint format types contracts check lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,15 @@ test: $(VENV)/.ready ## run the tests
 
 soak: $(VENV)/.ready ## long random campaigns
 	$(BIN)/python -m pytest -n $(WORKERS) -m soak --durations=10
+
+# Without matplotlib (the dependency group `bench`) there is no plot, and the rest is the same.
+$(VENV)/.bench: $(VENV)/.ready
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['bench'], sep='\n')" \
+	  | $(BIN)/pip install --quiet --disable-pip-version-check --requirement /dev/stdin \
+	  && touch $@ || echo "matplotlib could not be installed: there will be no plot"
+
+bench: $(VENV)/.bench ## measure: times, proofs and memory by size, growth, stream, engines (BENCH_ARGS="--sizes 1000 --only table")
+	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
 
 lint: $(VENV)/.ready ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from benchmarks import engines, growth, stream
 from benchmarks.cases import CASES
 from benchmarks.measure import Job
 from benchmarks.output import FOLDER, machine, percentile, print_table, say, time_text, write_csv
+from solver.bound import kernel
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (1_000, 10_000, 100_000)
@@ -74,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.quick:
         chosen.sizes, chosen.repeat, chosen.budget, chosen.limit = [128], 1, 1.0, 5.0
     (FOLDER / "tables.md").unlink(missing_ok=True)
-    print(f"machine: {machine()}; load average before the start {os.getloadavg()[0]:.1f}")
+    convolution = "compiled" if kernel.build().compiled else "numpy"
+    print(f"machine: {machine()}; convolution {convolution}; load before the start {os.getloadavg()[0]:.1f}")
     parts: dict[str, Callable[[], None]] = {
         "table": lambda: table(chosen.sizes, chosen.repeat, chosen.budget, chosen.limit),
         "growth": lambda: growth.main(["--quick"] if chosen.quick else []),

@@ -19,6 +19,7 @@ from ortools.math_opt.python import mathopt
 from ortools.sat.python import cp_model
 
 from benchmarks.cases import CASES, TOPOLOGY, Site, build_site, fresh
+from benchmarks.measure import warm_up
 from benchmarks.output import machine, print_table, say, time_text, write_csv
 from solver.compile.frame import build_frame
 from solver.compile.problem import build_problem
@@ -249,6 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.quick:
         chosen.nodes, chosen.limit = [32], 2.0
     gangs = GANGS[:1] if chosen.quick else GANGS
+    warm_up()
     rows: list[Row] = []
     for nodes, load, gang in product(chosen.nodes, ("loaded", "fragmented"), gangs):
         rows += compared(Site(nodes, load, 16, 1, USED), gang, chosen.limit)

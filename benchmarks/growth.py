@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES, Case, Site, as_bound, build_site, fresh
-from benchmarks.measure import timed_plan, warm_tables
+from benchmarks.measure import timed_plan, warm_tables, warm_up
 from benchmarks.output import FOLDER, machine, percentile, print_table, say, time_text, write_csv
 from solver.domain.snapshot import Snapshot
 
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budget", type=float, default=8.0, help="seconds of planning after which a size is done")
     parser.add_argument("--quick", action="store_true", help="two small sizes, one sample")
     chosen = parser.parse_args(arguments)
+    warm_up()
     sizes, repeat = (NODES[:2], 1) if chosen.quick else (NODES, chosen.repeat)
     rows = [row for nodes in sizes for name in GANGS for row in _measured(nodes, CASES[name], repeat, chosen.budget)]
     write_csv("growth.csv", rows)

@@ -101,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(folder: Path, decisions: int, every: int, limit_s: float) -> tuple[list[Row], list[Row]]:
     """One row for each decision, and one for each yardstick on the sampled ones."""
+    measure.warm_up()
     chance = np.random.default_rng(SEED)
     cluster = Cluster(site(folder, chance))
     tables = {"cold": None, **({"warm": measure.warm_tables()} if measure.warm_tables() is not None else {})}
