@@ -46,6 +46,8 @@ def plan_batch(
     as bounds. Raises as plan() does.
     """
     options, reporter, warm = options or Options(), reporter or Reporter(), warm or WarmTables()
+    if not gangs:
+        return Plan(())
     deadline = time.monotonic() + options.time_limit_s
     start = replace(options, time_limit_s=max(0.001, START_SHARE * options.time_limit_s))
     first = plan(snapshot, gangs, start, reporter, warm)

@@ -1,8 +1,8 @@
-"""The compiled convolution: kernel.c, loaded into this process, or built first, once numpy has had enough to do.
+"""The compiled convolution: kernel.c, loaded into this process once numpy has had enough to do.
 
-The compiler works beside the caller, who goes on with numpy meanwhile, so that it costs no time budget. Any failure
-leaves numpy in charge; `status()` says which of the two is in use and why. `python -m solver.bound.kernel` builds the
-library ahead.
+`python -m solver.bound.kernel` (part of `make`'s set-up) or `build()` builds the library; plan() only loads it. A
+Kernel that builds lets the compiler work beside the caller, who goes on with numpy meanwhile. Any failure leaves numpy
+in charge; `status()` says which of the two is in use and why.
 """
 
 import atexit
@@ -50,10 +50,13 @@ class Status:
 
 
 class Kernel:
-    """One library on its way: not needed so far, being built, loaded, or given up for this process."""
+    """One library on its way: not needed so far, being built, loaded, or given up for this process.
 
-    def __init__(self) -> None:
-        self.wanted = True
+    builds: whether a library that is missing is built once there was work enough for it; else only loaded.
+    """
+
+    def __init__(self, builds: bool = True) -> None:
+        self.wanted, self.builds = True, builds
         self.forget()
 
     def forget(self) -> None:
@@ -82,7 +85,7 @@ class Kernel:
         if self._call is None:
             self._pairs += pairs
             if self._pairs >= self._due:
-                self.prepare(build=self._pairs >= BUILD_PAIRS)
+                self.prepare(build=self.builds and self._pairs >= BUILD_PAIRS)
         call = self._call
         return None if call is None else _run(call, left, right, shape, check)
 
@@ -167,7 +170,7 @@ def _run(call: Call, left: Ints, right: Ints, shape: tuple[int, ...], check: Che
     return best if at == DONE else None
 
 
-_KERNEL = Kernel()
+_KERNEL = Kernel(builds=False)  # plan() starts no compiler by itself
 os.register_at_fork(after_in_child=_KERNEL.forget)
 
 convolve = _KERNEL.convolve

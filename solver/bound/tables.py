@@ -8,10 +8,14 @@ import numpy as np
 
 from solver.bound.convolve import convolve, halves
 from solver.bound.lanes import INFINITE, Lanes, infeasible, settle
+from solver.compile.layout import TreeTooLarge
 from solver.compile.problem import Problem
 from solver.domain.snapshot import Codes, Ints, Mask
 from solver.terms.base import Term
 from solver.topology.tree import Tree
+
+#: Most memory the tables of one gang shape may take, in bytes.
+MAX_BYTES = 512 * 2**20
 
 
 class OutOfTime(Exception):
@@ -240,8 +244,10 @@ class TreeTables:
 
     def _joined(self, level: int, left: Part, right: Part) -> Joined:
         shape = self.problem.layout.spaces[level].shape
-        joined = Joined(left, right, convolve(left.table, right.table, shape))
+        joined = Joined(left, right, convolve(left.table, right.table, shape, self.budget.check))
         self.store.size += joined.table.nbytes
+        if self.store.size > MAX_BYTES:
+            raise TreeTooLarge
         return joined
 
 

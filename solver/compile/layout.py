@@ -14,7 +14,7 @@ from solver.domain.snapshot import Ints, Mask
 
 #: Largest number of states, and of pairs of states that add up, the tree works with.
 MAX_STATES = 60_000
-MAX_PAIRS = 100_000_000
+MAX_PAIRS = 1_000_000_000
 
 
 class TreeTooLarge(Exception):

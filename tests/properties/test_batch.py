@@ -37,6 +37,28 @@ def test_batches_reach_the_joint_optimum(part: int) -> None:
     assert better >= 8, better
 
 
+def test_large_clusters_are_improved_on_the_domains_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the whole cluster is too large, a few gangs at a time move among the racks they use or would use."""
+    monkeypatch.setattr("solver.batch.WHOLE_NODES", 0)
+    better = 0
+    for seed in range(25):
+        site, gangs = random_batch(random.Random(seed))
+        found = plan_batch(site, gangs, LIMIT)
+        worth = worth_of(site, gangs, placements(found))
+        one_by_one = worth_of(site, gangs, placements(plan(site, gangs, LIMIT)))
+        assert worth >= one_by_one
+        better += worth > one_by_one
+        for answer in found.gangs:
+            for term in answer.objective[1:]:
+                assert term.bound is None or term.bound <= term.value
+    assert better >= 3, better
+
+
+def test_an_empty_batch_is_an_empty_plan() -> None:
+    """Nothing to place is no error."""
+    assert plan_batch(cluster(node("a", 4)), []).gangs == ()
+
+
 def test_tightest_fit_first_is_not_enough() -> None:
     """Racks of 5 and 3 free GPUs, gangs of 2, 3 and 3, each in one rack: all three fit together."""
     site = cluster(node("a", 5, rack="a"), node("b", 3, rack="b"))
