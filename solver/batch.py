@@ -12,7 +12,7 @@ from solver.domain.gang import Gang
 from solver.domain.levels import TopologySpec
 from solver.domain.plan import Assignment, GangPlan, Plan, Proof, Sense, Status, TermValue
 from solver.domain.snapshot import Snapshot
-from solver.planner import as_bound, choose_topology, plan, taken_by
+from solver.planner import as_bound, choose_topology, holding_running, plan, taken_by
 from solver.search.joint import Joint, place_together
 from solver.search.options import Engine, Options, Reporter
 from solver.topology.tree import Tree, build_tree
@@ -49,6 +49,7 @@ def plan_batch(
     if not gangs:
         return Plan(())
     deadline = time.monotonic() + options.time_limit_s
+    snapshot = holding_running(snapshot, gangs)
     start = replace(options, time_limit_s=max(0.001, START_SHARE * options.time_limit_s))
     first = plan(snapshot, gangs, start, reporter, warm)
     batch = _Batch(snapshot, gangs, first, warm)

@@ -54,12 +54,12 @@ def plan(
 
     Higher priority first, then input order; each gang sees what its predecessors of this call hold. Pure: the result
     depends on the arguments alone, apart from where the time budget ends. warm: tables to use and to add to; they
-    change no status and no value. Raises InvalidRequest for contradictory
-    input (unknown levels, a running member on an unknown node, …), InternalError when a plan fails verification.
+    change no status and no value. Raises InvalidRequest for contradictory input (unknown levels, a running member on
+    an unknown node, …), InternalError when a plan fails verification.
     """
     options, reporter = options or Options(), reporter or Reporter()
     deadline = time.monotonic() + options.time_limit_s
-    state = snapshot
+    snapshot = state = holding_running(snapshot, gangs)
     done: dict[int, GangPlan] = {}
     for at in sorted(range(len(gangs)), key=lambda at: -gangs[at].priority):
         answer = _Solver(state, gangs[at], options.engine, deadline, reporter, warm).answer()
@@ -69,6 +69,25 @@ def plan(
             state = state.with_pods(as_bound(gangs[at], answer.assignments))
         done[at] = answer
     return Plan(tuple(done[at] for at in range(len(gangs))))
+
+
+def holding_running(snapshot: Snapshot, gangs: Sequence[Gang]) -> Snapshot:
+    """The snapshot with every running member of `gangs` in it; those it does not know yet take their capacity."""
+    if not any(gang.running for gang in gangs):
+        return snapshot
+    known = {(pod.name, pod.node) for pod in snapshot.pods}
+    missing = []
+    for gang in gangs:
+        requests = {pod: role.requests for role in gang.roles for pod in role.pods}
+        for member in gang.running:
+            if member.node not in snapshot.node_idx:
+                problem = f"running pod {member.pod}: node {member.node!r} is not in the input"
+                raise InvalidRequest(f"gang {gang.name}: {problem}")
+            if (member.pod, member.node) not in known:
+                missing.append(
+                    BoundPod(member.pod, member.node, requests[member.pod], queue=gang.queue, gang=gang.name)
+                )
+    return snapshot.with_pods(missing) if missing else snapshot
 
 
 def _taken(
@@ -164,21 +183,9 @@ class _Solver:
         return self.verified(structure, outcome, outcome.settled, tuple(notices), clock)
 
     def structure(self, spec: TopologySpec) -> Structure:
-        """Normal form of the gang over the snapshot, with what its running members hold."""
+        """Normal form of the gang over the snapshot."""
         check_levels(self.gang, spec)
         reach.check(self.gang)
-        known = {(pod.name, pod.node) for pod in self.snapshot.pods} if self.gang.running else set()
-        roles = {pod: role for role in self.gang.roles for pod in role.pods}
-        for member in self.gang.running:
-            if member.node not in self.snapshot.node_idx:
-                raise InvalidRequest(f"running pod {member.pod}: node {member.node!r} is not in the input")
-        missing = [
-            BoundPod(member.pod, member.node, roles[member.pod].requests, queue=self.gang.queue, gang=self.gang.name)
-            for member in self.gang.running
-            if (member.pod, member.node) not in known
-        ]
-        if missing:
-            self.snapshot = self.snapshot.with_pods(missing)
         tree = self.warm.tree(self.snapshot, spec) if self.warm else build_tree(self.snapshot, spec)
         return build_structure(self.gang, self.snapshot, tree)
 

@@ -154,3 +154,13 @@ def test_a_refused_gang_shows_why_its_pods_are_missing() -> None:
     waiting = gang(Role("w", 2, 3), name="ns/short")
     found = _planned(SITE, _gang("x", 8), waiting)
     assert [reason.code for reason in found.gangs[1].reasons] == [ReasonCode.PODS_MISSING]
+
+
+def test_running_members_hold_their_room_against_every_gang() -> None:
+    """A running member that the snapshot does not list yet takes capacity from the other gangs of the call too."""
+    site = cluster(node("a", 4))
+    grown = gang(role("r", 2, 2), name="ns/grown", running={"ns/r-0": "a"})
+    other = gang(role("w", 1, 2), name="ns/other")
+    for gangs in ([grown, other], [other, grown]):
+        placed = [answer.status is Status.OPTIMAL for answer in plan(site, gangs).gangs]
+        assert placed == [True, False]
