@@ -26,8 +26,12 @@ SIZES = (1_000, 10_000, 100_000)
 #: Gangs with at most 300 states, those that keep tables warm, and those the simple placers are compared on.
 SMALL = ("4p8d", "16p16d")
 COMPARED = ("4p8d", "16p16d", "32p64d")
+#: Cases beyond the tree's tables, which CP-SAT works on alone; measured in a process of their own.
+WIDE = ("128p384d-rack",)
+#: Above so many nodes the simple placers take minutes.
+MOST_NODES_COMPARED = 10_000
 #: Budget of a joint batch by size, in seconds.
-BATCH_S = {1_000: 2.0, 10_000: 10.0, 100_000: 30.0}
+BATCH_S = {1_000: 1.8, 10_000: 9.0, 100_000: 30.0}
 STAGES = ("compile_ms", "bound_ms", "search_ms", "verify_ms", "rest_ms")
 NOT_BUILT = "not built yet"
 
@@ -36,7 +40,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """What one size of site gave. memory_mb: resident at the end and at its peak, before any yardstick ran."""
+    """What one size of site gave. memory_mb: peak of the process for all cases but WIDE, and for WIDE."""
 
     cold: list[Row]
     warm: list[Row]
@@ -123,12 +127,16 @@ def table(sizes: Sequence[int], repeat: int, budget_s: float, limit_s: float) ->
 
 def measure(nodes: int, repeat: int, budget_s: float, limit_s: float) -> Measured:
     """All jobs of one size, each in its own process."""
-    cold = ask(Job("cold", nodes, tuple(CASES), repeat, budget_s, limit_s))
+    standing = tuple(name for name in CASES if name not in WIDE)
+    cold, wide = (ask(Job("cold", nodes, names, repeat, budget_s, limit_s)) for names in (standing, WIDE))
     warm = ask(Job("warm", nodes, SMALL, 4 * repeat, budget_s, limit_s)) if cold["warm"] else {"rows": []}
-    simple = ask(Job("yardsticks", nodes, COMPARED, repeat, budget_s, limit_s))
+    simple: dict[str, Any] = {"rows": []}
+    if nodes <= MOST_NODES_COMPARED:
+        simple = ask(Job("yardsticks", nodes, COMPARED, repeat, budget_s, limit_s))
     joint = ask(Job("batch", nodes, (), 1, budget_s, BATCH_S.get(nodes, 2.0)))
-    memory = (cold["resident_mb"], cold["peak_mb"])
-    return Measured(cold["rows"], warm["rows"], simple["rows"], joint["rows"], memory, cold["warm"])
+    memory = (cold["peak_mb"], wide["peak_mb"])
+    rows = cold["rows"] + wide["rows"]
+    return Measured(rows, warm["rows"], simple["rows"], joint["rows"], memory, cold["warm"])
 
 
 def ask(job: Job) -> dict[str, Any]:
@@ -217,9 +225,11 @@ def _batch(each: Measured, at: int) -> Figure:
     if not each.batch:
         return Figure("-", text, None)
     sequential, joint = each.batch[-2:]
-    in_time = joint["total_ms"] <= 1100 * BATCH_S[SIZES[at]]
-    shown = f"{time_text(joint['total_ms'])}, {joint['status']}"
-    note = f"{joint['placed']} placed, one after another {sequential['placed']}; never worse: {joint['never_worse']}"
+    budget = BATCH_S[SIZES[at]]
+    in_time = joint["total_ms"] <= 1000 * (2, 10, 1.1 * budget)[at]
+    shown = f"{time_text(joint['total_ms'])}, {joint['placed']} placed"
+    than = "not worse" if joint["never_worse"] else "worse"
+    note = f"budget {budget:g} s, {than} than one after another in the same budget: {sequential['placed']} placed"
     return Figure(shown, text, in_time and joint["never_worse"], note)
 
 
@@ -230,10 +240,12 @@ def _share(each: Measured, at: int) -> Figure:
     return Figure(shown, f"{wanted:.0%}", proven >= wanted * len(each.cold), "open: " + ", ".join(open_cases or "-"))
 
 
-def _memory(each: Measured, at: int) -> Figure:
-    now, peak = each.memory_mb
-    wanted = (250, 350, 1200)[at]
-    return Figure(f"{peak:.0f} MB", f"{wanted} MB", peak <= wanted, f"peak; {now:.0f} MB at the end")
+def _memory(process: int) -> Target:
+    def figure(each: Measured, at: int) -> Figure:
+        peak, wanted = each.memory_mb[process], (250, 350, 1200)[at]
+        return Figure(f"{peak:.0f} MB", f"{wanted} MB", peak <= wanted)
+
+    return figure
 
 
 TARGETS: dict[str, Target] = {
@@ -248,7 +260,8 @@ TARGETS: dict[str, Target] = {
     "infeasible, p50": _infeasible,
     "joint batch of 50 gangs": _batch,
     "proven share of all cold calls": _share,
-    "resident memory": _memory,
+    "peak resident memory, all cases but the next": _memory(0),
+    "peak resident memory, 512 pods in two roles": _memory(1),
 }
 
 
@@ -262,6 +275,8 @@ def excess(found: Mapping[int, Measured]) -> None:
             for name in dict.fromkeys(row["yardstick"] for row in samples):
                 mine = [row for row in samples if row["yardstick"] == name]
                 rows.append([name, case, f"{size:,}", *_excess_of(mine, optimum)])
+    if any(nodes > MOST_NODES_COMPARED for nodes in found):
+        print(f"\nthe simple placers are not run on more than {MOST_NODES_COMPARED:,} nodes")
     headers = ("placer", "case", "nodes", "n", "mean excess", "largest", "not admitted", "took p50")
     print_table("transfer time above the proven optimum, where both place the gang", headers, rows, texts=2)
 
