@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZES = (1_000, 10_000, 100_000)
 #: Gangs with at most 300 states, those that keep tables warm, and those the simple placers are compared on.
 SMALL = ("4p8d", "16p16d")
-COMPARED = ("4p8d", "16p16d", "32p64d")
+COMPARED = ("4p8d", "16p16d", "32p64d", "two-units")
 #: Cases beyond the tree's tables, which CP-SAT works on alone; measured in a process of their own.
 WIDE = ("128p384d-rack",)
 #: Above so many nodes the simple placers take minutes.
@@ -50,8 +50,9 @@ class Measured:
     has_warm: bool
 
     def values(self, cases: Sequence[str], key: str, warm: bool = False) -> list[float]:
-        """One figure of all samples of some cases."""
-        return [row[key] for row in (self.warm if warm else self.cold) if row["case"] in cases]
+        """One figure of all samples of some cases; a no counts only where a no is what the case is about."""
+        rows = [row for row in (self.warm if warm else self.cold) if row["case"] in cases]
+        return [row[key] for row in rows if row["status"] != "infeasible" or row["case"] == "infeasible"]
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def times(found: Mapping[int, Measured], warm: bool) -> None:
             [name, f"{size:,}", *_times_of([row for row in samples if row["case"] == name])]
             for name in dict.fromkeys(row["case"] for row in samples)
         ]
-    headers = ("case", "nodes", "n", "compile", "bound", "search", "verify", "rest", "total p50", "p99", "proven")
+    headers = ("case", "nodes", "n", "compile", "bound", "search", "verify", "rest", "total p50", "p99", "placed")
+    headers += ("proven",)
     title = "warm tables, gangs arriving and leaving" if warm else "cold: every call without anything remembered"
     print_table(f"{title} (medians; search: CP-SAT, as a rule its certificate; rest: reasons)", headers, rows)
     if warm:
@@ -171,7 +173,8 @@ def _times_of(samples: Sequence[Row]) -> list[str]:
     totals = [row["total_ms"] for row in samples]
     medians = [time_text(percentile([row[stage] for row in samples], 50)) for stage in STAGES]
     tail = [time_text(percentile(totals, percent)) for percent in (50, 99)]
-    return [str(len(samples)), *medians, *tail, f"{sum(map(_proven, samples))} of {len(samples)}"]
+    placed = sum(row["status"] in ("optimal", "feasible") for row in samples)
+    return [str(len(samples)), *medians, *tail, str(placed), f"{sum(map(_proven, samples))} of {len(samples)}"]
 
 
 def _proven(row: Row) -> bool:
@@ -202,6 +205,7 @@ def _times_target(cases: Sequence[str], *wanted: tuple[float, float | None], war
             return Figure("-", text, None)
         p50, p99 = percentile(values, 50), percentile(values, 99)
         shown = time_text(p50) + (f" / {time_text(p99)}" if tail else "")
+        shown = f"{shown} (n {len(values)})"
         return Figure(shown, text, p50 <= middle and (tail is None or p99 <= tail))
 
     return figure

@@ -143,14 +143,13 @@ def _amounts(gpus: int) -> dict[str, int]:
 class Case:
     """One standing gang.
 
-    make: builds it. used: share of the GPUs that others hold where it is measured. feasible: whether it can be placed
-    on the sites of the benchmark. loads: the kinds of sites it is measured on.
+    make: builds it. used: share of the GPUs that others hold where it is measured. loads: the kinds of sites it is
+    measured on.
     """
 
     name: str
     make: Callable[[], Gang]
     used: float = 0.65
-    feasible: bool = True
     loads: tuple[str, ...] = ("loaded", "fragmented")
 
 
@@ -184,11 +183,15 @@ def pd_gang(
 ) -> Gang:
     """A disaggregated deployment of llama-3-70b: engines of `tp` GPUs, KV bytes of `tokens` from prefill to decode."""
     roles = [role("prefill", Kind.PREFILL, prefill, tp), role("decode", Kind.DECODE, decode, tp)]
-    flows = [Flow(("prefill",), ("decode",), kv_bytes_per_token(named_model(DEFAULT_MODEL), tp) * tokens)]
+    flows = [Flow(("prefill",), ("decode",), _kv_bytes(tp, tokens))]
     if router:
         roles.insert(0, role("router", Kind.ROUTER, 1, 0))
         flows.append(Flow(("router",), ("prefill",), ROUTER_BYTES))
     return Gang(f"bench/{name}", Group(name, tuple(roles), pack=Pack(None, preferred)), flows=tuple(flows))
+
+
+def _kv_bytes(tp: int, tokens: int) -> int:
+    return kv_bytes_per_token(named_model(DEFAULT_MODEL), tp) * tokens
 
 
 @case("4p8d")
@@ -209,6 +212,20 @@ def large() -> Gang:
     return pd_gang("32p64d", 32, 64, tp=4)
 
 
+@case("two-units", used=0.8, loads=("loaded",))
+def two_units() -> Gang:
+    """Two deployments of 24 and 48 GPUs in one block, each in one rack, on a site with little room."""
+    units = [_unit("small", 1, 2), _unit("large", 2, 4)]
+    flows = [Flow((f"prefill-{unit.name}",), (f"decode-{unit.name}",), _kv_bytes(8, PROMPT_TOKENS)) for unit in units]
+    return Gang("bench/two-units", Group("two-units", groups=tuple(units), pack=Pack("block")), flows=tuple(flows))
+
+
+def _unit(name: str, prefill: int, decode: int) -> Group:
+    counts = ((f"prefill-{name}", Kind.PREFILL, prefill), (f"decode-{name}", Kind.DECODE, decode))
+    roles = tuple(role(of, kind, count, 8) for of, kind, count in counts)
+    return Group(name, roles, pack=Pack("rack"))
+
+
 @case("512-rack", used=0.5)
 def many_alike() -> Gang:
     """512 alike workers of 2 GPUs that prefer one rack, which none can hold: S = 513."""
@@ -222,7 +239,7 @@ def many_unlike() -> Gang:
     return pd_gang("128p384d-rack", 128, 384, tp=2, preferred="rack")
 
 
-@case("infeasible", feasible=False)
+@case("infeasible")
 def too_large_for_a_rack() -> Gang:
     """24 engines of 8 GPUs that require one rack; no rack has more than 16 nodes."""
     roles = (role("prefill", Kind.PREFILL, 8, 8), role("decode", Kind.DECODE, 16, 8))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from math import ceil
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +20,9 @@ FOLDER = Path(__file__).resolve().parent.parent / "build" / "bench"
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """By nearest rank; with fewer than a hundred values the 99th is the largest."""
+    """The median for 50, else by nearest rank: with fewer than a hundred values the 99th is the largest."""
+    if percent == 50:
+        return median(values)
     return sorted(values)[max(1, ceil(percent / 100 * len(values))) - 1]
 
 
