@@ -22,8 +22,6 @@ from solver.verify.checker import TERMS, Verification, verify
 ALL_AT_ONCE_GANGS, ALL_AT_ONCE_PODS = 4, 40
 #: Above so many nodes a few gangs are placed anew on the domains they use or would use alone only.
 WHOLE_NODES = 64
-#: Part of the budget for the sequential start.
-START_SHARE = 0.4
 #: Longest time for one joint placement of a few gangs, in seconds.
 STEP_S = 2.0
 
@@ -40,18 +38,17 @@ def plan_batch(
 ) -> Plan:
     """Place `gangs` jointly: as many as possible, higher priority classes strictly first, then the terms summed.
 
-    Starts from the sequential plan and improves it by placing two or three gangs (or, where they are few, all) anew
-    together, until that is proven best or the budget ends; so it is never worse than sequential. Statuses are
-    `optimal` when the joint optimum is proven, else `feasible` for placed gangs, with what each gang could reach alone
-    as bounds. Raises as plan() does.
+    Starts from the sequential plan, which may use the whole budget, and improves it with what is left by placing two
+    or three gangs (or, where they are few, all) anew together, until that is proven best; so it is never worse than
+    sequential. Statuses are `optimal` when the joint optimum is proven, else `feasible` for placed gangs, with what
+    each gang could reach alone as bounds. Raises as plan() does.
     """
     options, reporter, warm = options or Options(), reporter or Reporter(), warm or WarmTables()
     if not gangs:
         return Plan(())
     deadline = time.monotonic() + options.time_limit_s
     snapshot = holding_running(snapshot, gangs)
-    start = replace(options, time_limit_s=max(0.001, START_SHARE * options.time_limit_s))
-    first = plan(snapshot, gangs, start, reporter, warm)
+    first = plan(snapshot, gangs, options, reporter, warm)
     batch = _Batch(snapshot, gangs, first, warm)
     movable = batch.movable()
     proven = len(gangs) < 2
