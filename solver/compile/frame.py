@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from solver.compile.shapes import Shape, axes_of
 from solver.compile.structure import Structure, Unit, UnitRole
@@ -60,7 +61,7 @@ class Frame:
     groups: tuple[FrameGroup, ...]
     shape: Shape | None
 
-    @property
+    @cached_property
     def pods(self) -> int:
         """Pods over all roles."""
         return sum(role.total for role in self.roles)

@@ -1,12 +1,14 @@
 """What a pair of pods pays: transfer time and levels climbed at their lowest common domain."""
 
 from fractions import Fraction
+from functools import lru_cache
 
 from solver.domain.gang import Flow, Gang
 from solver.domain.levels import Tier
 from solver.topology.tree import Tree
 
 
+@lru_cache(maxsize=4096)
 def transfer_ns(flow: Flow, tier: Tier, gpus: int) -> int:
     """Time of the flow's transfers of one request over `tier`, in whole nanoseconds (rounded half to even).
 
