@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import combinations
 
 from solver.bound.warm import WarmTables
-from solver.domain.errors import InternalError
+from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.levels import TopologySpec
 from solver.domain.plan import Assignment, GangPlan, Plan, Proof, Sense, Status, TermValue
@@ -41,17 +41,19 @@ def plan_batch(
     Starts from the sequential plan, which may use the whole budget, and improves it with what is left by placing two
     or three gangs (or, where they are few, all) anew together, until that is proven best; so it is never worse than
     sequential. Statuses are `optimal` when the joint optimum is proven, else `feasible` for placed gangs, with what
-    each gang could reach alone as bounds. Raises as plan() does.
+    each gang could reach alone as bounds. Raises as plan() does, and InvalidRequest for engine tree.
     """
     options, reporter, warm = options or Options(), reporter or Reporter(), warm or WarmTables()
-    if not gangs:
-        return Plan(())
+    if options.engine is Engine.TREE:
+        raise InvalidRequest("a batch is placed jointly by CP-SAT, which engine tree leaves out")
+    if len(gangs) < 2:
+        return plan(snapshot, gangs, options, reporter, warm)
     deadline = time.monotonic() + options.time_limit_s
     snapshot = holding_running(snapshot, gangs)
     first = plan(snapshot, gangs, options, reporter, warm)
     batch = _Batch(snapshot, gangs, first, warm)
     movable = batch.movable()
-    proven = len(gangs) < 2
+    proven = False
     for chosen in _neighbourhoods(batch, movable):
         left = deadline - time.monotonic()
         if left <= 0 or (len(snapshot.nodes) > WHOLE_NODES and batch.each_as_if_alone()):
@@ -62,8 +64,10 @@ def plan_batch(
         lowest = None if len(snapshot.nodes) <= WHOLE_NODES else batch.candidates(chosen)
         found = place_together(batch.without(chosen), [gangs[at] for at in chosen], batch.tree, limit, lowest)
         if found is not None:
-            batch.offer(chosen, found)
+            worth = batch.offer(chosen, found)
             if whole and found.proven:
+                if worth != batch.worth:
+                    raise InternalError("a joint placement proven best is worth less than another one")
                 proven = True
                 break
     return batch.answer(first, proven)
@@ -143,8 +147,8 @@ class _Batch:
         pods = [pod for at, items in placed.items() if at not in left_out for pod in as_bound(self.gangs[at], items)]
         return self.snapshot.with_pods(pods)
 
-    def offer(self, chosen: Sequence[int], found: Joint) -> None:
-        """Take another placement of the chosen gangs when the whole batch is worth more with it."""
+    def offer(self, chosen: Sequence[int], found: Joint) -> Worth:
+        """Take another placement of the chosen gangs when the whole batch is worth more with it; what it is worth."""
         kept = {at: items for at, items in self.placed.items() if at not in chosen}
         needless = {at for at, items in self.placed.items() if not items}  # admitted without a pod
         anew = zip(chosen, found.assignments, strict=True)
@@ -153,6 +157,7 @@ class _Batch:
         worth = self.worth_of(verdicts)
         if worth > self.worth:
             self.placed, self.verdicts, self.worth = placed, verdicts, worth
+        return worth
 
     def checked(self, placed: Mapping[int, tuple[Assignment, ...]]) -> dict[int, Verification]:
         """Every placed gang verified among the others. Raises InternalError for a violation."""

@@ -286,9 +286,3 @@ def _check_may_differ(gang: Gang, child: Group) -> None:
             f"gang {gang.name}: group {child.name} replicates while its replicas may differ in size; "
             "preferred and spread are not supported in it"
         )
-
-
-def roles_of(unit: Unit) -> list[UnitRole]:
-    """All roles of the unit, nested ones included, in order."""
-    nested = [role for entry in unit.entries for inner in entry.units for role in roles_of(inner)]
-    return [*unit.roles, *nested]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby
 
@@ -200,6 +200,8 @@ def _by_cpsat(structure: Structure, deadline: float, clock: Clock) -> Outcome:
         return Outcome(Answer.UNKNOWN, Proof.NONE)
     if proven:
         return Outcome(Answer.OPTIMAL, Proof.CPSAT, best, True)
+    if len(family.shapes) > 1:  # a bound of one shape says nothing about those that tie with it
+        best = replace(best, bounds=(None,) * len(best.bounds))
     return Outcome(Answer.FEASIBLE, Proof.NONE, best, family.answer is Answer.OPTIMAL)
 
 

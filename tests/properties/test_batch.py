@@ -1,12 +1,14 @@
 """Joint batches against the brute force: equal to the joint optimum, never worse than one after another."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from solver.batch import plan_batch
+from solver.domain.errors import InvalidRequest
 from solver.domain.plan import Plan, Status
-from solver.planner import Options, plan
+from solver.planner import Engine, Options, plan
 from support.batches import joint_optimum, random_batch, worth_of
 from support.builders import cluster, gang, node, queue, role
 
@@ -54,6 +56,24 @@ def test_large_clusters_are_improved_on_the_domains_in_use(monkeypatch: pytest.M
     assert better >= 3, better
 
 
+def test_a_batch_of_one_claims_no_more_than_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without proof the only gang stays feasible, with the bounds that plan() gives it."""
+
+    def unproven(*_: object, **__: object) -> Plan:
+        (answer,) = plan(site, [lone]).gangs
+        return Plan((replace(answer, status=Status.FEASIBLE),))
+
+    site, lone = cluster(node("a", 4)), gang(role("w", 2), name="ns/lone")
+    monkeypatch.setattr("solver.batch.plan", unproven)
+    assert plan_batch(site, [lone]).status is Status.FEASIBLE
+
+
+def test_a_batch_without_cpsat_is_refused() -> None:
+    """Engine tree leaves out what places gangs jointly."""
+    with pytest.raises(InvalidRequest, match="jointly by CP-SAT"):
+        plan_batch(cluster(node("a", 4)), [], Options(Engine.TREE))
+
+
 def test_an_empty_batch_is_an_empty_plan() -> None:
     """Nothing to place is no error."""
     assert plan_batch(cluster(node("a", 4)), []).gangs == ()
@@ -72,8 +92,7 @@ def test_a_higher_class_comes_strictly_first() -> None:
     """One gang of a higher class wins against two of a lower one."""
     site = cluster(node("a", 4))
     low = [gang(role("w", 2), name=f"ns/low{at}") for at in range(2)]
-    high = gang(role("w", 3), name="ns/high")
-    object.__setattr__(high, "priority", 10)
+    high = replace(gang(role("w", 3), name="ns/high"), priority=10)
     found = plan_batch(site, [*low, high], LIMIT)
     assert [answer.status.placed for answer in found.gangs] == [False, False, True]
 

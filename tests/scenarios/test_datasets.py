@@ -13,6 +13,7 @@ from adapters.files.cluster import load_cluster
 from adapters.files.documents import read_documents
 from adapters.manifests.gangs import GangOptions
 from datasets import generate
+from solver import planner
 from solver.domain.plan import GangPlan, Status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,7 +112,6 @@ def test_nvl72_site_has_domains_of_72_gpus() -> None:
 
 def plan_of(gang: str, cluster: str) -> GangPlan:
     """The planner's answer for a shipped pair."""
-    planner = pytest.importorskip("solver.planner")
     found = inputs_of(gang, cluster)
     answer: GangPlan = planner.plan(found.snapshot, found.gangs).gangs[0]
     return answer
@@ -140,7 +140,6 @@ def test_shipped_gangs_plan_as_they_should(gang: str, cluster: str, status: Stat
 
 def test_the_demo_runs() -> None:
     """The demo prints a proven plan, the comparison, and the command to repeat it."""
-    pytest.importorskip("solver.planner")
     done = subprocess.run([sys.executable, "datasets/demo.py"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for part in ("prod/llama-70b  OPTIMAL", "legend:", "first fit", "lowest domain, fullest first", "huddle plan"):

@@ -11,8 +11,6 @@ from solver.domain.errors import InternalError
 from solver.domain.plan import GangPlan, Notice, Plan, Status
 from tests.adapters.cli.conftest import CLUSTER, GANG, Run, Write
 
-pytest.importorskip("solver.planner")
-
 Answer = Callable[[Plan], None]
 
 
@@ -170,3 +168,40 @@ def test_the_shipped_gangs_can_be_planned(run: Run) -> None:
     shipped = Path(__file__).resolve().parents[3] / "datasets"
     result = run("plan", str(shipped / "gangs/4p8d-block.yaml"), "--cluster", str(shipped / "clusters/h100-64.yaml"))
     assert result.exit_code == 0, result.stderr
+
+
+THREE_GANGS = "".join(
+    f"""
+---
+apiVersion: huddle.scheduler/v1alpha1
+kind: Gang
+metadata: {{name: g{at}}}
+spec:
+  root:
+    pack: {{required: rack}}
+    roles:
+      - name: w{at}
+        replicas: {size}
+        template: {{spec: {{containers: [{{name: main, resources: {{limits: {{nvidia.com/gpu: "1"}}}}}}]}}}}
+"""
+    for at, size in enumerate((2, 3, 3))
+)
+FIVE_AND_THREE = """
+    apiVersion: huddle.scheduler/v1alpha1
+    kind: Cluster
+    metadata: {name: c}
+    spec:
+      topology: {levels: [{name: rack, label: topology.kubernetes.io/rack}]}
+      nodes: [{prefix: a, count: 1, per: {rack: 1}, gpus: 5}, {prefix: b, count: 1, per: {rack: 1}, gpus: 3}]
+"""
+
+
+def test_batch_places_what_one_after_another_cannot(run: Run, write: Write) -> None:
+    """Racks of 5 and 3 and gangs of 2, 3 and 3: all three with --batch, two without; engine tree is refused."""
+    files = ["plan", write("gangs.yaml", THREE_GANGS), "--cluster", write("c.yaml", FIVE_AND_THREE), "-o", "json"]
+    alone, together = run(*files), run(*files, "--batch")
+    assert (alone.exit_code, together.exit_code) == (3, 0)
+    assert [gang["status"] for gang in json.loads(together.stdout)["gangs"]] == ["optimal"] * 3
+    refused = run(*files, "--batch", "--engine", "tree")
+    assert refused.exit_code == 2
+    assert refused.stderr == "huddle: a batch is placed jointly by CP-SAT, which engine tree leaves out\n"

@@ -12,6 +12,8 @@ from solver.domain.gang import BoundMember, Gang
 from solver.domain.plan import GangPlan, Proof, ReasonCode, Status
 from solver.domain.snapshot import NodeRecord, build_snapshot
 from solver.planner import Engine, Options, Reporter, plan
+from solver.search.cpsat import Answer
+from solver.search.stages import Staged, solve_staged
 from support.builders import bound, cluster, flow, gang, group, node, queue, reach, role, topology, with_running
 from tests.unit.planner.solving import each_engine, refused
 
@@ -230,3 +232,17 @@ def test_the_reporter_hears_every_gang() -> None:
     plan(SITE, [gang(role("w"), name="ns/x"), replace(gang(role("w"), name="ns/y"), priority=1)], None, listener)
     assert list(dict.fromkeys(name for name, _ in listener.heard)) == ["ns/y", "ns/x"]
     assert all(text for _, text in listener.heard)
+
+
+def test_a_feasible_answer_among_ties_claims_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several choices of pods tie and none is proven, the bound of one of them bounds nothing."""
+
+    def unproven(*arguments: object, **options: object) -> Staged:
+        return replace(solve_staged(*arguments, **options), answer=Answer.FEASIBLE, bounds=(0, None, None, None, None))
+
+    monkeypatch.setattr("solver.search.solve.solve_staged", unproven)
+    waiting = gang(role("p", 2, min=0), role("d", 2, min=0), flows=[flow("p", "d")])
+    (answer,) = plan(cluster(node("a", 2)), [waiting], Options(Engine.CPSAT)).gangs
+    assert answer.status is Status.FEASIBLE
+    assert answer.objective[0].bound == answer.objective[0].value
+    assert [term.bound for term in answer.objective[1:]] == [None] * 5
