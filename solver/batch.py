@@ -1,12 +1,12 @@
 """plan_batch(): several gangs planned jointly, never worse than one after another."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
 from solver.bound.warm import WarmTables
+from solver.domain.budget import Stop
 from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.levels import TopologySpec
@@ -35,6 +35,7 @@ def plan_batch(
     options: Options | None = None,
     reporter: Reporter | None = None,
     warm: WarmTables | None = None,
+    stop: Stop | None = None,
 ) -> Plan:
     """Place `gangs` jointly: as many as possible, higher priority classes strictly first, then the terms summed.
 
@@ -47,20 +48,19 @@ def plan_batch(
     if options.engine is Engine.TREE:
         raise InvalidRequest("a batch is placed jointly by CP-SAT, which engine tree leaves out")
     if len(gangs) < 2:
-        return plan(snapshot, gangs, options, reporter, warm)
-    deadline = time.monotonic() + options.time_limit_s
+        return plan(snapshot, gangs, options, reporter, warm, stop)
+    budget = options.budget(stop)
     snapshot = holding_running(snapshot, gangs)
-    first = plan(snapshot, gangs, options, reporter, warm)
+    first = plan(snapshot, gangs, options, reporter, warm, stop)
     batch = _Batch(snapshot, gangs, first, warm)
     movable = batch.movable()
     proven = False
     for chosen in _neighbourhoods(batch, movable):
-        left = deadline - time.monotonic()
-        if left <= 0 or (len(snapshot.nodes) > WHOLE_NODES and batch.each_as_if_alone()):
+        if not budget.left_s or (len(snapshot.nodes) > WHOLE_NODES and batch.each_as_if_alone()):
             break
         whole = len(chosen) == len(gangs)
         reporter.stage("batch", f"placing {len(chosen)} gangs together")
-        limit = time.monotonic() + (left if whole else min(left, STEP_S))
+        limit = budget if whole else budget.within(STEP_S)
         lowest = None if len(snapshot.nodes) <= WHOLE_NODES else batch.candidates(chosen)
         found = place_together(batch.without(chosen), [gangs[at] for at in chosen], batch.tree, limit, lowest)
         if found is not None:

@@ -1,6 +1,5 @@
 """plan(): the one pure function every door of Huddle calls."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,6 +7,7 @@ from fractions import Fraction
 from solver.bound.warm import WarmTables
 from solver.compile.naming import name_pods
 from solver.compile.structure import Structure, build_structure, check_levels
+from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.levels import TopologySpec, discovered_topology
@@ -49,22 +49,24 @@ def plan(
     options: Options | None = None,
     reporter: Reporter | None = None,
     warm: WarmTables | None = None,
+    stop: Stop | None = None,
 ) -> Plan:
     """Place `gangs` one after another, each all or nothing, and say how good each answer is proven to be.
 
     Higher priority first, then input order; each gang sees what its predecessors of this call hold. Pure: the result
     depends on the arguments alone, apart from where the time budget ends. warm: tables to use and to add to; they
-    change no status and no value. Raises InvalidRequest for contradictory input (unknown levels, a running member on
+    change no status and no value. stop: ends the work within some 50 ms of being set; the answer is what is known by
+    then, as when time runs out. Raises InvalidRequest for contradictory input (unknown levels, a running member on
     an unknown node, …), InternalError when a plan fails verification.
     """
     options, reporter = options or Options(), reporter or Reporter()
-    deadline = time.monotonic() + options.time_limit_s
+    budget = options.budget(stop)
     snapshot = state = holding_running(snapshot, gangs)
     done: dict[int, GangPlan] = {}
     for at in sorted(range(len(gangs)), key=lambda at: -gangs[at].priority):
-        answer = _Solver(state, gangs[at], options.engine, deadline, reporter, warm).answer()
+        answer = _Solver(state, gangs[at], options.engine, budget, reporter, warm).answer()
         if answer.status is Status.INFEASIBLE and state is not snapshot:
-            answer = _taken(snapshot, gangs, at, done, options.engine, deadline, warm) or answer
+            answer = _taken(snapshot, gangs, at, done, options.engine, budget, warm) or answer
         if answer.assignments:
             state = state.with_pods(as_bound(gangs[at], answer.assignments))
         done[at] = answer
@@ -96,11 +98,11 @@ def _taken(
     at: int,
     done: dict[int, GangPlan],
     engine: Engine,
-    deadline: float,
+    budget: Budget,
     warm: WarmTables | None,
 ) -> GangPlan | None:
     """The answer `taken` when the gang would fit without its predecessors of this call."""
-    alone = _Solver(snapshot, gangs[at], engine, deadline, Reporter(), warm).answer()
+    alone = _Solver(snapshot, gangs[at], engine, budget, Reporter(), warm).answer()
     if not alone.status.placed:
         return None
     reason = taken_by(sorted(done[other].name for other in done if done[other].assignments))
@@ -150,7 +152,7 @@ class _Solver:
     snapshot: Snapshot
     gang: Gang
     engine: Engine
-    deadline: float
+    budget: Budget
     reporter: Reporter
     warm: WarmTables | None
 
@@ -173,9 +175,9 @@ class _Solver:
         structure = self.structure(spec)
         clock.compile_ms += clock.lap()
         self.reporter.stage(self.gang.name, "solving")
-        outcome = solve_gang(structure, self.engine, self.deadline, clock, self.warm)
+        outcome = solve_gang(structure, self.engine, self.budget, clock, self.warm)
         if outcome.settled is None:
-            reasons = reasons_for(structure, self.deadline) if outcome.answer is Answer.INFEASIBLE else ()
+            reasons = reasons_for(structure, self.budget) if outcome.answer is Answer.INFEASIBLE else ()
             stats = self.stats(clock, outcome.proof, 0.0)
             return GangPlan(
                 self.gang.name, _STATUS[outcome.answer], reasons=reasons, warnings=tuple(notices), stats=stats

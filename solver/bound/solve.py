@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from solver.bound.lanes import INFINITE, plan_lanes
-from solver.bound.tables import Budget, TreeTables, assignment
+from solver.bound.tables import TreeTables, assignment
 from solver.bound.warm import WarmShape, WarmTables
 from solver.compile.frame import build_frame, counts_of
 from solver.compile.layout import root_state
 from solver.compile.problem import Problem, build_problem
 from solver.compile.shapes import Shape
 from solver.compile.structure import Structure
+from solver.domain.budget import Budget
 from solver.rules.registry import allowed_states
 from solver.terms.base import Term
 

@@ -1,6 +1,5 @@
 """Tables of the tree: for every domain the best cost of every state, built bottom up with alike domains shared."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,16 +9,13 @@ from solver.bound.convolve import convolve, halves
 from solver.bound.lanes import INFINITE, Lanes, infeasible, settle
 from solver.compile.layout import TreeTooLarge
 from solver.compile.problem import Problem
+from solver.domain.budget import Budget
 from solver.domain.snapshot import Codes, Ints, Mask
 from solver.terms.base import Term
 from solver.topology.tree import Tree
 
 #: Most memory the tables of one gang shape may take, in bytes.
 MAX_BYTES = 512 * 2**20
-
-
-class OutOfTime(Exception):
-    """The budget ended before the tables were complete."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +49,6 @@ class Kind:
     children: tuple[tuple[int, int], ...]
     inner: Part
     table: Ints
-
-
-@dataclass
-class Budget:
-    """Wall-clock end of the work, in seconds of `time.monotonic`."""
-
-    deadline: float
-
-    def check(self) -> None:
-        """Raises OutOfTime after the deadline."""
-        if time.monotonic() > self.deadline:
-            raise OutOfTime
 
 
 @dataclass

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from solver.bound.solve import placeable
-from solver.bound.tables import Budget, OutOfTime
 from solver.compile.layout import TreeTooLarge
 from solver.compile.shapes import TooManyShapes, shapes_of
 from solver.compile.structure import Structure, build_structure
+from solver.domain.budget import Budget, OutOfTime
 from solver.domain.gang import Gang, Group, Pack, Spread
 from solver.domain.plan import Reason, ReasonCode
 from solver.domain.resources import GPU
@@ -26,7 +26,7 @@ from solver.explain.wording import amount_text, counted, in_devices, reason, req
 from solver.rules import queue
 
 
-def rule_families(structure: Structure, deadline: float) -> Iterator[Reason]:
+def rule_families(structure: Structure, budget: Budget) -> Iterator[Reason]:
     """Rule families that alone make the difference; when none does, every family that takes part."""
     gang = structure.gang
     without = {
@@ -39,8 +39,8 @@ def rule_families(structure: Structure, deadline: float) -> Iterator[Reason]:
         yield _fragmented(structure)
         return
     try:
-        alone = [code for code, other in present.items() if _fits(structure, other, deadline)]
-        together = alone or _fits(structure, _bare(gang), deadline)
+        alone = [code for code, other in present.items() if _fits(structure, other, budget)]
+        together = alone or _fits(structure, _bare(gang), budget)
     except (TreeTooLarge, TooManyShapes, OutOfTime):
         alone, together = [], True
     if not together:
@@ -73,13 +73,13 @@ def _stripped(group: Group, pack: bool, spread: bool) -> Group:
     )
 
 
-def _fits(structure: Structure, gang: Gang, deadline: float) -> bool:
+def _fits(structure: Structure, gang: Gang, budget: Budget) -> bool:
     other = build_structure(gang, structure.snapshot, structure.tree)
     if other.root is None:
         return False
     rooms = queue.rooms(other.gang, other.snapshot)
     shapes = [shape for shape in shapes_of(other.root) if queue.allows(rooms, other.root, shape)]
-    return any(placeable(other, shapes, Budget(deadline))) if shapes else False
+    return any(placeable(other, shapes, budget)) if shapes else False
 
 
 def _of_family(structure: Structure, code: ReasonCode) -> Iterator[Reason]:

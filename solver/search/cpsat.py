@@ -1,13 +1,13 @@
 """Running CP-SAT: parameters in one place, a watchdog, and statuses mapped one by one."""
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 from ortools.sat.python import cp_model
 
+from solver.domain.budget import Budget
 from solver.domain.errors import InternalError
 from solver.model.variables import Expr
 
@@ -39,13 +39,13 @@ class Run:
         return self.answer in (Answer.OPTIMAL, Answer.FEASIBLE)
 
 
-def run(model: cp_model.CpModel, deadline: float, presolve: bool) -> Run:
-    """Solve `model` until `deadline` (seconds of time.monotonic); one worker, fixed seed.
+def run(model: cp_model.CpModel, budget: Budget, presolve: bool) -> Run:
+    """Solve `model` within `budget`; one worker, fixed seed.
 
     presolve: on to search, off to check a hinted answer (a complete hint may get lost under presolve).
     """
-    left = deadline - time.monotonic()
-    if left <= 0:
+    left = budget.left_s
+    if not left:
         return Run(Answer.UNKNOWN, None, _unsolved)
     cp_solver = cp_model.CpSolver()
     parameters = cp_solver.parameters

@@ -9,6 +9,7 @@ from solver.compile.frame import build_frame
 from solver.compile.problem import build_problem
 from solver.compile.shapes import Shape, axes_of, in_order
 from solver.compile.structure import Structure
+from solver.domain.budget import Budget
 from solver.model.build import build_model
 from solver.model.gang_tree import GangChoice, Limit, open_counts, queue_limits
 from solver.model.variables import Expr
@@ -30,14 +31,14 @@ class Family:
     shapes: tuple[Shape, ...] = ()
 
 
-def elastic_shapes(structure: Structure, deadline: float) -> Iterator[Family]:
+def elastic_shapes(structure: Structure, budget: Budget) -> Iterator[Family]:
     """Families of placeable shapes, best `replicas` first; a last INFEASIBLE one when there is no (further) shape.
 
     Rules that need the totals (the ratio of `reach`) are left out here, so a shape may still turn out impossible.
     """
     search = ShapeSearch(structure, queue_limits(structure))
     search.maximise(search.replicas())
-    yield from search.families(deadline)
+    yield from search.families(budget)
 
 
 class ShapeSearch:
@@ -69,10 +70,10 @@ class ShapeSearch:
         """Set the score; it must not be negative."""
         self.model.variables.add(self.score == score)
 
-    def families(self, deadline: float) -> Iterator[Family]:
+    def families(self, budget: Budget) -> Iterator[Family]:
         """Shapes with equal score together, the best first, until there is none or time runs out."""
         while True:
-            family = self.next_family(deadline)
+            family = self.next_family(budget)
             yield family
             if family.answer is not Answer.OPTIMAL:
                 return
@@ -82,34 +83,34 @@ class ShapeSearch:
         """The CP-SAT model."""
         return self.model.variables.cp_model
 
-    def next_family(self, deadline: float) -> Family:
+    def next_family(self, budget: Budget) -> Family:
         """The family with the highest score left."""
         self.cp_model.clear_objective()
         self.cp_model.maximize(self.score)
-        best = run(self.cp_model, deadline, presolve=True)
+        best = run(self.cp_model, budget, presolve=True)
         self.cp_model.clear_objective()
         if best.answer is Answer.INFEASIBLE:
-            again = run(self.cp_model, deadline, presolve=False)
+            again = run(self.cp_model, budget, presolve=False)
             return Family(Answer.INFEASIBLE if again.answer is Answer.INFEASIBLE else Answer.UNKNOWN)
         if not best.solved:
             return Family(Answer.UNKNOWN)
         if best.answer is Answer.FEASIBLE:
             return Family(Answer.FEASIBLE, (self.shape(best),))
         value = best.value(self.score)
-        ties = self.ties(value, deadline)
+        ties = self.ties(value, budget)
         domain = self.score.proto.domain
         domain[0], domain[1] = 0, value - 1
         return ties
 
-    def ties(self, value: int, deadline: float) -> Family:
+    def ties(self, value: int, budget: Budget) -> Family:
         """Every shape with the given score; the shapes seen are forbidden from then on."""
         domain = self.score.proto.domain
         domain[0] = domain[1] = value
         shapes: list[Shape] = []
         while len(shapes) < MAX_TIES:
-            found = run(self.cp_model, deadline, presolve=True)
+            found = run(self.cp_model, budget, presolve=True)
             if found.answer is Answer.INFEASIBLE:
-                again = run(self.cp_model, deadline, presolve=False)
+                again = run(self.cp_model, budget, presolve=False)
                 return Family(Answer.OPTIMAL if again.answer is Answer.INFEASIBLE else Answer.FEASIBLE, tuple(shapes))
             if not found.solved:
                 break

@@ -8,6 +8,7 @@ from solver.compile.naming import name_pods
 from solver.compile.problem import build_problem
 from solver.compile.shapes import Shape
 from solver.compile.structure import Structure, build_structure
+from solver.domain.budget import Budget
 from solver.domain.gang import Gang
 from solver.domain.plan import Assignment
 from solver.domain.replicas import fewest_pods
@@ -33,7 +34,7 @@ class Joint:
 
 
 def place_together(
-    snapshot: Snapshot, gangs: Sequence[Gang], tree: Tree, deadline: float, lowest: Collection[int] | None = None
+    snapshot: Snapshot, gangs: Sequence[Gang], tree: Tree, budget: Budget, lowest: Collection[int] | None = None
 ) -> Joint | None:
     """Best joint placement of `gangs`; None when time ran out before any was found.
 
@@ -48,8 +49,8 @@ def place_together(
     structure = build_structure(together.gang, snapshot, tree, merge=False)
     search = ShapeSearch(structure, _limits(together, structure), lowest)
     search.maximise(_score(search, together))
-    for family in search.families(deadline):
-        found = _best_of(structure, together, family.shapes, deadline, lowest)
+    for family in search.families(budget):
+        found = _best_of(structure, together, family.shapes, budget, lowest)
         if found is not None:
             placed = dict(zip((gang.name for gang in known), found.assignments, strict=True))
             exact = found.proven and family.answer is Answer.OPTIMAL and lowest is None
@@ -63,7 +64,7 @@ def _best_of(
     structure: Structure,
     together: Bundle,
     shapes: Sequence[Shape],
-    deadline: float,
+    budget: Budget,
     lowest: Collection[int] | None,
 ) -> Joint | None:
     """The best placement of any of the shapes; None when none can be placed or time ran out on all."""
@@ -74,7 +75,7 @@ def _best_of(
             return Joint(tuple(() for _ in together.members), proven=True)
         problem = build_problem(build_frame(structure, shape))
         terms = joint_terms(problem, together.families(problem.frame))
-        staged = solve_staged(problem, terms, deadline, lowest=lowest)
+        staged = solve_staged(problem, terms, budget, lowest=lowest)
         proven = proven and staged.answer in (Answer.OPTIMAL, Answer.INFEASIBLE)
         if staged.sums:
             values = in_units(terms, staged.sums)

@@ -1,8 +1,10 @@
 """Options of a call, each with its unit and default."""
 
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 
+from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InvalidRequest
 
 
@@ -23,15 +25,23 @@ class Options:
     """Options of one call.
 
     engine: see Engine. time_limit_s: wall-clock budget for the whole call in seconds, at least 0.001; what is not
-    proven by then is answered as feasible or unknown.
+    proven by then is answered as feasible or unknown. search_memory_mib: most memory, in MiB and at least 64, of a
+    search that runs in a process of its own; one that needs more is answered as unknown.
     """
 
     engine: Engine = Engine.AUTO
     time_limit_s: float = 5.0
+    search_memory_mib: int = 1024
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.time_limit_s <= 86_400:
             raise InvalidRequest(f"time limit {self.time_limit_s} s is out of range (0.001 s to 24 h)")
+        if self.search_memory_mib < 64:
+            raise InvalidRequest(f"search memory of {self.search_memory_mib} MiB is out of range (64 MiB and more)")
+
+    def budget(self, stop: Stop | None = None) -> Budget:
+        """The budget of a call that starts now; `stop` ends it early."""
+        return Budget(time.monotonic() + self.time_limit_s, stop, self.search_memory_mib)
 
 
 class Reporter:

@@ -7,13 +7,13 @@ from fractions import Fraction
 from itertools import groupby
 
 from solver.bound.solve import placeable, solve_shape
-from solver.bound.tables import Budget, OutOfTime
 from solver.bound.warm import WarmShape, WarmTables
 from solver.compile.frame import build_frame
 from solver.compile.layout import TreeTooLarge
 from solver.compile.problem import Problem, build_problem
 from solver.compile.shapes import Shape, TooManyShapes, shapes_of
 from solver.compile.structure import Structure
+from solver.domain.budget import Budget, OutOfTime
 from solver.domain.errors import InternalError
 from solver.domain.plan import Proof
 from solver.rules import queue
@@ -76,31 +76,30 @@ class Outcome:
 
 
 def solve_gang(
-    structure: Structure, engine: Engine, deadline: float, clock: Clock, warm: WarmTables | None = None
+    structure: Structure, engine: Engine, budget: Budget, clock: Clock, warm: WarmTables | None = None
 ) -> Outcome:
-    """Best plan of one gang, or the proof that there is none, by `deadline` (seconds of time.monotonic).
+    """Best plan of one gang, or the proof that there is none, within `budget`.
 
     warm: tables of earlier calls, for the tree.
     """
     if structure.root is None or queue.missing(structure.gang, structure.snapshot):
         return Outcome(Answer.INFEASIBLE, Proof.TREE)
     if engine is Engine.CPSAT:
-        return _by_cpsat(structure, deadline, clock)
+        return _by_cpsat(structure, budget, clock)
     share = 1.0 if engine is Engine.TREE else TREE_SHARE
-    now = time.monotonic()
     try:
-        outcome = _by_tree(structure, now + share * (deadline - now), clock, warm)
+        outcome = _by_tree(structure, budget.part(share), clock, warm)
     except (TreeTooLarge, TooManyShapes, OutOfTime):
         clock.bound_ms += clock.lap()
         if engine is Engine.TREE:
             return Outcome(Answer.UNKNOWN, Proof.NONE)
-        return _by_cpsat(structure, deadline, clock)
-    return outcome if engine is Engine.TREE else _certified(structure, outcome, deadline, clock)
+        return _by_cpsat(structure, budget, clock)
+    return outcome if engine is Engine.TREE else _certified(structure, outcome, budget, clock)
 
 
-def _by_tree(structure: Structure, deadline: float, clock: Clock, warm: WarmTables | None) -> Outcome:
-    for shapes in _ranked(structure, Budget(deadline), clock, warm):
-        found = [one for one in (_settle_on_tree(structure, shape, deadline, clock, warm) for shape in shapes) if one]
+def _by_tree(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables | None) -> Outcome:
+    for shapes in _ranked(structure, budget, clock, warm):
+        found = [one for one in (_settle_on_tree(structure, shape, budget, clock, warm) for shape in shapes) if one]
         if found:
             return Outcome(Answer.OPTIMAL, Proof.TREE, min(found, key=lambda one: one.values), True)
     return Outcome(Answer.INFEASIBLE, Proof.TREE)
@@ -124,7 +123,7 @@ def _ranked(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables
 
 
 def _settle_on_tree(
-    structure: Structure, shape: Shape, deadline: float, clock: Clock, warm: WarmTables | None
+    structure: Structure, shape: Shape, budget: Budget, clock: Clock, warm: WarmTables | None
 ) -> Settled | None:
     if not shape.pods:
         return _empty(structure, shape)
@@ -133,7 +132,7 @@ def _settle_on_tree(
     problem = build_problem(frame, kept.book)
     terms = terms_of(problem)
     clock.compile_ms += clock.lap()
-    answer = solve_shape(problem, terms, Budget(deadline), kept)
+    answer = solve_shape(problem, terms, budget, kept)
     clock.bound_ms += clock.lap()
     if answer is None:
         return None
@@ -157,7 +156,7 @@ def in_units(terms: Sequence[Term], sums: Sequence[int]) -> tuple[Fraction, ...]
     return tuple(value * term.unit for value, term in zip(sums, terms, strict=True))
 
 
-def _certified(structure: Structure, outcome: Outcome, deadline: float, clock: Clock) -> Outcome:
+def _certified(structure: Structure, outcome: Outcome, budget: Budget, clock: Clock) -> Outcome:
     """The tree's outcome with CP-SAT's word added, where it gives it in time."""
     clock.lap()
     agreed = False
@@ -165,29 +164,29 @@ def _certified(structure: Structure, outcome: Outcome, deadline: float, clock: C
     if settled is None:
         pods = sum(len(role.pods) for role in structure.gang.roles)
         if len(structure.snapshot.nodes) <= SMALL_NODES and pods <= SMALL_PODS:
-            verdict = _by_cpsat(structure, deadline, clock)
+            verdict = _by_cpsat(structure, budget, clock)
             if verdict.settled is not None:
                 raise InternalError("CP-SAT finds a plan where the tree proves there is none")
             agreed = verdict.answer is Answer.INFEASIBLE
     elif settled.problem is not None:
         terms = terms_of(settled.problem)
         sums = [int(value / term.unit) for value, term in zip(settled.values, terms, strict=True)]
-        agreed = certify(settled.problem, terms, settled.states, sums, deadline)
+        agreed = certify(settled.problem, terms, settled.states, sums, budget)
     clock.search_ms += clock.lap()
     return Outcome(outcome.answer, Proof.BOTH if agreed else Proof.TREE, settled, outcome.replicas_proven)
 
 
-def _by_cpsat(structure: Structure, deadline: float, clock: Clock) -> Outcome:
+def _by_cpsat(structure: Structure, budget: Budget, clock: Clock) -> Outcome:
     """CP-SAT alone: the best `replicas` first, then every shape that ties."""
     best: Settled | None = None
     proven = False
     clock.lap()
-    for family in elastic_shapes(structure, deadline):
+    for family in elastic_shapes(structure, budget):
         if family.answer in (Answer.INFEASIBLE, Answer.UNKNOWN):
             clock.search_ms += clock.lap()
             proof = Proof.CPSAT if family.answer is Answer.INFEASIBLE else Proof.NONE
             return Outcome(family.answer, proof)
-        found = [_settle_by_cpsat(structure, shape, deadline, clock) for shape in family.shapes]
+        found = [_settle_by_cpsat(structure, shape, budget, clock) for shape in family.shapes]
         known = [one for one in found if one is not None]
         proven = family.answer is Answer.OPTIMAL and Answer.UNKNOWN not in found
         if known:
@@ -205,14 +204,14 @@ def _by_cpsat(structure: Structure, deadline: float, clock: Clock) -> Outcome:
     return Outcome(Answer.FEASIBLE, Proof.NONE, best, family.answer is Answer.OPTIMAL)
 
 
-def _settle_by_cpsat(structure: Structure, shape: Shape, deadline: float, clock: Clock) -> "Settled | Answer | None":
+def _settle_by_cpsat(structure: Structure, shape: Shape, budget: Budget, clock: Clock) -> "Settled | Answer | None":
     """The shape's best placement, None when proven impossible, UNKNOWN when time ran out first."""
     if not shape.pods:
         return _empty(structure, shape)
     problem = build_problem(build_frame(structure, shape))
     terms = terms_of(problem)
     clock.compile_ms += clock.lap()
-    staged = solve_staged(problem, terms, deadline)
+    staged = solve_staged(problem, terms, budget)
     clock.search_ms += clock.lap()
     clock.classes = max(clock.classes, problem.classes_in_use)
     if staged.answer is Answer.INFEASIBLE:

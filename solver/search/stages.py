@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ortools.sat.python import cp_model
 
 from solver.compile.problem import Problem
+from solver.domain.budget import Budget
 from solver.domain.errors import InternalError
 from solver.model.build import PlacementModel, build_model, read_states
 from solver.model.gang_tree import settle_counts
@@ -72,16 +73,16 @@ class Stages:
         if high is not None:
             domain[1] = min(domain[1], high - shift)
 
-    def minimise(self, at: int, deadline: float, presolve: bool = True) -> Run:
+    def minimise(self, at: int, budget: Budget, presolve: bool = True) -> Run:
         """Minimise term `at` with everything clamped so far."""
         self.cp_model.clear_objective()
         self.cp_model.minimize(self.objectives[at])
-        return run(self.cp_model, deadline, presolve)
+        return run(self.cp_model, budget, presolve)
 
-    def satisfy(self, deadline: float, presolve: bool) -> Run:
+    def satisfy(self, budget: Budget, presolve: bool) -> Run:
         """Look for any plan within the clamps."""
         self.cp_model.clear_objective()
-        return run(self.cp_model, deadline, presolve)
+        return run(self.cp_model, budget, presolve)
 
     def sums(self, found: Run) -> list[int]:
         """Term sums of a solution, constants included. A one-sided auxiliary may overstate them."""
@@ -94,7 +95,7 @@ class Stages:
         return read_states(self.model, found.value)
 
 
-def certify(problem: Problem, terms: Sequence[Term], states: States, sums: Sequence[int], deadline: float) -> bool:
+def certify(problem: Problem, terms: Sequence[Term], states: States, sums: Sequence[int], budget: Budget) -> bool:
     """Whether CP-SAT, on the plan's own domains, confirms a plan whose sums are known to be lower bounds.
 
     All objective variables are fixed to the bounds and everything is hinted, so that a solution is a proof that the
@@ -105,7 +106,7 @@ def certify(problem: Problem, terms: Sequence[Term], states: States, sums: Seque
         stages = Stages(problem, terms, domains_of(problem, states), states, sums)
         for at, value in enumerate(sums):
             stages.clamp(at, value, value)
-        found = stages.satisfy(deadline, presolve)
+        found = stages.satisfy(budget, presolve)
         if found.answer is not Answer.INFEASIBLE:
             return found.solved
     raise InternalError("CP-SAT contradicts the optimum of the tree")
@@ -114,7 +115,7 @@ def certify(problem: Problem, terms: Sequence[Term], states: States, sums: Seque
 def solve_staged(
     problem: Problem,
     terms: Sequence[Term],
-    deadline: float,
+    budget: Budget,
     bounds: Sequence[int] | None = None,
     hint: States | None = None,
     lowest: Collection[int] | None = None,
@@ -129,16 +130,16 @@ def solve_staged(
     if problem.impossible:
         return Staged(Answer.INFEASIBLE)
     if bounds is not None and hint is not None:
-        narrow = _lexicographic(Stages(problem, terms, domains_of(problem, hint), hint), bounds, deadline)
+        narrow = _lexicographic(Stages(problem, terms, domains_of(problem, hint), hint), bounds, budget)
         if narrow.answer is Answer.OPTIMAL:
             return narrow
-    wide = _lexicographic(Stages(problem, terms, lowest, hint), bounds, deadline, whole=True)
-    if wide.answer is Answer.INFEASIBLE and not _confirmed(problem, lowest, deadline):
+    wide = _lexicographic(Stages(problem, terms, lowest, hint), bounds, budget, whole=True)
+    if wide.answer is Answer.INFEASIBLE and not _confirmed(problem, lowest, budget):
         return Staged(Answer.UNKNOWN)
     return Staged(wide.answer, wide.states, wide.sums, wide.bounds, widened=bounds is not None)
 
 
-def _lexicographic(stages: Stages, bounds: Sequence[int] | None, deadline: float, whole: bool = False) -> Staged:
+def _lexicographic(stages: Stages, bounds: Sequence[int] | None, budget: Budget, whole: bool = False) -> Staged:
     """Minimise term by term. On a restricted model only values that all meet their bounds prove anything."""
     found: Run | None = None
     proven: list[int | None] = []
@@ -146,7 +147,7 @@ def _lexicographic(stages: Stages, bounds: Sequence[int] | None, deadline: float
     for at in range(len(stages.terms)):
         bound = bounds[at] if bounds is not None and at_bounds else None
         stages.clamp(at, bound, None)
-        result = stages.minimise(at, deadline)
+        result = stages.minimise(at, budget)
         if not result.solved:
             if found is None:
                 return Staged(result.answer if whole else Answer.UNKNOWN)
@@ -172,10 +173,10 @@ def _lower_bound(stages: Stages, at: int, result: Run, value: int) -> int | None
     return None if result.bound is None else result.bound + stages.terms[at].constant
 
 
-def _confirmed(problem: Problem, lowest: Collection[int] | None, deadline: float) -> bool:
+def _confirmed(problem: Problem, lowest: Collection[int] | None, budget: Budget) -> bool:
     """INFEASIBLE is believed when the whole model without objective says so with presolve on and off alike."""
     stages = Stages(problem, (), lowest, None)
-    return all(stages.satisfy(deadline, presolve).answer is Answer.INFEASIBLE for presolve in (True, False))
+    return all(stages.satisfy(budget, presolve).answer is Answer.INFEASIBLE for presolve in (True, False))
 
 
 def domains_of(problem: Problem, states: States) -> set[int]:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from solver.bound.solve import TreeAnswer, solve_shape
-from solver.bound.tables import Budget
 from solver.compile import classes as classes_module
 from solver.compile.frame import build_frame
 from solver.compile.problem import Problem, build_problem
 from solver.compile.shapes import shapes_of
 from solver.compile.structure import build_structure
+from solver.domain.budget import Budget
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Status
 from solver.domain.snapshot import Snapshot
@@ -104,7 +104,7 @@ def test_a_wrong_hint_and_a_low_bound_change_no_answer(seed: int) -> None:
         top = problem.layout.spaces[-1].size - 1
         wrong = {node: rng.randint(1, top) for node in rng.sample(usable, k=min(2, len(usable))) if top}
         low = [value - rng.choice([1, 1000, 10**6]) for value in found.sums]
-        staged = solve_staged(problem, terms, time.monotonic() + 60, bounds=low, hint=wrong)
+        staged = solve_staged(problem, terms, Budget(time.monotonic() + 60), bounds=low, hint=wrong)
         assert (staged.answer, staged.sums) == (Answer.OPTIMAL, found.sums)
 
 
@@ -113,7 +113,7 @@ def test_a_wrong_hint_and_a_low_bound_change_no_answer(seed: int) -> None:
 def test_the_bounds_own_domains_prove_the_bound(seed: int) -> None:
     """With the tree's bound and plan the restricted model proves the optimum without widening."""
     for problem, terms, found in solved_problems(seed):
-        staged = solve_staged(problem, terms, time.monotonic() + 60, bounds=found.sums, hint=found.states)
+        staged = solve_staged(problem, terms, Budget(time.monotonic() + 60), bounds=found.sums, hint=found.states)
         assert (staged.answer, staged.sums, staged.widened) == (Answer.OPTIMAL, found.sums, False)
 
 
@@ -124,7 +124,7 @@ def test_counts_by_node_model_the_same_as_patterns(seed: int) -> None:
     for problem, terms, found in solved_problems(seed):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(model_module, "MAX_PATTERNS", 0)
-            staged = solve_staged(problem, terms, time.monotonic() + 60)
+            staged = solve_staged(problem, terms, Budget(time.monotonic() + 60))
         assert (staged.answer, staged.sums) == (Answer.OPTIMAL, found.sums)
 
 

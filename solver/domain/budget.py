@@ -1,0 +1,49 @@
+"""What a call may use: wall clock, memory, and a way to be told to stop."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+
+class OutOfTime(Exception):
+    """The budget ended, or the caller said stop, before the work was complete."""
+
+
+class Stop(Protocol):
+    """Set by the caller, from any thread, to end the work; a threading.Event is one."""
+
+    def is_set(self) -> bool:
+        """Whether the work is to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What is left of a call.
+
+    deadline: end of the work in seconds of `time.monotonic`. stop: ends it before. memory_mib: most memory of a
+    search that runs in a process of its own, in MiB.
+    """
+
+    deadline: float
+    stop: Stop | None = None
+    memory_mib: int = 1024
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left; 0 when over or told to stop."""
+        if self.stop is not None and self.stop.is_set():
+            return 0.0
+        return max(0.0, self.deadline - time.monotonic())
+
+    def check(self) -> None:
+        """Raises OutOfTime when nothing is left."""
+        if not self.left_s:
+            raise OutOfTime
+
+    def part(self, share: float) -> "Budget":
+        """A share of what is left, 0 … 1."""
+        return self.within(share * max(0.0, self.deadline - time.monotonic()))
+
+    def within(self, seconds: float) -> "Budget":
+        """The same, ending after so many seconds if that is sooner."""
+        return replace(self, deadline=min(self.deadline, time.monotonic() + seconds))
