@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint format types contracts check lock clean
+.PHONY: help demo control-plane test soak bench lint format types contracts check lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ $(VENV)/.ready: pyproject.toml requirements-dev.lock
 
 demo: $(VENV)/.ready ## plan a disaggregated deployment on 1,024 nodes and show it
 	@$(BIN)/python datasets/demo.py
+
+control-plane: ## build kube-apiserver, kube-scheduler, etcd, kwok, grpcurl and ghz for the tests, once (needs Go)
+	@PYTHONPATH=tests $(PYTHON) -m support.controlplane.build $(CONTROL_PLANE_ARGS)
 
 test: $(VENV)/.ready ## run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not soak" --durations=10
