@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROTOS_OUT ?= .
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
@@ -52,10 +53,17 @@ types: $(VENV)/.ready ## mypy --strict
 contracts: $(VENV)/.ready ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
+PROTOS = -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc
+
+protos: $(VENV)/.ready ## regenerate solver/api from protos/ (PROTOS_OUT=folder)
+	@$(BIN)/python $(PROTOS) --python_out=$(PROTOS_OUT) --mypy_out=quiet:$(PROTOS_OUT) protos/solver/api/v1/*.proto
+	@$(BIN)/python $(PROTOS) --grpc_python_out=$(PROTOS_OUT) --mypy_grpc_out=quiet:$(PROTOS_OUT) protos/solver/api/v1/*_service.proto
+
 check: lint types contracts test ## everything CI runs
 
 lock: ## renew the locked dependencies (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-header \
+	uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 --upgrade --output-file requirements-dev.lock
 	uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 --constraints requirements-dev.lock --output-file requirements.lock

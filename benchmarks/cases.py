@@ -14,8 +14,9 @@ from adapters.manifests.models import DEFAULT_MODEL, kv_bytes_per_token, named_m
 from solver.domain.gang import Flow, Gang, Group, Kind, Pack, Role
 from solver.domain.levels import HOST_LABEL, Level, TopologySpec
 from solver.domain.plan import GangPlan
+from solver.domain.pods import BoundPod, Pods
 from solver.domain.resources import CPU, EPHEMERAL_STORAGE, GPU, MEMORY, MILLI_GPU, PODS, Resources
-from solver.domain.snapshot import BoundPod, Codes, Column, Ints, Snapshot
+from solver.domain.snapshot import Codes, Column, Ints, Snapshot
 
 GIB = 2**30
 ZONE, BLOCK, RACK = (f"topology.kubernetes.io/{level}" for level in ("zone", "block", "rack"))
@@ -84,7 +85,7 @@ def build_site(site: Site) -> Snapshot:
         labels=MappingProxyType(_labels(site, names)),
         taint_codes=np.zeros(site.nodes, dtype=np.int32),
         taint_sets=((),),
-        pods=tuple(pod for _, pod in pods),
+        pods=Pods(pod for _, pod in pods),
         topologies=MappingProxyType({TOPOLOGY.name: TOPOLOGY}),
     )
 
@@ -274,23 +275,6 @@ def renamed(gang: Gang, name: str) -> Gang:
 def _unnamed(group: Group) -> Group:
     roles = tuple(replace(member, pods=()) for member in group.roles)
     return replace(group, roles=roles, groups=tuple(_unnamed(child) for child in group.groups))
-
-
-def released(snapshot: Snapshot, pods: Sequence[BoundPod]) -> Snapshot:
-    """A new version in which `pods` hold nothing any more."""
-    own: Callable[[Sequence[BoundPod]], Snapshot] | None = getattr(snapshot, "without_pods", None)
-    if own is not None:
-        return own(pods)
-    gone = set(map(id, pods))
-    free = snapshot.free.copy()
-    for pod in pods:
-        row = snapshot.node_idx[pod.node]
-        for name, amount in pod.requests:
-            free[row, snapshot.resources.index(name)] += amount
-        free[row, snapshot.resources.index(PODS)] += 1
-    free.flags.writeable = False
-    left = tuple(pod for pod in snapshot.pods if id(pod) not in gone)
-    return replace(snapshot, version=snapshot.version + 1, free=free, pods=left)
 
 
 def fresh(snapshot: Snapshot) -> Snapshot:

@@ -16,11 +16,12 @@ from fractions import Fraction
 from typing import Any
 
 from benchmarks import yardsticks
-from benchmarks.cases import CASES, TOPOLOGY, Case, Site, as_bound, batch_gangs, build_site, fresh, released, renamed
+from benchmarks.cases import CASES, TOPOLOGY, Case, Site, as_bound, batch_gangs, build_site, fresh, renamed
 from benchmarks.output import resident_mb
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Plan, Proof
-from solver.domain.snapshot import BoundPod, Snapshot
+from solver.domain.pods import BoundPod
+from solver.domain.snapshot import Snapshot
 from solver.planner import Options, plan
 from solver.verify.checker import verify
 
@@ -160,7 +161,7 @@ def _warm_sequence(snapshot: Snapshot, case: Case, job: Job) -> Iterator[Row]:
             staying.append(as_bound(gang, answer))
             snapshot = snapshot.with_pods(staying[-1])
         if len(staying) > STAYING or (staying and not answer.status.placed):
-            snapshot = released(snapshot, staying.popleft())
+            snapshot = snapshot.with_changes((), staying.popleft())
 
 
 def _same(one: GangPlan, other: GangPlan) -> bool:

@@ -20,13 +20,14 @@ import numpy as np
 
 from adapters.manifests.models import DEFAULT_MODEL, kv_bytes_per_token, named_model
 from benchmarks import measure
-from benchmarks.cases import BLOCK, GIB, RACK, ZONE, as_bound, fresh, released
+from benchmarks.cases import BLOCK, GIB, RACK, ZONE, as_bound, fresh
 from benchmarks.output import machine, percentile, print_table, say, time_text, write_csv
 from solver.domain.constraints import NodeConstraints
 from solver.domain.gang import Flow, Gang, Group, Kind, Role
 from solver.domain.levels import Level, TopologySpec
+from solver.domain.pods import BoundPod
 from solver.domain.resources import CPU, GPU, MEMORY, MILLI_GPU, PODS, Resources
-from solver.domain.snapshot import BoundPod, NodeRecord, Snapshot, build_snapshot
+from solver.domain.snapshot import NodeRecord, Snapshot, build_snapshot
 from solver.verify.checker import verify
 
 PRODUCT = "nvidia.com/gpu.product"
@@ -68,12 +69,12 @@ class Cluster:
     def leave_until(self, now_s: float) -> None:
         """Release every gang whose time is over."""
         while self.leaving and self.leaving[0][0] <= now_s:
-            self.snapshot = released(self.snapshot, heapq.heappop(self.leaving)[2])
+            self.snapshot = self.snapshot.with_changes((), heapq.heappop(self.leaving)[2])
 
     def leave_while_full(self) -> None:
         """Release the gangs next to leave until the cluster is not full."""
         while self.leaving and self.used() >= FULL:
-            self.snapshot = released(self.snapshot, heapq.heappop(self.leaving)[2])
+            self.snapshot = self.snapshot.with_changes((), heapq.heappop(self.leaving)[2])
 
     def take(self, pods: list[BoundPod], end_s: float, order: int) -> None:
         """Hold a placed gang's pods until `end_s`."""

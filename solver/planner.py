@@ -24,7 +24,8 @@ from solver.domain.plan import (
     Status,
     TermValue,
 )
-from solver.domain.snapshot import BoundPod, Snapshot
+from solver.domain.pods import BoundPod
+from solver.domain.snapshot import Snapshot
 from solver.explain.causes import reasons_for
 from solver.rules import reach
 from solver.search.cpsat import Answer

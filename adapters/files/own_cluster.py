@@ -9,8 +9,9 @@ from adapters.kubernetes.quantity import QuantityError, parse_quantity
 from solver.domain.constraints import NO_SCHEDULE, Taint
 from solver.domain.errors import InvalidRequest
 from solver.domain.levels import HOST, HOST_LABEL, WELL_KNOWN_LABELS, Level, Tier, TopologySpec, well_known_name
+from solver.domain.pods import BoundPod
 from solver.domain.resources import CPU, EPHEMERAL_STORAGE, GPU, MAX_AMOUNT, MEMORY, MILLI_GPU, PODS, Resources
-from solver.domain.snapshot import BoundPod, NodeRecord
+from solver.domain.snapshot import NodeRecord
 
 API_GROUP = "huddle.scheduler"
 SCHEMA = "cluster.schema.json"

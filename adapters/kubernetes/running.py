@@ -8,7 +8,7 @@ from adapters.kubernetes.constraints import ANTI_TERMS, anti_affinity
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.pods import refuse_fractions
 from solver.domain.plan import Notice
-from solver.domain.snapshot import BoundPod
+from solver.domain.pods import BoundPod
 
 QUEUE_LABEL = "kai.scheduler/queue"
 POD_GROUP_ANNOTATION = "pod-group-name"

@@ -6,7 +6,8 @@ import numpy as np
 
 from solver.domain.constraints import AntiAffinity, NodeConstraints, NodeSelectorTerm, Requirement
 from solver.domain.gang import Gang, Group, Role
-from solver.domain.snapshot import BoundPod, Codes, Mask, Snapshot
+from solver.domain.pods import BoundPod
+from solver.domain.snapshot import Codes, Mask, Snapshot
 from solver.topology.tree import Tree
 
 

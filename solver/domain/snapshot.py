@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from solver.domain.constraints import AntiAffinity, Taint
+from solver.domain.constraints import Taint
 from solver.domain.errors import InvalidRequest
 from solver.domain.levels import HOST_LABEL, TopologySpec
 from solver.domain.naming import natural_key
+from solver.domain.pods import BoundPod, Pods
 from solver.domain.resources import CPU, EPHEMERAL_STORAGE, GPU, MEMORY, MILLI_GPU, PODS, Resources
 
 Ints = npt.NDArray[np.int64]
@@ -36,27 +37,6 @@ class NodeRecord:
     taints: tuple[Taint, ...] = ()
     ready: bool = True
     schedulable: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class BoundPod:
-    """A pod that holds capacity: bound, neither succeeded nor failed, whoever scheduled it.
-
-    name: `namespace/pod`. queue: the queue whose limit it uses, or empty. gang: `namespace/name` or empty.
-    """
-
-    name: str
-    node: str
-    requests: Resources = field(default_factory=Resources)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    anti_affinity: tuple[AntiAffinity, ...] = ()
-    queue: str = ""
-    gang: str = ""
-
-    @property
-    def namespace(self) -> str:
-        """The part of the name before the slash."""
-        return self.name.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +75,7 @@ class Snapshot:
     labels: Mapping[str, Column]
     taint_codes: Codes
     taint_sets: tuple[tuple[Taint, ...], ...]
-    pods: tuple[BoundPod, ...] = ()
+    pods: Pods = field(default_factory=Pods)
     repelling: tuple[BoundPod, ...] = ()
     topologies: Mapping[str, TopologySpec] = field(default_factory=dict)
     queues: Mapping[str, QueueSpec] = field(default_factory=dict)
@@ -122,15 +102,22 @@ class Snapshot:
         return np.where(self.open_nodes, np.maximum(column, 0), 0)
 
     def with_pods(self, pods: Sequence[BoundPod]) -> "Snapshot":
-        """A new version in which `pods` hold their capacity; other columns are shared."""
+        """A new version in which `pods` hold their capacity too."""
+        return self.with_changes(pods, ())
+
+    def with_changes(self, added: Sequence[BoundPod], gone: Sequence[BoundPod]) -> "Snapshot":
+        """A new version without the pods `gone` and with those `added`; all other columns are shared.
+
+        Raises InvalidRequest when a pod to go is not there, a pod to come already is, or its node is unknown.
+        """
         free = self.free.copy()
-        _charge(free, self.node_idx, self.resources, pods)
+        _charge(free, self.node_idx, self.resources, gone, sign=1)
+        _charge(free, self.node_idx, self.resources, added)
+        pods = self.pods.changed(added, gone)
+        leaving = {pod.key for pod in gone if pod.anti_affinity}
+        staying = tuple(pod for pod in self.repelling if pod.key not in leaving) if leaving else self.repelling
         later = replace(
-            self,
-            version=self.version + 1,
-            free=_frozen(free),
-            pods=(*self.pods, *pods),
-            repelling=self.repelling + _repelling(pods),
+            self, version=self.version + 1, free=_frozen(free), pods=pods, repelling=staying + _repelling(added)
         )
         later.__dict__["node_idx"] = self.node_idx  # the nodes are the same
         return later
@@ -175,7 +162,7 @@ def build_snapshot(
         labels=_label_columns(records),
         taint_codes=_frozen(np.array(taint_codes, dtype=np.int32)),
         taint_sets=tuple(taint_sets) or ((),),
-        pods=bound,
+        pods=Pods(bound),
         repelling=_repelling(bound),
         topologies=MappingProxyType({spec.name: spec for spec in specs}),
         queues=MappingProxyType({queue.name: queue for queue in queue_specs}),
@@ -199,7 +186,7 @@ def _charge(
     pods: Sequence[BoundPod],
     sign: int = -1,
 ) -> None:
-    """Take what `pods` hold from `free`; every pod also holds one of `pods`."""
+    """Take what `pods` hold from `free`, or give it back; every pod also holds one of `pods`."""
     position = {name: idx for idx, name in enumerate(resources)}
     for pod in pods:
         row = node_idx.get(pod.node)
@@ -207,8 +194,8 @@ def _charge(
             raise InvalidRequest(f"Pod {pod.name}: spec.nodeName {pod.node!r} is not among the nodes")
         for name, amount in pod.requests:
             if name in position and name != PODS:
-                free[row, position[name]] -= amount
-        free[row, position[PODS]] -= 1
+                free[row, position[name]] += sign * amount
+        free[row, position[PODS]] += sign
 
 
 def _label_columns(records: Sequence[NodeRecord]) -> Mapping[str, Column]:

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Status
+from solver.domain.pods import BoundPod
 from solver.domain.resources import Resources
-from solver.domain.snapshot import BoundPod, Snapshot
+from solver.domain.snapshot import Snapshot
 from solver.planner import Engine, Options, WarmTables, plan
 from support.builders import cluster, gang, group, node, role
 from support.strategies import random_instance, seeds

@@ -49,7 +49,7 @@ def test_release_undoes_placement() -> None:
     (answer,) = plan(snapshot, [gang]).gangs
     pods = cases.as_bound(gang, answer)
     assert len(pods) == 13
-    after = cases.released(snapshot.with_pods(pods), pods)
+    after = snapshot.with_pods(pods).with_changes((), pods)
     assert (after.free == snapshot.free).all()
     assert len(after.pods) == len(snapshot.pods)
 

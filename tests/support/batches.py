@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from solver.domain.gang import Gang
-from solver.domain.snapshot import BoundPod, Snapshot
+from solver.domain.pods import BoundPod
+from solver.domain.snapshot import Snapshot
 from support import oracle
 from support.brute.terms import fewest_pods
 from support.brute.trees import choices

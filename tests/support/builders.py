@@ -19,8 +19,9 @@ from solver.domain.constraints import (
 )
 from solver.domain.gang import BoundMember, Flow, Gang, Group, Kind, Pack, Pattern, Reach, Role, Spread
 from solver.domain.levels import Level, Tier, TopologySpec
+from solver.domain.pods import BoundPod
 from solver.domain.resources import CPU, GPU, MEMORY, PODS, Resources
-from solver.domain.snapshot import BoundPod, NodeRecord, QueueSpec, Snapshot, build_snapshot
+from solver.domain.snapshot import NodeRecord, QueueSpec, Snapshot, build_snapshot
 
 GB = 10**9
 GIB = 2**30

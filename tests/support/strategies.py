@@ -26,8 +26,9 @@ from solver.domain.constraints import (
 )
 from solver.domain.gang import BoundMember, Flow, Gang, Group, Kind, Pack, Pattern, Reach, Role, Spread
 from solver.domain.levels import HOST_LABEL, Level, Tier, TopologySpec
+from solver.domain.pods import BoundPod
 from solver.domain.resources import CPU, GPU, MEMORY, MILLI_GPU, PODS, Resources
-from solver.domain.snapshot import BoundPod, NodeRecord, QueueSpec, Snapshot, build_snapshot
+from solver.domain.snapshot import NodeRecord, QueueSpec, Snapshot, build_snapshot
 from support.brute import terms
 from support.brute.trees import choices, may_differ
 from support.brute.world import World

@@ -294,7 +294,7 @@ def test_a_whole_cluster() -> None:
     )
     assert found.snapshot.nodes == ("n9", "n10")
     assert found.snapshot.whole_free_gpus.tolist() == [8, 5]
-    assert found.snapshot.pods[0].queue == "q"
+    assert [pod.queue for pod in found.snapshot.pods] == ["q"]
     assert list(found.snapshot.topologies) == ["t"]
     assert found.snapshot.queues["q"].limits == {"gpu": 8000}
     assert [doc.name for doc in found.pending] == ["b"]
@@ -325,7 +325,7 @@ def test_objects_in_two_files_count_once() -> None:
 def test_a_pod_on_an_unknown_node_is_left_out() -> None:
     """With a notice, because its node may be missing by mistake."""
     found = load(node("n1"), pod("a", "n2"))
-    assert found.snapshot.pods == ()
+    assert len(found.snapshot.pods) == 0
     (notice,) = found.notices
     assert (notice.code, notice.object) == ("node_unknown", "Pod default/a")
     assert notice.message == "node n2 is not in the input; the pod is left out"

@@ -21,8 +21,9 @@ from solver.domain.plan import (
     Status,
     TermValue,
 )
+from solver.domain.pods import BoundPod
 from solver.domain.resources import CPU, GPU, PODS, Resources
-from solver.domain.snapshot import BoundPod, NodeRecord, Snapshot, build_snapshot
+from solver.domain.snapshot import NodeRecord, Snapshot, build_snapshot
 
 ZONE, RACK = "topology.kubernetes.io/zone", "topology.kubernetes.io/rack"
 

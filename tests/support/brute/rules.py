@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from solver.domain.pods import BoundPod
 from solver.domain.resources import PODS
-from solver.domain.snapshot import BoundPod
 from support.brute.trees import held, kept_replicas
 from support.brute.world import Domain, World
 

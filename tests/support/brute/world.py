@@ -7,8 +7,9 @@ from functools import cached_property
 from solver.domain.constraints import AntiAffinity, NodeSelectorTerm
 from solver.domain.gang import Gang, Group, Role
 from solver.domain.levels import TopologySpec, discovered_topology
+from solver.domain.pods import BoundPod
 from solver.domain.resources import PODS
-from solver.domain.snapshot import BoundPod, Snapshot
+from solver.domain.snapshot import Snapshot
 
 #: A domain: the label values on its path, None where a coarser level is missing; the host ends in its node.
 Domain = tuple[str | None, ...]

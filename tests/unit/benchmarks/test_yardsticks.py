@@ -8,8 +8,9 @@ from benchmarks import yardsticks
 from solver.domain.gang import BoundMember, Flow, Gang, Group, Pack, Role, Spread
 from solver.domain.levels import TopologySpec, discovered_topology
 from solver.domain.plan import Assignment
+from solver.domain.pods import BoundPod
 from solver.domain.resources import GPU, PODS, Resources
-from solver.domain.snapshot import BoundPod, NodeRecord, Snapshot, build_snapshot
+from solver.domain.snapshot import NodeRecord, Snapshot, build_snapshot
 from solver.verify.checker import verify
 
 ZONE, RACK = "topology.kubernetes.io/zone", "topology.kubernetes.io/rack"

@@ -4,7 +4,8 @@ import pytest
 
 from solver.domain.constraints import NodeConstraints, NodeSelectorTerm, Operator, Requirement, Taint, Toleration
 from solver.domain.gang import Gang
-from solver.domain.snapshot import BoundPod, NodeRecord
+from solver.domain.pods import BoundPod
+from solver.domain.snapshot import NodeRecord
 from solver.planner import Engine
 from support.builders import apart, bound, cluster, constraints, gang, group, node, on_nodes, reach, role
 from tests.unit.planner.solving import brute_force_agrees, each_engine, nodes_of, placed, refused

@@ -4,7 +4,8 @@ import pytest
 
 from solver.domain.gang import Gang
 from solver.domain.plan import ReasonCode, Status
-from solver.domain.snapshot import BoundPod, QueueSpec, Snapshot
+from solver.domain.pods import BoundPod
+from solver.domain.snapshot import QueueSpec, Snapshot
 from solver.planner import Engine
 from support.builders import GIB, bound, cluster, gang, node, queue, role, with_running
 from tests.unit.planner.solving import brute_force_agrees, each_engine, nodes_of, placed, refused, says, solved
