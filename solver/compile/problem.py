@@ -79,7 +79,7 @@ def build_problem(frame: Frame, book: ClassBook | None = None) -> Problem:
     gpus = np.array([role.gpus for role in frame.roles], dtype=np.int64)
     hole = snapshot.whole_free_gpus + gpus @ running
     totals = np.array([role.total for role in frame.roles], dtype=np.int64)
-    free = np.minimum(_free(snapshot, resources), totals @ requests)
+    free = np.minimum(free_by_node(snapshot, resources), totals @ requests)
     node_class = book.classify(frame, layout, NodeColumns(free, masks, running, hole), requests)
     return Problem(
         frame,
@@ -110,7 +110,7 @@ def _running(frame: Frame) -> tuple[Ints, bool]:
     return counts, bool((counts.sum(axis=1) > totals).any())
 
 
-def _free(snapshot: Snapshot, resources: Sequence[str]) -> Ints:
+def free_by_node(snapshot: Snapshot, resources: Sequence[str]) -> Ints:
     """[nodes, resources] free for new pods; a resource no node has is 0."""
     columns = [
         np.maximum(snapshot.free[:, snapshot.resources.index(name)], 0)

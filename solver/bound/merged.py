@@ -1,0 +1,259 @@
+"""Bounds for gangs too large for tables: a relaxation in which only weighted totals of the counts are kept.
+
+A projection P is additive, so P(sum of states) = sum of P(states). Let g̃(m) be the least cost of any count vector n
+with P·n = m that some domain can hold and no rule forbids. Lexicographic order on integer vectors respects addition, so
+the tree of tables over m, built with g̃, bounds every real placement from below, and where it is infeasible no
+placement exists.
+
+What P forgets comes back through prices. Σ over the domains of one level of n_r is N_r for every complete placement, so
+adding λ·n_r to the cost of each domain of that level (void ones too: together they hold every node) and taking λ·N_r
+off the total changes no placement's cost, for any integer λ. A good λ makes the best split of a domain the one that its
+share of the gang has; `steer` moves λ along the subgradient, the surplus of each role in the relaxed optimum.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from solver.bound.lanes import INFINITE, Lanes, infeasible, plan_lanes
+from solver.bound.tables import TableStore, TreeTables, assignment
+from solver.bound.vectors import Vectors, VectorTables
+from solver.compile.classes import NodeClass
+from solver.compile.layout import Dim, Layout, Space
+from solver.compile.problem import Problem
+from solver.compile.view import DomainView, Expr
+from solver.domain.budget import Budget
+from solver.domain.errors import InvalidRequest
+from solver.domain.snapshot import Ints
+from solver.terms.base import Term
+
+#: Prices times pods stay below this.
+PRICE_LIMIT = 1 << 60
+#: Prices by level: [levels + 1, terms, roles], in units of each term.
+Prices = Ints
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Weighted totals of the pods of disjoint clusters of roles, one cluster for each dim of the merged states.
+
+    weights: [clusters, roles]; every role has one positive weight, so that only the empty vector projects to 0.
+    totals: pods by role over the gang.
+    """
+
+    weights: Ints
+    totals: tuple[int, ...]
+
+    @property
+    def caps(self) -> tuple[int, ...]:
+        """The whole gang's merged counts."""
+        return tuple(int(cap) for cap in self.weights @ np.array(self.totals, dtype=np.int64))
+
+    @property
+    def space(self) -> Space:
+        """The merged states, the same at every level; their dims stand for clusters instead of roles."""
+        dims = tuple(Dim("role", at, cap) for at, cap in enumerate(self.caps))
+        return Space(dims, np.eye(len(dims), dtype=np.int64), np.zeros((0, len(dims)), dtype=np.int64))
+
+    def index(self, pods: Ints) -> Ints:
+        """Merged state of pods [roles, …]."""
+        return self.space.index(np.tensordot(self.weights, pods, axes=1))
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """The optimum of one relaxation.
+
+    sums: by term, constants included; no placement's are lexicographically smaller. surplus: [levels + 1, roles] pods
+    in the relaxed optimum beyond the gang's. lowest: merged count vectors of the lowest domains used, [clusters] each.
+    """
+
+    sums: tuple[int, ...]
+    surplus: Ints
+    lowest: Mapping[int, tuple[int, ...]]
+
+
+def no_prices(problem: Problem, terms: Sequence[Term]) -> Prices:
+    """All zero."""
+    return np.zeros((problem.tree.height + 1, len(terms), len(problem.totals)), dtype=np.int64)
+
+
+def relax(vectors: VectorTables, projection: Projection, prices: Prices, budget: Budget) -> Relaxed | None:
+    """Lower bounds of every placement of the whole gang by merged tables; None = there is no placement.
+
+    Raises TreeTooLarge, OutOfTime, and InvalidRequest when the numbers leave the 64-bit range.
+    """
+    relaxation = Relaxation(vectors, projection, prices, budget)
+    return relaxation.optimum() if relaxation.feasible(projection.caps) else None
+
+
+class Relaxation:
+    """The merged tables of one problem, projection and price list."""
+
+    def __init__(self, vectors: VectorTables, projection: Projection, prices: Prices, budget: Budget) -> None:
+        self.vectors, self.projection, self.prices = vectors, projection, prices
+        self.height = vectors.problem.tree.height
+        self.space = projection.space
+        self.lanes = plan_lanes([_Part(term.name, size) for term, size in self._ranges()])
+        self.domains = {key: self._cheapest(key[0], each) for key, each in vectors.domains.items()}
+        self.hosts = [self._cheapest(self.height, kind.vectors) for kind in vectors.hosts]
+        parts = [_Part(f"lane {lane}", 0, self._lane(lane)) for lane in range(self.lanes.count)]
+        slots = [(lane, 1) for lane in range(self.lanes.count)]
+        for term, slot in zip(vectors.terms, self.lanes.slots, strict=True):
+            if term.holes:
+                parts.append(_Part(term.name, 0, holes=True))
+                slots.append(slot)
+        everything = np.ones(self.space.size, dtype=np.bool_)
+        self.tables = TreeTables(
+            self._problem(),
+            parts,
+            Lanes(tuple(slots), (0,) * len(slots), self.lanes.count),
+            lambda level, real: everything,
+            budget,
+            TableStore(),
+        )
+
+    def feasible(self, counts: Sequence[int]) -> bool:
+        """Whether merged counts of the whole cluster are not proven impossible."""
+        root = self.tables.root
+        return root is not None and bool(root[0, self._state(counts)] < INFINITE // 2)
+
+    def optimum(self) -> Relaxed:
+        """The bound of the whole gang, which must be feasible."""
+        root = self.tables.root
+        assert root is not None, "no pod can go anywhere"
+        state = self._state(self.projection.caps)
+        sums = self.lanes.unpack([int(value) for value in root[:, state]])
+        paid = self.prices.sum(axis=0) @ np.array(self.projection.totals, dtype=np.int64)
+        terms = self.vectors.terms
+        exact = tuple(s - int(p) + term.constant for s, p, term in zip(sums, paid, terms, strict=True))
+        return self._relaxed(exact, assignment(self.tables, state))
+
+    def _relaxed(self, sums: tuple[int, ...], states: Mapping[int, int]) -> Relaxed:
+        """Reads off how the relaxed optimum splits its merged counts, level by level."""
+        tree = self.vectors.problem.tree
+        nodes = np.array(list(states), dtype=np.int64)
+        counts = np.array([self.space.counts_at(state) for state in states.values()], dtype=np.int64)
+        surplus = np.zeros((self.height + 1, len(self.projection.totals)), dtype=np.int64)
+        lowest: dict[int, tuple[int, ...]] = {}
+        for level in range(self.height + 1):
+            domains, where = np.unique(tree.domain_of[level][nodes], return_inverse=True)
+            held = np.zeros((len(domains), counts.shape[1]), dtype=np.int64)
+            np.add.at(held, where, counts)
+            for domain, state in zip(domains.tolist(), self.space.index(held.T).tolist(), strict=True):
+                surplus[level] += self._split(level, domain, state)
+            surplus[level] -= np.array(self.projection.totals, dtype=np.int64)
+            if level == self.height - 1:
+                lowest = {domain: tuple(row) for domain, row in zip(domains.tolist(), held.tolist(), strict=True)}
+        return Relaxed(sums, surplus, lowest)
+
+    def _split(self, level: int, domain: int, state: int) -> Ints:
+        """[roles] pods of the cheapest vector behind a merged state of a domain."""
+        vectors = self.vectors
+        if level == self.height:
+            kind = int(vectors.host_kind[domain])
+            return np.asarray(vectors.hosts[kind].vectors.pods[:, self.hosts[kind].found[state]])
+        key = (level, int(vectors.problem.tree.path_bits[level][domain]))
+        return np.asarray(vectors.domains[key].pods[:, self.domains[key].found[state]])
+
+    def _state(self, counts: Sequence[int]) -> int:
+        return int(self.space.index(np.array(counts, dtype=np.int64)))
+
+    def _ranges(self) -> list[tuple[Term, int]]:
+        """Each term with a bound on its partial sums in the relaxation, which may exceed the term's own.
+
+        No vector costs more than its rate times its merged counts, and these add up to the gang's at each level.
+        """
+        found = []
+        whole = sum(self.projection.caps)
+        for at, term in enumerate(self.vectors.terms):
+            rates = [max(map(int, self._rates(level, at)), default=0) for level in range(self.height + 1)]
+            found.append((term, sum(rates) * whole + (term.magnitude if term.holes else 0) + 1))
+        return found
+
+    def _rates(self, level: int, at: int) -> Iterator[int]:
+        """The highest cost by merged count of term `at` in each listing of a level, rounded up."""
+        for vectors in self.vectors.at(level):
+            merged = (self.projection.weights @ vectors.pods).sum(axis=0)
+            some = merged > 0
+            if some.any():
+                sizes = np.abs(self._priced(level, vectors, at)[some])
+                yield int((-(-sizes // merged[some])).max())
+
+    def _priced(self, level: int, vectors: Vectors, at: int) -> Ints:
+        """[vectors] cost of term `at`, prices included."""
+        price = self.prices[level, at]
+        if int(np.abs(price).max(initial=0)) * sum(self.projection.totals) > PRICE_LIMIT:
+            raise InvalidRequest(f"term {self.vectors.terms[at].name}: its numbers leave the 64-bit range")
+        return np.asarray(vectors.costs[at] + price @ vectors.pods)
+
+    def _cheapest(self, level: int, vectors: Vectors) -> "_Cheapest":
+        """The first in order of costs among the vectors behind each merged state."""
+        table = infeasible(self.lanes.count, self.space.size)
+        found = np.full(self.space.size, -1, dtype=np.int64)
+        if not vectors.pods.shape[1]:
+            return _Cheapest(table, found)
+        costs = np.zeros((self.lanes.count, vectors.pods.shape[1]), dtype=np.int64)
+        for at, (lane, weight) in enumerate(self.lanes.slots):
+            costs[lane] += weight * self._priced(level, vectors, at)
+        states = self.projection.index(vectors.pods)
+        order = np.lexsort((*costs[::-1], states))
+        states, first = np.unique(states[order], return_index=True)
+        found[states] = order[first]
+        table[:, states] = costs[:, found[states]]
+        return _Cheapest(table, found)
+
+    def _problem(self) -> Problem:
+        """The problem over merged states: every level has the same, and each kind of host its own costs."""
+        hosts = zip(self.vectors.hosts, self.hosts, strict=True)
+        classes = [
+            NodeClass(cheapest.found >= 0, kind.hole, kind.bits | (at + 1) << (self.height + 1), (), ())
+            for at, (kind, cheapest) in enumerate(hosts)
+        ]
+        problem = self.vectors.problem
+        layout = Layout(problem.frame, (self.space,) * (self.height + 1))
+        return replace(problem, layout=layout, node_class=self.vectors.host_kind, classes=classes)
+
+    def _lane(self, lane: int) -> Callable[[int, int], Ints]:
+        """One lane of the own costs by level and path; a host's path carries its kind in the bits above."""
+
+        def cost(level: int, bits: int) -> Ints:
+            if level == self.height:
+                return np.asarray(self.hosts[(bits >> (self.height + 1)) - 1].table[lane])
+            return np.asarray(self.domains[level, bits].table[lane])
+
+        return cost
+
+
+@dataclass(frozen=True, eq=False)
+class _Cheapest:
+    """By merged state: [lanes, states] the least cost, and [states] the vector that has it, −1 = none."""
+
+    table: Ints
+    found: Ints
+
+
+@dataclass(eq=False)
+class _Part:
+    """What the tables add up, given by a function instead of a formula."""
+
+    name: str
+    magnitude: int
+    own: Callable[[int, int], Ints] | None = None
+    holes: bool = False
+    constant: int = 0
+    unit: Fraction = Fraction(1)
+
+    def cost(self, level: int, bits: int) -> Ints | None:
+        """[states] of the function."""
+        return None if self.own is None else self.own(level, bits)
+
+    def hole_times(self) -> Ints:
+        """Never asked: the tables count a hole once."""
+        raise NotImplementedError
+
+    def express(self, view: DomainView) -> Expr:
+        """Never asked: there is no model of merged states."""
+        raise NotImplementedError
