@@ -120,6 +120,7 @@ def draw(middle: Sequence[Row], path: Path) -> Path:
     panels[0][0].legend(fontsize=8)
     figure.suptitle(f"cost of one decision by size of the site — {machine()}", fontsize=9)
     figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
     return path

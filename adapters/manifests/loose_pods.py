@@ -75,7 +75,7 @@ def read_loose_gang(reading: Reading, bond: Bond, pods: Sequence[Document]) -> F
         root = Group(bond.name, roles, min=least, pack=rule.pack)
         queue = first_label(members, QUEUE_LABEL)
         gang = Gang(bond.name, root, priority, queue, topology, flows, running=bound_members(members))
-    return reading.found(gang)
+    return reading.found(gang, pods)
 
 
 def _controller(doc: Document) -> Part | None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 
 from adapters.kubernetes.constraints import repelled_keys
-from adapters.kubernetes.objects import Document, Raw, one_line
+from adapters.kubernetes.objects import Document, Raw, one_line, shown
 from adapters.kubernetes.pods import Finding, PodShape, pod_shape
 from adapters.kubernetes.running import gang_of, has_ended, read_bind_requests
 from solver.domain.errors import InvalidRequest
@@ -16,6 +17,8 @@ from solver.domain.plan import Notice
 #: Deepest nesting of groups that is read.
 MAX_DEPTH = 32
 MAX_PROMPT_TOKENS = 10**8
+
+_CREATED = "metadata.creationTimestamp"
 
 #: PriorityClasses that exist without an object in the input: KAI's and Kubernetes' own.
 BUILT_IN_PRIORITIES = {
@@ -171,8 +174,13 @@ class Reading:
             return fallback
         return value
 
-    def found(self, gang: Gang) -> FoundGang:
-        """The finished gang with its notices, each once; anti-affinity between its own roles is unsupported."""
+    def found(self, gang: Gang, pods: Sequence[Document] = ()) -> FoundGang:
+        """The finished gang with its notices, each once; anti-affinity between its own roles is unsupported.
+
+        It waits since its object was created, or without one of its own since the oldest of `pods` was.
+        """
+        known = [moment for doc in pods or [self.doc] if (moment := _created(doc)) is not None]
+        gang = replace(gang, created=min(known)) if known else gang
         for role in gang.roles:
             if role.constraints.anti_affinity:
                 for other in gang.roles:
@@ -191,6 +199,17 @@ def located(doc: Document, at: str = "") -> Iterator[None]:
     except InvalidRequest as error:
         place = f"{doc.source}: {doc.described}: {at}: " if at else f"{doc.source}: {doc.described}: "
         raise InvalidRequest(one_line(f"{place}{error}")) from error
+
+
+def _created(doc: Document) -> datetime | None:
+    text = doc.text(_CREATED, "")
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        moment = None
+    if text and (moment is None or moment.tzinfo is None):
+        raise doc.refuse(_CREATED, f"{shown(text)} is not a time such as 2026-01-31T12:00:00Z")
+    return moment
 
 
 def _over(pod: Document) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 
@@ -198,9 +199,10 @@ class Gang:
     """Pods placed together or not at all.
 
     name: `namespace/name`. priority: higher first. queue: name or empty. topology: name of a TopologySpec or
-    empty for the only one. running: bound members, only in groups that do not replicate.
+    empty for the only one. running: bound members, only in groups that do not replicate. created: since when it
+    waits, with its time zone; None = nobody knows.
     Raises InvalidRequest for repeated role or pod names, a root that replicates, references to unknown roles,
-    and a gang without pods.
+    a gang without pods, and a moment without a time zone.
     """
 
     name: str
@@ -211,11 +213,14 @@ class Gang:
     flows: tuple[Flow, ...] = ()
     reach: tuple[Reach, ...] = ()
     running: tuple[BoundMember, ...] = ()
+    created: datetime | None = None
     _bound: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.root.replicas != 1:
             raise InvalidRequest(f"gang {self.name}: the root group cannot replicate")
+        if self.created is not None and self.created.tzinfo is None:
+            raise InvalidRequest(f"gang {self.name}: created {self.created} has no time zone")
         object.__setattr__(self, "root", _named(self.root, 1, self.namespace))
         object.__setattr__(self, "_bound", frozenset((member.pod, member.node) for member in self.running))
         roles = self.roles
