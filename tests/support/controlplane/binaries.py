@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODULES = Path(__file__).parents[2] / "controlplane"
-HOW_TO_GET = "`make control-plane` builds the control plane's programs"
+HOW_TO_GET = "`make control-plane` builds it"
 
 
 class Missing(Exception):

@@ -108,7 +108,7 @@ def _compile(program: Program, output: Path, jobs: int, limit_s: float) -> None:
         tail = "".join(said.readlines()[-TAIL:])
     if status is None:
         raise Failed(
-            f"{program.name} was not built within {limit_s / 60:.0f} minutes; "
+            f"{program.name} was not built within {limit_s / 60:.2g} minutes; "
             "what is compiled is kept, so a second run of `make control-plane` goes on from here"
         )
     if status:

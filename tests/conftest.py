@@ -1,0 +1,3 @@
+"""Fixtures that tests of several folders use."""
+
+pytest_plugins = ["support.controlplane.fixtures"]
