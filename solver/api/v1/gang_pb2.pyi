@@ -161,7 +161,7 @@ class Gang(_message.Message):
     FLOWS_FIELD_NUMBER: _builtins.int
     REACH_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
-    WAITING_SINCE_UNIX_MS_FIELD_NUMBER: _builtins.int
+    CREATED_UNIX_MS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`namespace/name`; without a slash the namespace is `default`. Required."""
     priority: _builtins.int
@@ -170,8 +170,8 @@ class Gang(_message.Message):
     """Queue whose limits apply; empty = none."""
     topology: _builtins.str
     """Name of the topology its levels belong to; empty = the only one of the cluster, else well-known labels."""
-    waiting_since_unix_ms: _builtins.int
-    """When the gang began to wait, in milliseconds since the Unix epoch; 0 = unknown. Used by `fair_after_ms`."""
+    created_unix_ms: _builtins.int
+    """Since when the gang waits, in milliseconds since the Unix epoch; absent = unknown. Used by `fair_after_ms`."""
     @_builtins.property
     def root(self) -> Global___Group:
         """The outermost group; it does not replicate. Required."""
@@ -199,13 +199,15 @@ class Gang(_message.Message):
         flows: _abc.Iterable[Global___Flow] | None = ...,
         reach: _abc.Iterable[Global___Reach] | None = ...,
         running: _abc.Iterable[Global___RunningPod] | None = ...,
-        waiting_since_unix_ms: _builtins.int = ...,
+        created_unix_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["root", b"root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms", "created_unix_ms", b"created_unix_ms", "root", b"root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows", "name", b"name", "priority", b"priority", "queue", b"queue", "reach", b"reach", "root", b"root", "running", b"running", "topology", b"topology", "waiting_since_unix_ms", b"waiting_since_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms", "created_unix_ms", b"created_unix_ms", "flows", b"flows", "name", b"name", "priority", b"priority", "queue", b"queue", "reach", b"reach", "root", b"root", "running", b"running", "topology", b"topology"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__created_unix_ms: _TypeAlias = _typing.Literal["created_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__created_unix_ms: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__created_unix_ms) -> _WhichOneofReturnType__created_unix_ms | None: ...
 
 Global___Gang: _TypeAlias = Gang  # noqa: Y015
 
@@ -653,6 +655,9 @@ class NodeConstraints(_message.Message):
     TOLERATIONS_FIELD_NUMBER: _builtins.int
     ANTI_AFFINITY_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Namespace of the pod; empty = the gang's."""
     @_builtins.property
     def node_selector(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Label and value, all have to match."""
@@ -681,10 +686,11 @@ class NodeConstraints(_message.Message):
         tolerations: _abc.Iterable[Global___Toleration] | None = ...,
         anti_affinity: _abc.Iterable[Global___AntiAffinity] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "anti_affinity", b"anti_affinity", "labels", b"labels", "node_selector", b"node_selector", "tolerations", b"tolerations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "anti_affinity", b"anti_affinity", "labels", b"labels", "namespace", b"namespace", "node_selector", b"node_selector", "tolerations", b"tolerations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
