@@ -59,7 +59,6 @@ class Child:
     """One process. Not for two threads at a time."""
 
     process: "subprocess.Popen[bytes]"
-    searches: int = 0
 
     @classmethod
     def start(cls, command: Sequence[str], budget: Budget) -> "Child":
@@ -102,8 +101,7 @@ class Child:
 
     def solve(self, parameters: str, model: str, variables: int, budget: Budget) -> Reply:
         """The answer for a model with so many variables. Raises _Stopped, _Failed."""
-        self.searches += 1
-        token = self.searches.to_bytes(8, "little")
+        token = os.urandom(8)
         texts = parameters.encode(), model.encode()
         head = REQUEST.pack(token, budget.deadline, budget.memory_mib << 20, len(texts[0]), len(texts[1]))
         grace = GRACE_S + GRACE_SHARE * budget.left_s
