@@ -229,26 +229,6 @@ class GangPlan(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class DomainsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.int
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.int = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     NAME_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
@@ -276,8 +256,8 @@ class GangPlan(_message.Message):
         """Terms in the order in which they are optimised; empty without a plan."""
 
     @_builtins.property
-    def domains(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """By level: how many domains hold a pod of the gang."""
+    def domains(self) -> _containers.RepeatedCompositeFieldContainer[Global___LevelDomains]:
+        """By level, from coarse to fine: how many domains hold a pod of the gang."""
 
     @_builtins.property
     def flows(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowReport]:
@@ -303,7 +283,7 @@ class GangPlan(_message.Message):
         assignments: _abc.Iterable[Global___Assignment] | None = ...,
         running: _abc.Iterable[Global___Assignment] | None = ...,
         objective: _abc.Iterable[Global___TermValue] | None = ...,
-        domains: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        domains: _abc.Iterable[Global___LevelDomains] | None = ...,
         flows: _abc.Iterable[Global___FlowReport] | None = ...,
         reasons: _abc.Iterable[Global___Reason] | None = ...,
         warnings: _abc.Iterable[Global___Notice] | None = ...,
@@ -316,6 +296,60 @@ class GangPlan(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GangPlan: _TypeAlias = GangPlan  # noqa: Y015
+
+@_typing.final
+class LevelDomains(_message.Message):
+    """Domains of one level."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    level: _builtins.str
+    """Level."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        level: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "level", b"level"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LevelDomains: _TypeAlias = LevelDomains  # noqa: Y015
+
+@_typing.final
+class LevelShare(_message.Message):
+    """Traffic of one level."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    level: _builtins.str
+    """Level, or `root`."""
+    @_builtins.property
+    def share(self) -> Global___Number:
+        """0 to 1."""
+
+    def __init__(
+        self,
+        *,
+        level: _builtins.str = ...,
+        share: Global___Number | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["share", b"share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LevelShare: _TypeAlias = LevelShare  # noqa: Y015
 
 @_typing.final
 class Assignment(_message.Message):
@@ -423,27 +457,6 @@ class FlowReport(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class TierShareEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        @_builtins.property
-        def value(self) -> Global___Number: ...
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: Global___Number | None = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     SOURCE_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     TIER_SHARE_FIELD_NUMBER: _builtins.int
@@ -453,7 +466,7 @@ class FlowReport(_message.Message):
     target: _builtins.str
     """Receivers."""
     @_builtins.property
-    def tier_share(self) -> _containers.MessageMap[_builtins.str, Global___Number]:
+    def tier_share(self) -> _containers.RepeatedCompositeFieldContainer[Global___LevelShare]:
         """By level, or `root`: share of the traffic."""
 
     @_builtins.property
@@ -465,7 +478,7 @@ class FlowReport(_message.Message):
         *,
         source: _builtins.str = ...,
         target: _builtins.str = ...,
-        tier_share: _abc.Mapping[_builtins.str, Global___Number] | None = ...,
+        tier_share: _abc.Iterable[Global___LevelShare] | None = ...,
         transfer_us: Global___Number | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["transfer_us", b"transfer_us"]  # noqa: Y015
