@@ -128,6 +128,7 @@ def as_bound(gang: Gang, assignments: Sequence[Assignment]) -> list[BoundPod]:
             anti_affinity=roles[item.role].constraints.anti_affinity,
             queue=gang.queue,
             gang=gang.name,
+            uid=f"planned/{gang.name}/{item.pod}",
         )
         for item in assignments
     ]

@@ -66,6 +66,7 @@ def read_bound_pod(pod: Document, node: str, queue_of: Mapping[str, str] | None 
         anti_affinity=anti_affinity(pod, pod.namespace) if pod.has("spec.affinity") else (),
         queue=pod.labels.get(QUEUE_LABEL) or (queue_of or {}).get(gang, ""),
         gang=gang,
+        uid=pod.uid,
     )
 
 
