@@ -29,11 +29,16 @@ class PutSnapshotRequest(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster; required in the first message, and the same or empty in all others."""
     base: _builtins.str
     """Chosen by the sender: which list this snapshot is, for example a resource version. Deltas name it as their base.
     Required in the first message.
+    """
+    last: _builtins.bool
+    """Whether the snapshot is complete with this message; what follows is not read. A stream that ends without it changes
+    nothing, so that one that breaks is never taken for one that ended.
     """
     @_builtins.property
     def chunk(self) -> _snapshot_pb2.SnapshotChunk:
@@ -45,10 +50,11 @@ class PutSnapshotRequest(_message.Message):
         cluster: _builtins.str = ...,
         base: _builtins.str = ...,
         chunk: _snapshot_pb2.SnapshotChunk | None = ...,
+        last: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "chunk", b"chunk", "cluster", b"cluster"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "chunk", b"chunk", "cluster", b"cluster", "last", b"last"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -57,7 +57,7 @@ class ClusterServiceServicer:
     """
 
     def PutSnapshot(self, request_iterator, context):
-        """Replaces the state of a cluster. The state changes when the stream has ended well, not before.
+        """Replaces the state of a cluster. The state changes when the message marked `last` has arrived, not before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

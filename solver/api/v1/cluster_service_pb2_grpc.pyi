@@ -34,7 +34,7 @@ class ClusterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ClusterServiceAsyncStub: ...
     PutSnapshot: _grpc.StreamUnaryMultiCallable[_cluster_service_pb2.PutSnapshotRequest, _cluster_service_pb2.PutSnapshotResponse]
-    """Replaces the state of a cluster. The state changes when the stream has ended well, not before."""
+    """Replaces the state of a cluster. The state changes when the message marked `last` has arrived, not before."""
     ApplyDeltas: _grpc.StreamStreamMultiCallable[_cluster_service_pb2.ApplyDeltasRequest, _cluster_service_pb2.ApplyDeltasResponse]
     """Changes the state of clusters, group by group, each acknowledged in order."""
     GetState: _grpc.UnaryUnaryMultiCallable[_cluster_service_pb2.GetStateRequest, _cluster_service_pb2.GetStateResponse]
@@ -46,7 +46,7 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PutSnapshot: _aio.StreamUnaryMultiCallable[_cluster_service_pb2.PutSnapshotRequest, _cluster_service_pb2.PutSnapshotResponse]  # type: ignore[assignment]
-    """Replaces the state of a cluster. The state changes when the stream has ended well, not before."""
+    """Replaces the state of a cluster. The state changes when the message marked `last` has arrived, not before."""
     ApplyDeltas: _aio.StreamStreamMultiCallable[_cluster_service_pb2.ApplyDeltasRequest, _cluster_service_pb2.ApplyDeltasResponse]  # type: ignore[assignment]
     """Changes the state of clusters, group by group, each acknowledged in order."""
     GetState: _aio.UnaryUnaryMultiCallable[_cluster_service_pb2.GetStateRequest, _cluster_service_pb2.GetStateResponse]  # type: ignore[assignment]
@@ -61,7 +61,7 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_cluster_service_pb2.PutSnapshotRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_service_pb2.PutSnapshotResponse, _abc.Awaitable[_cluster_service_pb2.PutSnapshotResponse]]:
-        """Replaces the state of a cluster. The state changes when the stream has ended well, not before."""
+        """Replaces the state of a cluster. The state changes when the message marked `last` has arrived, not before."""
 
     @_abc_1.abstractmethod
     def ApplyDeltas(

@@ -226,7 +226,9 @@ class PodColumns(_message.Message):
     TRAIT_CODES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def uids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """`metadata.uid`, unique in the snapshot; empty column = pods are known by name alone."""
+        """`metadata.uid`, unique in the snapshot, not beginning with `promise/`; empty column = pods are known by name alone.
+        Pods without a uid have different names.
+        """
 
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -434,7 +436,7 @@ class Pod(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     TRAITS_FIELD_NUMBER: _builtins.int
     uid: _builtins.str
-    """`metadata.uid`; empty = known by name alone."""
+    """`metadata.uid`, not beginning with `promise/`; empty = known by name alone."""
     name: _builtins.str
     """`namespace/name`. Required."""
     node: _builtins.str
@@ -473,9 +475,9 @@ class PodKey(_message.Message):
     UID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     uid: _builtins.str
-    """`metadata.uid`; empty = by name."""
+    """`metadata.uid`; empty = every pod of the name."""
     name: _builtins.str
-    """`namespace/name`. Required when there is no uid."""
+    """`namespace/name`. Required when there is no uid, not looked at otherwise."""
     def __init__(
         self,
         *,
@@ -516,7 +518,7 @@ class Change(_message.Message):
 
     @_builtins.property
     def pod_gone(self) -> Global___PodKey:
-        """A pod is gone, succeeded or failed. Unknown pods are no error."""
+        """A pod is gone, succeeded or failed. Like everything else that is gone, an unknown one is no error."""
 
     @_builtins.property
     def node_set(self) -> Global___Node:
