@@ -6,8 +6,9 @@ import pytest
 from kubernetes.client import CoreV1Api
 
 from support.controlplane.api import Api, Json, Refused
-from support.controlplane.daemon import Daemon
+from support.controlplane.binaries import PROGRAMS
 from support.controlplane.fleet import GATE, GPU, HOST, RACK, ZONE, create_gpu_nodes, gpu_node, gpu_pod
+from support.controlplane.leftovers import present, remove_new
 from support.controlplane.plane import ControlPlane
 from support.controlplane.waiting import eventually
 
@@ -18,12 +19,10 @@ TAINT = {"key": GPU, "value": "present", "effect": "NoSchedule"}
 
 
 def test_versions(control_plane: ControlPlane) -> None:
-    """The server calls itself what go.mod pins, and serves what gangs of Kubernetes itself need."""
-    from support.controlplane.binaries import PROGRAMS
-
-    pinned = {program.name: program.version for program in PROGRAMS}
+    """The server is of the release go.mod pins, and serves what gangs of Kubernetes itself need."""
     api = control_plane.api()
-    assert api.get("/version")["gitVersion"] == pinned["kube-apiserver"]
+    (pinned,) = (program.version for program in PROGRAMS if program.name == "kube-apiserver")
+    assert api.get("/version")["gitVersion"].split(".")[:2] == pinned.split(".")[:2]
     served = {resource["name"] for resource in api.get("/apis/scheduling.k8s.io/v1beta1")["resources"]}
     assert {"workloads", "podgroups", "podgroups/status"} <= served
 
@@ -150,9 +149,49 @@ def test_watch_and_forgotten_history(control_plane: ControlPlane, namespace: str
     assert _resuming(api, maps, since) == 410
 
 
-def test_servers_leave_nothing(control_plane: ControlPlane) -> None:
-    """A server that was started for a test is gone when it is stopped, and frozen ones come back."""
-    kwok: Daemon = control_plane.start_kwok()
+def test_played_pods_succeed(control_plane: ControlPlane, namespace: str) -> None:
+    """A pod annotated with how long it runs succeeds by itself."""
+    api, pods = control_plane.api(), f"/api/v1/namespaces/{namespace}/pods"
+    create_gpu_nodes(api, 1)
+    control_plane.start_kwok()
+    pod = gpu_pod("short", nodeName="gpu-000")
+    pod["metadata"]["annotations"] = {"tests.huddle.scheduler/run-for": "100ms"}
+    api.create(pods, pod)
+    eventually(lambda: _pod_in(api, f"{pods}/short", "Succeeded"), "the pod succeeds")
+
+
+def test_nodes_join_or_stay_lost(control_plane: ControlPlane) -> None:
+    """A played node that says nothing about being ready becomes so; one that is not ready is left alone."""
+    api = control_plane.api()
+    fresh, lost = gpu_node("fresh"), gpu_node("lost")
+    del fresh["status"]["conditions"]
+    lost["status"]["conditions"][0]["status"] = "False"
+    api.create("/api/v1/nodes", lost)
+    control_plane.start_kwok()
+    api.create("/api/v1/nodes", fresh)
+    ready = eventually(lambda: _condition(api, "/api/v1/nodes/fresh", "Ready"), "the node joins")
+    assert (ready["status"], ready["reason"]) == ("True", "Joined")
+    assert _condition(api, "/api/v1/nodes/lost", "Ready")["status"] == "False"
+
+
+def test_traces_are_removed(control_plane: ControlPlane, namespace: str) -> None:
+    """What was there stays; new nodes, definitions and pods, even with a finalizer, go."""
+    api, pods = control_plane.api(), f"/api/v1/namespaces/{namespace}/pods"
+    create_gpu_nodes(api, 1, prefix="old")
+    before = present(api)
+    create_gpu_nodes(api, 2, prefix="new")
+    held = gpu_pod("held", nodeName="new-000")
+    held["metadata"]["finalizers"] = ["tests.huddle.scheduler/held"]
+    api.create(pods, held)
+    api.create(CRDS, _toy_definition())
+    assert len(present(api) - before) == 4
+    remove_new(api, before)
+    assert present(api) == before
+
+
+def test_servers_end(control_plane: ControlPlane) -> None:
+    """A server that was started for a test is gone when it is stopped."""
+    kwok = control_plane.start_kwok()
     control_plane.stop_daemon(kwok)
     assert not kwok.runs
     assert "kwok" not in control_plane.daemons

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 
 from support.controlplane.api import Api, Refused
-from support.controlplane.binaries import find
+from support.controlplane.binaries import MODULES, find
 from support.controlplane.certificates import Authority, signing_key
 from support.controlplane.daemon import Daemon
 from support.controlplane.ports import Port, claim_port
@@ -61,9 +61,9 @@ class ControlPlane:
             raise
 
     def stop(self) -> None:
-        """End every server, free the ports, drop the data; the logs stay."""
+        """End every server at once, free the ports, drop the data; the logs stay."""
         for name in reversed(tuple(self.daemons)):
-            self.daemons.pop(name).stop()
+            self.daemons.pop(name).kill()
         for api in self._apis.values():
             api.close()
         for port in self._ports:
@@ -172,7 +172,7 @@ class ControlPlane:
             f"--kubeconfig={self.kubeconfig('kwok', ('system:masters',))}",
             "--manage-all-nodes=false",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
-            "--node-lease-duration-seconds=40",
+            f"--config={MODULES}/kwok/stages.yaml",
             f"--server-address=127.0.0.1:{port}",
         ]
         daemon = self._run("kwok", flags)
@@ -242,6 +242,7 @@ class ControlPlane:
             "--max-requests-inflight=0",
             "--max-mutating-requests-inflight=0",
             "--allow-privileged=true",
+            "--shutdown-watch-termination-grace-period=1s",
             *self._flags,
         ]
 
