@@ -9,12 +9,14 @@ from solver.bound.warm import WarmTables
 from solver.domain.budget import Stop
 from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang
+from solver.domain.holding import as_bound, holding_running
 from solver.domain.levels import TopologySpec
 from solver.domain.plan import Assignment, GangPlan, Plan, Proof, Sense, Status, TermValue
 from solver.domain.snapshot import Snapshot
-from solver.planner import as_bound, choose_topology, holding_running, plan, taken_by
+from solver.planner import plan, taken_by
 from solver.search.joint import Joint, place_together
 from solver.search.options import Engine, Options, Reporter
+from solver.topology.choice import choose_topology
 from solver.topology.tree import Tree, build_tree
 from solver.verify.checker import TERMS, Verification, verify
 

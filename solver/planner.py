@@ -10,7 +10,8 @@ from solver.compile.structure import Structure, build_structure, check_levels
 from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang
-from solver.domain.levels import TopologySpec, discovered_topology
+from solver.domain.holding import as_bound, holding_running
+from solver.domain.levels import TopologySpec
 from solver.domain.plan import (
     Assignment,
     GangPlan,
@@ -24,13 +25,13 @@ from solver.domain.plan import (
     Status,
     TermValue,
 )
-from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Snapshot
 from solver.explain.causes import reasons_for
 from solver.rules import reach
 from solver.search.cpsat import Answer
 from solver.search.options import Engine, Options, Reporter
 from solver.search.solve import Clock, Outcome, Settled, solve_gang
+from solver.topology.choice import choose_topology
 from solver.topology.tree import build_tree
 from solver.verify.checker import TERMS, Verification, verify
 
@@ -74,25 +75,6 @@ def plan(
     return Plan(tuple(done[at] for at in range(len(gangs))))
 
 
-def holding_running(snapshot: Snapshot, gangs: Sequence[Gang]) -> Snapshot:
-    """The snapshot with every running member of `gangs` in it; those it does not know yet take their capacity."""
-    if not any(gang.running for gang in gangs):
-        return snapshot
-    known = {(pod.name, pod.node) for pod in snapshot.pods}
-    missing = []
-    for gang in gangs:
-        requests = {pod: role.requests for role in gang.roles for pod in role.pods}
-        for member in gang.running:
-            if member.node not in snapshot.node_idx:
-                problem = f"running pod {member.pod}: node {member.node!r} is not in the input"
-                raise InvalidRequest(f"gang {gang.name}: {problem}")
-            if (member.pod, member.node) not in known:
-                missing.append(
-                    BoundPod(member.pod, member.node, requests[member.pod], queue=gang.queue, gang=gang.name)
-                )
-    return snapshot.with_pods(missing) if missing else snapshot
-
-
 def _taken(
     snapshot: Snapshot,
     gangs: Sequence[Gang],
@@ -114,37 +96,6 @@ def taken_by(takers: Sequence[str]) -> Reason:
     """Reason of a gang that would fit if these gangs of the same call did not hold the room."""
     text = f"it would fit, but gangs of this call took the room: {', '.join(takers)}"
     return Reason(ReasonCode.TAKEN, text, tuple(takers), {"gangs": len(takers)})
-
-
-def as_bound(gang: Gang, assignments: Sequence[Assignment]) -> list[BoundPod]:
-    """What a placed gang holds, as others see it."""
-    roles = {role.name: role for role in gang.roles}
-    return [
-        BoundPod(
-            name=item.pod,
-            node=item.node,
-            requests=roles[item.role].requests,
-            labels=dict(roles[item.role].constraints.labels),
-            anti_affinity=roles[item.role].constraints.anti_affinity,
-            queue=gang.queue,
-            gang=gang.name,
-            uid=f"planned/{gang.name}/{item.pod}",
-        )
-        for item in assignments
-    ]
-
-
-def choose_topology(snapshot: Snapshot, name: str) -> tuple[TopologySpec, Notice | None]:
-    """The topology a gang asks for: the named one, the only one, else what well-known labels tell."""
-    declared = snapshot.topologies
-    if name in declared:
-        return declared[name], None
-    if name:
-        message = f"topology {name} is not in the input; the levels are taken from well-known node labels"
-        return discovered_topology(snapshot.labels), Notice("topology_unknown", name, "topology", message)
-    if len(declared) == 1:
-        return next(iter(declared.values())), None
-    return discovered_topology(snapshot.labels), None
 
 
 @dataclass

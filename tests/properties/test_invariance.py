@@ -21,11 +21,12 @@ from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Status
 from solver.domain.snapshot import Snapshot
 from solver.model import build as model_module
-from solver.planner import Engine, Options, choose_topology, plan
+from solver.planner import Engine, Options, plan
 from solver.search.cpsat import Answer
 from solver.search.stages import solve_staged
 from solver.terms.base import Term
 from solver.terms.registry import terms_of
+from solver.topology.choice import choose_topology
 from solver.topology.tree import build_tree
 from support.strategies import random_instance, renamed, seeds
 

@@ -1,0 +1,46 @@
+"""What the pods of gangs hold, as others see it."""
+
+from collections.abc import Sequence
+
+from solver.domain.errors import InvalidRequest
+from solver.domain.gang import Gang
+from solver.domain.plan import Assignment
+from solver.domain.pods import BoundPod
+from solver.domain.snapshot import Snapshot
+
+
+def holding_running(snapshot: Snapshot, gangs: Sequence[Gang]) -> Snapshot:
+    """The snapshot with every running member of `gangs` in it; those it does not know yet take their capacity."""
+    if not any(gang.running for gang in gangs):
+        return snapshot
+    known = {(pod.name, pod.node) for pod in snapshot.pods}
+    missing = []
+    for gang in gangs:
+        requests = {pod: role.requests for role in gang.roles for pod in role.pods}
+        for member in gang.running:
+            if member.node not in snapshot.node_idx:
+                problem = f"running pod {member.pod}: node {member.node!r} is not in the input"
+                raise InvalidRequest(f"gang {gang.name}: {problem}")
+            if (member.pod, member.node) not in known:
+                missing.append(
+                    BoundPod(member.pod, member.node, requests[member.pod], queue=gang.queue, gang=gang.name)
+                )
+    return snapshot.with_pods(missing) if missing else snapshot
+
+
+def as_bound(gang: Gang, assignments: Sequence[Assignment]) -> list[BoundPod]:
+    """What a placed gang holds, as others see it."""
+    roles = {role.name: role for role in gang.roles}
+    return [
+        BoundPod(
+            name=item.pod,
+            node=item.node,
+            requests=roles[item.role].requests,
+            labels=dict(roles[item.role].constraints.labels),
+            anti_affinity=roles[item.role].constraints.anti_affinity,
+            queue=gang.queue,
+            gang=gang.name,
+            uid=f"planned/{gang.name}/{item.pod}",
+        )
+        for item in assignments
+    ]
