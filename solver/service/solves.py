@@ -1,0 +1,164 @@
+"""Solving for several callers at once: a few at a time, some more in line, the rest told to come back."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from solver.batch import plan_batch
+from solver.domain.gang import Gang
+from solver.domain.plan import GangPlan, Plan, Status
+from solver.domain.snapshot import Snapshot
+from solver.planner import Options, Reporter, WarmTables, plan
+from solver.service.errors import Full
+
+#: Less than this is no time to plan in, in seconds.
+_LEAST_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be planned.
+
+    until: end of the budget in seconds of `time.monotonic`. cluster: whose warm tables to use, or empty.
+    """
+
+    snapshot: Snapshot
+    gangs: tuple[Gang, ...]
+    options: Options
+    until: float
+    batch: bool = False
+    cluster: str = ""
+
+
+class Solving:
+    """A question being answered. Set as a stop signal once it is cancelled."""
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+        self._future: Future[Plan] | None = None
+
+    def is_set(self) -> bool:
+        """Whether the search is to end."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """End the search, or leave the line."""
+        self._cancelled.set()
+        if self._future is not None:
+            self._future.cancel()
+
+    def begun(self, future: Future[Plan]) -> None:
+        """The question is in line."""
+        self._future = future
+        if self.is_set():
+            future.cancel()
+
+    def on_done(self, call: Callable[[], object]) -> None:
+        """Call this when the answer is there."""
+        assert self._future is not None
+        self._future.add_done_callback(lambda _: call())
+
+    def answer(self) -> Plan:
+        """Wait for the answer; a cancelled question has none worth reading."""
+        assert self._future is not None
+        try:
+            return self._future.result()
+        except CancelledError:
+            return Plan(())
+
+
+class Solves:
+    """A bounded line of questions before a bounded number of solving threads.
+
+    max_running: questions solved at once. max_waiting: questions in line beyond those. warm_bytes: most memory of the
+    tables that are kept between questions.
+    """
+
+    def __init__(self, max_running: int, max_waiting: int, warm_bytes: int = 512 * 2**20) -> None:
+        self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="solve")
+        self._most = max_running + max_waiting
+        self._warm = WarmPool(max_running, warm_bytes)
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    @property
+    def inside(self) -> int:
+        """Questions being solved or in line."""
+        return self._inside
+
+    def begin(self, question: Question, solving: Solving, reporter: Reporter | None = None) -> None:
+        """Put a question in line. Raises Full when the line is at its limit."""
+        with self._lock:
+            if self._inside >= self._most:
+                raise Full(f"{self._inside} questions are being solved or in line already", retry_s=1.0)
+            self._inside += 1
+        future = self._threads.submit(self._solve, question, solving, reporter or Reporter())
+        future.add_done_callback(self._leave)
+        solving.begun(future)
+
+    def plan(self, question: Question, solving: Solving | None = None, reporter: Reporter | None = None) -> Plan:
+        """The answer to a question. Raises Full, and what the planner raises."""
+        solving = solving or Solving()
+        self.begin(question, solving, reporter)
+        return solving.answer()
+
+    def close(self) -> None:
+        """Drop the line and wait for what is being solved."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _leave(self, _: "Future[Plan]") -> None:
+        with self._lock:
+            self._inside -= 1
+
+    def _solve(self, question: Question, solving: Solving, reporter: Reporter) -> Plan:
+        left = question.until - time.monotonic()
+        if left < _LEAST_S or solving.is_set():
+            return unknown(question.gangs)
+        options = replace(question.options, time_limit_s=min(left, question.options.time_limit_s))
+        with self._warm.lent(question.cluster) as warm:
+            if question.batch:
+                return plan_batch(question.snapshot, question.gangs, options, reporter, warm, solving)
+            return plan(question.snapshot, question.gangs, options, reporter, warm, solving)
+
+
+def unknown(gangs: Sequence[Gang]) -> Plan:
+    """The answer when there was no time to plan."""
+    return Plan(tuple(GangPlan(gang.name, Status.UNKNOWN) for gang in gangs))
+
+
+class WarmPool:
+    """Warm tables by cluster, lent to one thread at a time, the ones used last first.
+
+    lenders: how many are in use at most. max_bytes: of all together. Those of the clusters asked about longest ago go
+    first.
+    """
+
+    def __init__(self, lenders: int, max_bytes: int) -> None:
+        self._each = max(1, max_bytes // max(1, lenders))
+        self._keep = lenders
+        self._idle: OrderedDict[tuple[str, int], WarmTables] = OrderedDict()
+        self._number = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def lent(self, cluster: str) -> Iterator[WarmTables | None]:
+        """Tables for one question; None when it names no cluster. After a fault they are not used again."""
+        if not cluster:
+            yield None
+            return
+        tables = self._taken(cluster)
+        yield tables
+        with self._lock:
+            self._number += 1
+            self._idle[cluster, self._number] = tables
+            while len(self._idle) > self._keep:
+                self._idle.popitem(last=False)
+
+    def _taken(self, cluster: str) -> WarmTables:
+        with self._lock:
+            known = [key for key in self._idle if key[0] == cluster]
+            return self._idle.pop(known[-1]) if known else WarmTables(self._each)
