@@ -8,7 +8,9 @@ HuddleError
     ├── NotReady        FAILED_PRECONDITION  the state asked for is not there yet
     ├── Conflict        ABORTED              the state has moved on; look again and retry
     ├── Full            RESOURCE_EXHAUSTED   too much at once; retry later
-    └── Unavailable     UNAVAILABLE          the service cannot keep its promises now, for example on a full disk
+    ├── Unavailable     UNAVAILABLE          the service cannot keep its promises now, for example on a full disk
+    ├── Unauthenticated UNAUTHENTICATED      nobody knows who calls
+    └── Denied          PERMISSION_DENIED    the caller is known and may not do this
 """
 
 from solver.domain.errors import HuddleError, InvalidRequest
@@ -48,3 +50,11 @@ class Full(ServiceError):
 
 class Unavailable(ServiceError):
     """The service cannot do this now."""
+
+
+class Unauthenticated(ServiceError):
+    """The call shows no credentials, or wrong ones."""
+
+
+class Denied(ServiceError):
+    """The caller's role is not enough."""
