@@ -1,12 +1,13 @@
 """plan_batch(): several gangs planned jointly, never worse than one after another."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
 from solver.bound.warm import WarmTables
-from solver.domain.budget import Stop
+from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.holding import as_bound, holding_running
@@ -15,7 +16,7 @@ from solver.domain.plan import Assignment, GangPlan, Plan, Proof, Sense, Status,
 from solver.domain.snapshot import Snapshot
 from solver.planner import plan, taken_by
 from solver.search.joint import Joint, place_together
-from solver.search.options import Engine, Options, Reporter
+from solver.search.options import MIN_TIME_LIMIT_S, Engine, Options, Reporter
 from solver.topology.choice import choose_topology
 from solver.topology.tree import Tree, build_tree
 from solver.verify.checker import TERMS, Verification, verify
@@ -54,15 +55,16 @@ def plan_batch(
     budget = options.budget(stop)
     snapshot = holding_running(snapshot, gangs)
     first = plan(snapshot, gangs, options, reporter, warm, stop)
-    batch = _Batch(snapshot, gangs, first, warm)
+    batch = _Batch(snapshot, gangs, first, warm, budget)
     movable = batch.movable()
     proven = False
     for chosen in _neighbourhoods(batch, movable):
-        if not budget.left_s or (len(snapshot.nodes) > WHOLE_NODES and batch.each_as_if_alone()):
+        left = budget.left_s - batch.reserve_s
+        if left <= 0 or (len(snapshot.nodes) > WHOLE_NODES and batch.each_as_if_alone()):
             break
         whole = len(chosen) == len(gangs)
         reporter.stage("batch", f"placing {len(chosen)} gangs together")
-        limit = budget if whole else budget.within(STEP_S)
+        limit = budget.within(left if whole else min(left, STEP_S))
         lowest = None if len(snapshot.nodes) <= WHOLE_NODES else batch.candidates(chosen)
         found = place_together(batch.without(chosen), [gangs[at] for at in chosen], batch.tree, limit, lowest)
         if found is not None:
@@ -78,8 +80,10 @@ def plan_batch(
 class _Batch:
     """The current assignments of all gangs, and what they are worth together."""
 
-    def __init__(self, snapshot: Snapshot, gangs: Sequence[Gang], first: Plan, warm: WarmTables) -> None:
-        self.snapshot, self.gangs, self.warm = snapshot, tuple(gangs), warm
+    def __init__(
+        self, snapshot: Snapshot, gangs: Sequence[Gang], first: Plan, warm: WarmTables, budget: Budget
+    ) -> None:
+        self.snapshot, self.gangs, self.warm, self.budget = snapshot, tuple(gangs), warm, budget
         self.placed: dict[int, tuple[Assignment, ...]] = {
             at: answer.assignments for at, answer in enumerate(first.gangs) if answer.status.placed
         }
@@ -88,8 +92,15 @@ class _Batch:
         self.one_topology = all(spec == self.spec for spec in specs)
         self.tree: Tree = build_tree(snapshot, self.spec)
         self.by_itself: dict[int, GangPlan] = {}
+        self.check_s = self.alone_s = 0.0
         self.verdicts = self.checked(self.placed)
         self.worth = self.worth_of(self.verdicts)
+
+    @property
+    def reserve_s(self) -> float:
+        """Seconds that work after a search takes: one more check of all gangs, and what each could reach alone."""
+        unknown = sum(at not in self.by_itself for at in self.placed)
+        return self.check_s + unknown * self.alone_s / max(1, len(self.by_itself))
 
     def movable(self) -> list[int]:
         """Gangs that may be placed together: one topology, nothing running, no anti-affinity among themselves."""
@@ -138,10 +149,14 @@ class _Batch:
         return {int(parent[index[item.node]]) for item in items}
 
     def alone(self, at: int) -> GangPlan:
-        """The gang's plan if the others of the batch were not there."""
+        """The gang's plan if the others of the batch were not there; unknown when there is no time to find it."""
         if at not in self.by_itself:
-            options = Options(Engine.TREE, time_limit_s=STEP_S)
-            self.by_itself[at] = plan(self.snapshot, [self.gangs[at]], options, warm=self.warm).gangs[0]
+            started, left = time.monotonic(), self.budget.left_s
+            if left < MIN_TIME_LIMIT_S:
+                return GangPlan(self.gangs[at].name, Status.UNKNOWN)
+            options, stop = Options(Engine.TREE, time_limit_s=min(STEP_S, left)), self.budget.stop
+            self.by_itself[at] = plan(self.snapshot, [self.gangs[at]], options, warm=self.warm, stop=stop).gangs[0]
+            self.alone_s += time.monotonic() - started
         return self.by_itself[at]
 
     def among(self, placed: Mapping[int, tuple[Assignment, ...]], left_out: Sequence[int]) -> Snapshot:
@@ -163,14 +178,18 @@ class _Batch:
 
     def checked(self, placed: Mapping[int, tuple[Assignment, ...]]) -> dict[int, Verification]:
         """Every placed gang verified among the others. Raises InternalError for a violation."""
+        started = time.monotonic()
         found = {}
+        everything = self.among(placed, ())
         for at, items in placed.items():
             gang = self.gangs[at]
+            others = everything.with_changes((), as_bound(gang, items))
             spec = choose_topology(self.snapshot, gang.topology)[0]
-            verdict = verify(self.among(placed, [at]), gang, spec, items, self.tree if spec == self.spec else None)
+            verdict = verify(others, gang, spec, items, self.tree if spec == self.spec else None)
             if verdict.violations:
                 raise InternalError(f"gang {gang.name}: the joint plan fails verification: {verdict.violations[0]}")
             found[at] = verdict
+        self.check_s = time.monotonic() - started
         return found
 
     def worth_of(self, found: Mapping[int, Verification]) -> Worth:

@@ -125,6 +125,11 @@ class _Solver:
         if self.gang.queue and not self.snapshot.queues:
             message = f"queue {self.gang.queue} is not in the input; no limit is applied"
             notices.append(Notice("queue_unknown", self.gang.name, "queue", message))
+        check_levels(self.gang, spec)
+        reach.check(self.gang)
+        if not self.budget.left_s:
+            stats = self.stats(clock, Proof.NONE, 0.0)
+            return GangPlan(self.gang.name, Status.UNKNOWN, warnings=tuple(notices), stats=stats)
         structure = self.structure(spec)
         clock.compile_ms += clock.lap()
         self.reporter.stage(self.gang.name, "solving")
@@ -139,8 +144,6 @@ class _Solver:
 
     def structure(self, spec: TopologySpec) -> Structure:
         """Normal form of the gang over the snapshot."""
-        check_levels(self.gang, spec)
-        reach.check(self.gang)
         tree = self.warm.tree(self.snapshot, spec) if self.warm else build_tree(self.snapshot, spec)
         return build_structure(self.gang, self.snapshot, tree)
 

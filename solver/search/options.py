@@ -7,6 +7,9 @@ from enum import StrEnum
 from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InvalidRequest
 
+#: Shortest budget of a call, in seconds.
+MIN_TIME_LIMIT_S = 0.001
+
 
 class Engine(StrEnum):
     """Who solves.
@@ -34,7 +37,7 @@ class Options:
     search_memory_mib: int = 1024
 
     def __post_init__(self) -> None:
-        if not 0.001 <= self.time_limit_s <= 86_400:
+        if not MIN_TIME_LIMIT_S <= self.time_limit_s <= 86_400:
             raise InvalidRequest(f"time limit {self.time_limit_s} s is out of range (0.001 s to 24 h)")
         if self.search_memory_mib < 64:
             raise InvalidRequest(f"search memory of {self.search_memory_mib} MiB is out of range (64 MiB and more)")
