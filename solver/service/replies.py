@@ -1,0 +1,86 @@
+"""What a client makes of a failed call: the error of the package that says the same.
+
+HuddleError
+├── InvalidRequest      INVALID_ARGUMENT, OUT_OF_RANGE, UNIMPLEMENTED; with a field path: InvalidField
+├── SourceUnavailable   UNAVAILABLE
+├── InternalError       INTERNAL, UNKNOWN, DATA_LOSS
+└── ServiceError
+    ├── NotFound, NotReady, Conflict, Full     as in solver.service.errors
+    ├── Denied          UNAUTHENTICATED, PERMISSION_DENIED
+    ├── TimedOut        DEADLINE_EXCEEDED
+    └── Cancelled       CANCELLED
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from solver.domain.errors import HuddleError, InternalError, InvalidRequest, SourceUnavailable
+from solver.service.errors import Conflict, Full, InvalidField, NotFound, NotReady, ServiceError
+
+_DETAILS = "grpc-status-details-bin"
+
+
+class Denied(ServiceError):
+    """The caller is not who may do this."""
+
+
+class TimedOut(ServiceError):
+    """The call's deadline passed."""
+
+
+class Cancelled(ServiceError):
+    """The call was cancelled."""
+
+
+class Failed(Protocol):
+    """What a failed call tells, with or without asyncio."""
+
+    def code(self) -> grpc.StatusCode:
+        """Its status."""
+
+    def details(self) -> str | None:
+        """What went wrong."""
+
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+        """What came with the status."""
+
+
+_PLAIN: Mapping[grpc.StatusCode, Callable[[str], HuddleError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.UNIMPLEMENTED: InvalidRequest,
+    grpc.StatusCode.UNAVAILABLE: SourceUnavailable,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: NotReady,
+    grpc.StatusCode.ABORTED: Conflict,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Full,
+    grpc.StatusCode.UNAUTHENTICATED: Denied,
+    grpc.StatusCode.PERMISSION_DENIED: Denied,
+    grpc.StatusCode.DEADLINE_EXCEEDED: TimedOut,
+    grpc.StatusCode.CANCELLED: Cancelled,
+}
+
+
+def error_of(failed: Failed) -> HuddleError:
+    """The error a failed call stands for."""
+    text = failed.details() or "the service gave no reason"
+    bad, retry = _details(failed)
+    for violation in bad.field_violations:
+        return InvalidField(violation.field, violation.description)
+    if failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Full(text, retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9)
+    return _PLAIN.get(failed.code(), InternalError)(text)
+
+
+def _details(failed: Failed) -> tuple[error_details_pb2.BadRequest, error_details_pb2.RetryInfo]:
+    """What the trailing metadata says beyond code and text."""
+    bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    for key, value in failed.trailing_metadata() or ():
+        if key == _DETAILS and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                detail.Unpack(bad)
+                detail.Unpack(retry)
+    return bad, retry
