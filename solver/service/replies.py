@@ -5,26 +5,30 @@ HuddleError
 ├── SourceUnavailable   UNAVAILABLE
 ├── InternalError       INTERNAL, UNKNOWN, DATA_LOSS
 └── ServiceError
-    ├── NotFound, NotReady, Conflict, Full     as in solver.service.errors
-    ├── Denied          UNAUTHENTICATED, PERMISSION_DENIED
+    ├── NotFound, NotReady, Conflict, Full, Unauthenticated, Denied     as in solver.service.errors
     ├── TimedOut        DEADLINE_EXCEEDED
     └── Cancelled       CANCELLED
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from solver.domain.errors import HuddleError, InternalError, InvalidRequest, SourceUnavailable
-from solver.service.errors import Conflict, Full, InvalidField, NotFound, NotReady, ServiceError
+from solver.service.errors import (
+    Conflict,
+    Denied,
+    Full,
+    InvalidField,
+    NotFound,
+    NotReady,
+    ServiceError,
+    Unauthenticated,
+)
 
 _DETAILS = "grpc-status-details-bin"
-
-
-class Denied(ServiceError):
-    """The caller is not who may do this."""
 
 
 class TimedOut(ServiceError):
@@ -44,7 +48,7 @@ class Failed(Protocol):
     def details(self) -> str | None:
         """What went wrong."""
 
-    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+    def trailing_metadata(self) -> Iterable[Any] | None:
         """What came with the status."""
 
 
@@ -57,7 +61,7 @@ _PLAIN: Mapping[grpc.StatusCode, Callable[[str], HuddleError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: NotReady,
     grpc.StatusCode.ABORTED: Conflict,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Full,
-    grpc.StatusCode.UNAUTHENTICATED: Denied,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.PERMISSION_DENIED: Denied,
     grpc.StatusCode.DEADLINE_EXCEEDED: TimedOut,
     grpc.StatusCode.CANCELLED: Cancelled,

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 from solver.batch import plan_batch
@@ -13,7 +14,9 @@ from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Plan, Status
 from solver.domain.snapshot import Snapshot
 from solver.planner import Options, Reporter, WarmTables, plan
+from solver.service.config import Limits
 from solver.service.errors import Full
+from solver.service.recorder import Recorder
 
 #: Less than this is no time to plan in, in seconds.
 _LEAST_S = 0.001
@@ -72,31 +75,25 @@ class Solving:
 
 
 class Solves:
-    """A bounded line of questions before a bounded number of solving threads.
+    """A bounded line of questions before a bounded number of solving threads, as the limits say."""
 
-    max_running: questions solved at once. max_waiting: questions in line beyond those. warm_bytes: most memory of the
-    tables that are kept between questions.
-    """
-
-    def __init__(self, max_running: int, max_waiting: int, warm_bytes: int = 512 * 2**20) -> None:
-        self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="solve")
-        self._most = max_running + max_waiting
-        self._warm = WarmPool(max_running, warm_bytes)
+    def __init__(self, limits: Limits, recorder: Recorder | None = None) -> None:
+        self._threads = ThreadPoolExecutor(limits.max_solves, thread_name_prefix="solve")
+        self._slots, self._most = limits.max_solves, limits.max_solves + limits.max_waiting
+        self._warm = WarmPool(limits.max_solves, limits.warm_bytes)
+        self._recorder = recorder or Recorder()
         self._lock = threading.Lock()
         self._inside = 0
-
-    @property
-    def inside(self) -> int:
-        """Questions being solved or in line."""
-        return self._inside
 
     def begin(self, question: Question, solving: Solving, reporter: Reporter | None = None) -> None:
         """Put a question in line. Raises Full when the line is at its limit."""
         with self._lock:
             if self._inside >= self._most:
+                self._recorder.rejected("solves")
                 raise Full(f"{self._inside} questions are being solved or in line already", retry_s=1.0)
-            self._inside += 1
-        future = self._threads.submit(self._solve, question, solving, reporter or Reporter())
+            self._moved(+1)
+        call = copy_context()
+        future = self._threads.submit(call.run, self._solve, question, solving, reporter or Reporter())
         future.add_done_callback(self._leave)
         solving.begun(future)
 
@@ -112,17 +109,23 @@ class Solves:
 
     def _leave(self, _: "Future[Plan]") -> None:
         with self._lock:
-            self._inside -= 1
+            self._moved(-1)
+
+    def _moved(self, step: int) -> None:
+        self._inside += step
+        self._recorder.line(min(self._inside, self._slots), max(0, self._inside - self._slots))
 
     def _solve(self, question: Question, solving: Solving, reporter: Reporter) -> Plan:
-        left = question.until - time.monotonic()
+        began = time.monotonic()
+        left = question.until - began
         if left < _LEAST_S or solving.is_set():
             return unknown(question.gangs)
         options = replace(question.options, time_limit_s=min(left, question.options.time_limit_s))
         with self._warm.lent(question.cluster) as warm:
-            if question.batch:
-                return plan_batch(question.snapshot, question.gangs, options, reporter, warm, solving)
-            return plan(question.snapshot, question.gangs, options, reporter, warm, solving)
+            planner = plan_batch if question.batch else plan
+            found = planner(question.snapshot, question.gangs, options, reporter, warm, solving)
+        self._recorder.solved(found, time.monotonic() - began)
+        return found
 
 
 def unknown(gangs: Sequence[Gang]) -> Plan:

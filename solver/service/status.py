@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
-from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from solver.domain.budget import OutOfTime
 from solver.domain.errors import InvalidRequest, SourceUnavailable

@@ -1,0 +1,82 @@
+"""How clients reach a service: address, certificates, token, retries."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from solver.domain.errors import InvalidRequest, SourceUnavailable
+
+#: What may safely be sent again when the service cannot be reached: questions, looks, and what has a request id.
+_RETRIED = (
+    {"service": "huddle.v1.PlacementService"},
+    {"service": "huddle.v1.ClusterService", "method": "GetState"},
+    {"service": "huddle.v1.LedgerService"},
+)
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": list(_RETRIED),
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a service is and who asks.
+
+    target: `HOST:PORT`. tls: whether to encrypt; implied by any of the files. ca_file: who signed the service's
+    certificate; None = whom the system trusts. cert_file, key_file: the client's own certificate. token: bearer
+    token. max_message_bytes: of one message, either way.
+    """
+
+    target: str
+    tls: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    token: str | None = None
+    max_message_bytes: int = 4 * 2**20
+
+    def __post_init__(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise InvalidRequest("a client certificate and its key are given together")
+
+    @property
+    def options(self) -> Sequence[tuple[str, Any]]:
+        """Options of the channel."""
+        return (
+            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+            ("grpc.max_receive_message_length", self.max_message_bytes),
+            ("grpc.max_send_message_length", self.max_message_bytes),
+        )
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Sent with every call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """Certificates of the channel; None = plaintext. Raises SourceUnavailable for files that cannot be read."""
+        if not (self.tls or self.ca_file or self.cert_file):
+            return None
+        return grpc.ssl_channel_credentials(_read(self.ca_file), _read(self.key_file), _read(self.cert_file))
+
+
+def _read(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise SourceUnavailable(f"{path}: {error.strerror}") from error

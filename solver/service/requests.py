@@ -1,0 +1,105 @@
+"""What both clients say and hear: requests from domain values, and values from answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from solver.api.v1 import placement_service_pb2 as pb
+from solver.domain.gang import Gang
+from solver.domain.plan import Plan, Reason, Status, TermValue
+from solver.domain.snapshot import Snapshot
+from solver.search.options import Engine
+from solver.service.codec.gang import encode_gang
+from solver.service.codec.plan import decode_plan, decode_reason, decode_status, decode_term
+from solver.service.codec.question import encode_options
+from solver.service.codec.snapshot import encode_whole
+
+_Request = TypeVar("_Request", pb.PlanRequest, pb.PlanStreamRequest, pb.ExplainRequest)
+
+#: A call may take so much longer than its search, in seconds, for what has to travel.
+TRAVEL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How to search.
+
+    time_limit_s: budget of the search. batch: plan several gangs jointly. fair_after_s: with batch, gangs that waited
+    longer come first in their class; 0 = off. min_version: oldest state of a held cluster to answer from.
+    """
+
+    engine: Engine = Engine.AUTO
+    time_limit_s: float = 5.0
+    batch: bool = False
+    fair_after_s: float = 0.0
+    min_version: int = 0
+
+    @property
+    def timeout_s(self) -> float:
+        """Deadline of the call."""
+        return self.time_limit_s + TRAVEL_S
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An answer, and the version of the held state it was computed on (0 for a state that was sent along)."""
+
+    plan: Plan
+    state_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Improved:
+    """A better placement of one gang is known, `elapsed_ms` after the search began."""
+
+    gang: str
+    objective: tuple[TermValue, ...]
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why one gang cannot be placed; without reasons unless it is infeasible."""
+
+    gang: str
+    status: Status
+    reasons: tuple[Reason, ...]
+
+
+def question(kind: type[_Request], cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask) -> _Request:
+    """A request of PlacementService about a held cluster, by name, or a state sent along."""
+    if isinstance(cluster, str):
+        about = pb.ClusterRef(name=cluster, min_version=ask.min_version)
+    else:
+        about = pb.ClusterRef(inline=encode_whole(cluster))
+    return kind(
+        cluster=about,
+        gangs=[encode_gang(gang) for gang in gangs],
+        options=encode_options(ask.engine, ask.time_limit_s, ask.batch, ask.fair_after_s),
+    )
+
+
+def planned(response: pb.PlanResponse) -> Planned:
+    """The answer of Plan."""
+    return Planned(decode_plan(response.plan), response.state_version)
+
+
+def news(response: pb.PlanStreamResponse) -> Improved | Planned:
+    """One message of PlanStream."""
+    if response.WhichOneof("event") == "answer":
+        return planned(response.answer)
+    found = response.incumbent
+    terms = (decode_term(term, f"objective[{at}]") for at, term in enumerate(found.objective))
+    return Improved(found.gang, tuple(terms), found.elapsed_ms)
+
+
+def explained(response: pb.ExplainResponse) -> list[Explained]:
+    """The answer of Explain."""
+    return [
+        Explained(
+            one.gang,
+            decode_status(one.status, "status"),
+            tuple(decode_reason(reason, f"reasons[{at}]") for at, reason in enumerate(one.reasons)),
+        )
+        for one in response.explanations
+    ]
