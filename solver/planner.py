@@ -25,6 +25,7 @@ from solver.domain.plan import (
     Status,
     TermValue,
 )
+from solver.domain.replicas import fewest_pods
 from solver.domain.snapshot import Snapshot
 from solver.explain.causes import reasons_for
 from solver.rules import reach
@@ -108,6 +109,7 @@ class _Solver:
     budget: Budget
     reporter: Reporter
     warm: WarmTables | None
+    told: tuple[Fraction, ...] | None = None
 
     def answer(self) -> GangPlan:
         """The gang's plan or reasons. Raises InvalidRequest naming the gang."""
@@ -133,7 +135,7 @@ class _Solver:
         structure = self.structure(spec)
         clock.compile_ms += clock.lap()
         self.reporter.stage(self.gang.name, "solving")
-        outcome = solve_gang(structure, self.engine, self.budget, clock, self.warm)
+        outcome = solve_gang(structure, self.engine, self.budget, clock, self.warm, self.improved)
         if outcome.settled is None:
             reasons = reasons_for(structure, self.budget) if outcome.answer is Answer.INFEASIBLE else ()
             stats = self.stats(clock, outcome.proof, 0.0)
@@ -141,6 +143,15 @@ class _Solver:
                 self.gang.name, _STATUS[outcome.answer], reasons=reasons, warnings=tuple(notices), stats=stats
             )
         return self.verified(structure, outcome, outcome.settled, tuple(notices), clock)
+
+    def improved(self, settled: Settled, replicas_proven: bool) -> None:
+        """Tell the reporter of a plan, unless a better one was told before."""
+        replicas = Fraction(settled.shape.pods - (fewest_pods(self.gang.root) or 0))
+        worth = (replicas, *(-value for value in settled.values))
+        if self.told is None or worth >= self.told:
+            self.told = worth
+            found = _objective([replicas, *settled.values], settled.bounds, replicas_proven)
+            self.reporter.improved(self.gang.name, found)
 
     def structure(self, spec: TopologySpec) -> Structure:
         """Normal form of the gang over the snapshot."""
@@ -162,7 +173,7 @@ class _Solver:
             status=_STATUS[outcome.answer],
             assignments=assignments,
             running=self.running(),
-            objective=_objective(checked, outcome, settled),
+            objective=_objective(list(checked.objective.values()), settled.bounds, outcome.replicas_proven),
             domains=checked.domains,
             flows=checked.flows,
             warnings=notices,
@@ -197,10 +208,11 @@ def _check(gang: Gang, checked: Verification, outcome: Outcome, settled: Settled
         raise InternalError(f"gang {gang.name}: the checker values the plan at {values}, not {settled.values}")
 
 
-def _objective(checked: Verification, outcome: Outcome, settled: Settled) -> tuple[TermValue, ...]:
-    replicas = checked.objective[TERMS[0]]
-    found = [TermValue(TERMS[0], Sense.MAX, replicas, replicas if outcome.replicas_proven else None)]
-    for term, bound in zip(TERMS[1:], settled.bounds, strict=True):
-        proven: Fraction | None = bound if outcome.replicas_proven else None
-        found.append(TermValue(term, Sense.MIN, checked.objective[term], proven))
+def _objective(
+    values: Sequence[Fraction], bounds: Sequence[Fraction | None], replicas_proven: bool
+) -> tuple[TermValue, ...]:
+    """Terms as the answer states them. values: of all terms; bounds: of those after `replicas`."""
+    found = [TermValue(TERMS[0], Sense.MAX, values[0], values[0] if replicas_proven else None)]
+    for term, value, bound in zip(TERMS[1:], values[1:], bounds, strict=True):
+        found.append(TermValue(term, Sense.MIN, value, bound if replicas_proven else None))
     return tuple(found)

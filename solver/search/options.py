@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InvalidRequest
+from solver.domain.plan import TermValue
 
 #: Shortest budget of a call, in seconds.
 MIN_TIME_LIMIT_S = 0.001
@@ -52,3 +53,9 @@ class Reporter:
 
     def stage(self, gang: str, text: str) -> None:
         """Work on `gang` reached the stage described by `text`."""
+
+    def improved(self, gang: str, objective: tuple[TermValue, ...]) -> None:
+        """A plan of `gang`, better than any told before or proven further, is known; the answer will not be worse.
+
+        Terms as in the answer; those still to be minimised may be a little overstated.
+        """

@@ -1,9 +1,10 @@
 """One gang solved: shapes in order of the term `replicas`, each settled by the tree or by CP-SAT, the best kept."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from itertools import groupby
 
 from solver.bound.solve import placeable, solve_shape
@@ -18,7 +19,7 @@ from solver.domain.errors import InternalError
 from solver.domain.plan import Proof
 from solver.rules import queue
 from solver.search.cpsat import Answer
-from solver.search.elastic import elastic_shapes
+from solver.search.elastic import Family, elastic_shapes
 from solver.search.options import Engine
 from solver.search.stages import States, certify, solve_staged
 from solver.terms.base import Term
@@ -75,8 +76,17 @@ class Outcome:
     replicas_proven: bool = False
 
 
+#: Hears of better plans as they come, and whether no shape before theirs fits.
+Improved = Callable[[Settled, bool], None]
+
+
 def solve_gang(
-    structure: Structure, engine: Engine, budget: Budget, clock: Clock, warm: WarmTables | None = None
+    structure: Structure,
+    engine: Engine,
+    budget: Budget,
+    clock: Clock,
+    warm: WarmTables | None = None,
+    improved: Improved | None = None,
 ) -> Outcome:
     """Best plan of one gang, or the proof that there is none, within `budget`.
 
@@ -85,7 +95,7 @@ def solve_gang(
     if structure.root is None or queue.missing(structure.gang, structure.snapshot):
         return Outcome(Answer.INFEASIBLE, Proof.TREE)
     if engine is Engine.CPSAT:
-        return _by_cpsat(structure, budget, clock)
+        return _by_cpsat(structure, budget, clock, improved)
     share = 1.0 if engine is Engine.TREE else TREE_SHARE
     try:
         outcome = _by_tree(structure, budget.part(share), clock, warm)
@@ -93,7 +103,9 @@ def solve_gang(
         clock.bound_ms += clock.lap()
         if engine is Engine.TREE:
             return Outcome(Answer.UNKNOWN, Proof.NONE)
-        return _by_cpsat(structure, budget, clock)
+        return _by_cpsat(structure, budget, clock, improved)
+    if improved is not None and outcome.settled is not None:
+        improved(outcome.settled, outcome.replicas_proven)
     return outcome if engine is Engine.TREE else _certified(structure, outcome, budget, clock)
 
 
@@ -176,8 +188,10 @@ def _certified(structure: Structure, outcome: Outcome, budget: Budget, clock: Cl
     return Outcome(outcome.answer, Proof.BOTH if agreed else Proof.TREE, settled, outcome.replicas_proven)
 
 
-def _by_cpsat(structure: Structure, budget: Budget, clock: Clock) -> Outcome:
+def _by_cpsat(structure: Structure, budget: Budget, clock: Clock, improved: Improved | None = None) -> Outcome:
     """CP-SAT alone: the best `replicas` first, then every shape that ties."""
+    if not budget.left_s:
+        return Outcome(Answer.UNKNOWN, Proof.NONE)
     best: Settled | None = None
     proven = False
     clock.lap()
@@ -186,7 +200,8 @@ def _by_cpsat(structure: Structure, budget: Budget, clock: Clock) -> Outcome:
             clock.search_ms += clock.lap()
             proof = Proof.CPSAT if family.answer is Answer.INFEASIBLE else Proof.NONE
             return Outcome(family.answer, proof)
-        found = [_settle_by_cpsat(structure, shape, budget, clock) for shape in family.shapes]
+        told = None if improved is None else partial(_tell, improved, family)
+        found = [_settle_by_cpsat(structure, shape, budget, clock, told) for shape in family.shapes]
         known = [one for one in found if one is not None]
         proven = family.answer is Answer.OPTIMAL and Answer.UNKNOWN not in found
         if known:
@@ -204,21 +219,40 @@ def _by_cpsat(structure: Structure, budget: Budget, clock: Clock) -> Outcome:
     return Outcome(Answer.FEASIBLE, Proof.NONE, best, family.answer is Answer.OPTIMAL)
 
 
-def _settle_by_cpsat(structure: Structure, shape: Shape, budget: Budget, clock: Clock) -> "Settled | Answer | None":
+def _tell(improved: Improved, family: Family, settled: Settled) -> None:
+    """Tell of a plan of one shape; its bounds say nothing about shapes that tie with it."""
+    bounds = settled.bounds if len(family.shapes) == 1 else (None,) * len(settled.bounds)
+    improved(replace(settled, bounds=bounds), family.answer is Answer.OPTIMAL)
+
+
+def _settle_by_cpsat(
+    structure: Structure,
+    shape: Shape,
+    budget: Budget,
+    clock: Clock,
+    told: Callable[[Settled], None] | None = None,
+) -> "Settled | Answer | None":
     """The shape's best placement, None when proven impossible, UNKNOWN when time ran out first."""
     if not shape.pods:
         return _empty(structure, shape)
     problem = build_problem(build_frame(structure, shape))
     terms = terms_of(problem)
     clock.compile_ms += clock.lap()
-    staged = solve_staged(problem, terms, budget)
+
+    def improved(sums: Sequence[int], bounds: Sequence[int | None]) -> None:
+        if told is not None:
+            told(Settled(shape, problem, {}, in_units(terms, sums), _bounds_in_units(terms, bounds)))
+
+    staged = solve_staged(problem, terms, budget, improved=improved)
     clock.search_ms += clock.lap()
     clock.classes = max(clock.classes, problem.classes_in_use)
     if staged.answer is Answer.INFEASIBLE:
         return None
     if staged.answer is Answer.UNKNOWN:
         return Answer.UNKNOWN
-    bounds = tuple(
-        None if bound is None else bound * term.unit for bound, term in zip(staged.bounds, terms, strict=True)
-    )
+    bounds = _bounds_in_units(terms, staged.bounds)
     return Settled(shape, problem, staged.states, in_units(terms, staged.sums), bounds)
+
+
+def _bounds_in_units(terms: Sequence[Term], bounds: Sequence[int | None]) -> tuple[Fraction | None, ...]:
+    return tuple(None if bound is None else bound * term.unit for bound, term in zip(bounds, terms, strict=True))

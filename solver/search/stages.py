@@ -1,6 +1,6 @@
 """One frame solved by CP-SAT: term after term, earlier ones fixed, on candidate domains first and then on all."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ortools.sat.python import cp_model
@@ -15,6 +15,8 @@ from solver.search.cpsat import Answer, Run, run
 from solver.terms.base import Term
 
 States = Mapping[int, int]
+#: Hears the sums of a better plan and what is proven of them, by term.
+Improved = Callable[[Sequence[int], Sequence[int | None]], None]
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def certify(problem: Problem, terms: Sequence[Term], states: States, sums: Seque
     CP-SAT finds, with presolve off and on alike, that they cannot be attained.
     """
     for presolve in (False, True):
+        if not budget.left_s:
+            return False
         stages = Stages(problem, terms, domains_of(problem, states), states, sums)
         for at, value in enumerate(sums):
             stages.clamp(at, value, value)
@@ -119,27 +123,36 @@ def solve_staged(
     bounds: Sequence[int] | None = None,
     hint: States | None = None,
     lowest: Collection[int] | None = None,
+    improved: Improved | None = None,
 ) -> Staged:
     """Lexicographic optimum of one frame by CP-SAT.
 
     bounds: proven lower bounds by term (of a term under the condition that all earlier ones sit at theirs). hint: a
     plan to start from, right or wrong. With both, the hint's own domains are tried first and the search widens to the
     whole cluster when a bound is not met there. lowest: domains above the hosts that may be used at all, None = all;
-    what is proven then holds for them only.
+    what is proven then holds for them only. improved: hears sums and bounds after each term of a whole search.
     """
     if problem.impossible:
         return Staged(Answer.INFEASIBLE)
+    if not budget.left_s:
+        return Staged(Answer.UNKNOWN)
     if bounds is not None and hint is not None:
         narrow = _lexicographic(Stages(problem, terms, domains_of(problem, hint), hint), bounds, budget)
         if narrow.answer is Answer.OPTIMAL:
             return narrow
-    wide = _lexicographic(Stages(problem, terms, lowest, hint), bounds, budget, whole=True)
+    wide = _lexicographic(Stages(problem, terms, lowest, hint), bounds, budget, whole=True, improved=improved)
     if wide.answer is Answer.INFEASIBLE and not _confirmed(problem, lowest, budget):
         return Staged(Answer.UNKNOWN)
     return Staged(wide.answer, wide.states, wide.sums, wide.bounds, widened=bounds is not None)
 
 
-def _lexicographic(stages: Stages, bounds: Sequence[int] | None, budget: Budget, whole: bool = False) -> Staged:
+def _lexicographic(
+    stages: Stages,
+    bounds: Sequence[int] | None,
+    budget: Budget,
+    whole: bool = False,
+    improved: Improved | None = None,
+) -> Staged:
     """Minimise term by term. On a restricted model only values that all meet their bounds prove anything."""
     found: Run | None = None
     proven: list[int | None] = []
@@ -158,6 +171,8 @@ def _lexicographic(stages: Stages, bounds: Sequence[int] | None, budget: Budget,
             return Staged(Answer.UNKNOWN)
         proven.append(_lower_bound(stages, at, result, value) if exact else None)
         exact = exact and proven[-1] == value
+        if improved is not None:
+            improved(stages.sums(found), [*proven, *[None] * (len(stages.terms) - len(proven))])
         stages.clamp(at, value if exact else None, value)
         stages.cp_model.clear_hints()
     assert found is not None, "a frame has terms"

@@ -9,7 +9,7 @@ import pytest
 
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import BoundMember, Gang
-from solver.domain.plan import GangPlan, Proof, ReasonCode, Status
+from solver.domain.plan import GangPlan, Proof, ReasonCode, Status, TermValue
 from solver.domain.snapshot import NodeRecord, build_snapshot
 from solver.planner import Engine, Options, Reporter, plan
 from solver.search.cpsat import Answer
@@ -246,3 +246,27 @@ def test_a_feasible_answer_among_ties_claims_no_bound(monkeypatch: pytest.Monkey
     assert answer.status is Status.FEASIBLE
     assert answer.objective[0].bound == answer.objective[0].value
     assert [term.bound for term in answer.objective[1:]] == [None] * 5
+
+
+class _Hearing(Reporter):
+    def __init__(self) -> None:
+        self.told: list[tuple[str, tuple[TermValue, ...]]] = []
+
+    def improved(self, gang: str, objective: tuple[TermValue, ...]) -> None:
+        self.told.append((gang, objective))
+
+
+@each_engine
+def test_the_reporter_hears_of_better_plans(engine: Engine) -> None:
+    """What is told gets better or better proven each time, and the answer comes last."""
+    listener = _Hearing()
+    waiting = gang(role("p", 3), role("d", 3), role("r", 2, min=0), flows=[flow("p", "d")], name="ns/x")
+    (answer,) = plan(cluster(*(node(name, 3) for name in "abc")), [waiting], Options(engine), listener).gangs
+    assert {name for name, _ in listener.told} == {"ns/x"}
+    told = [terms for _, terms in listener.told]
+    assert told[-1] == answer.objective
+    worths = [(terms[0].value, *(-term.value for term in terms[1:])) for terms in told]
+    assert worths == sorted(worths)
+    for terms in told:
+        assert all(term.bound is None or term.bound <= term.value for term in terms[1:])
+    assert len(told) == (5 if engine is Engine.CPSAT else 1)
