@@ -1,6 +1,9 @@
 """What a test made in the shared control plane and others would see: found by comparison, and removed."""
 
-from support.controlplane.api import Api, Json, Refused
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from support.controlplane.api import CONNECTIONS, Api, Json, Refused
 from support.controlplane.waiting import eventually
 
 #: Lists of what is not kept apart by a namespace of one's own. Pods are among them, since they take up nodes.
@@ -26,9 +29,13 @@ def present(api: Api) -> Uids:
 def remove_new(api: Api, before: Uids) -> None:
     """Remove the shared objects that were not there before, and wait until they are gone."""
     for path in SHARED:
-        for item in _new(api, path, before):
-            _remove(api, path, item)
-        eventually(lambda path=path: not _new(api, path, before), f"{path} is as it was before the test")
+        with ThreadPoolExecutor(CONNECTIONS) as threads:
+            list(threads.map(partial(_remove, api, path), _new(api, path, before)))
+        eventually(partial(_is_clean, api, path, before), f"{path} is as it was before the test")
+
+
+def _is_clean(api: Api, path: str, before: Uids) -> bool:
+    return not _new(api, path, before)
 
 
 def _new(api: Api, path: str, before: Uids) -> list[Json]:
