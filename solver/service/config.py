@@ -26,6 +26,8 @@ def _number(default: float | None, least: float, most: float) -> Any:
 class Section:
     """Settings that belong together. Raises InvalidRequest for a number out of its range."""
 
+    __slots__ = ()
+
     def __post_init__(self) -> None:
         for known in dataclasses.fields(self):  # type: ignore[arg-type]  # every section is a dataclass
             least, most = known.metadata.get("range", (None, None))
