@@ -56,21 +56,31 @@ class Promise:
         return tuple(pod.holds for pod in self.pods if not pod.seen_on)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request by its identity. id: chosen by who asks, unique. content: digest of everything it asks for."""
+
+    id: str
+    content: bytes
+
+
 class Ledger(Protocol):
     """A store of promises. Every change is durable when its call returns, and happens once however often it is asked.
 
-    Every method that changes something returns the promises that changed, as they are now.
+    Every method that changes something returns the promises that changed, as they are now; what was asked before gives
+    the promise as it is now and changes nothing. Time is the store's own: it never runs backwards, whatever the
+    machine's clock does.
     """
 
     def reserve(
-        self, request_id: str, cluster: str, gang: str, pods: Sequence[PromisedPod], lease_ms: int
+        self, asked: Asked, cluster: str, gang: str, pods: Sequence[PromisedPod], lease_ms: int
     ) -> list[Promise]:
         """A new promise, first in the answer; earlier promises of the gang that still hold capacity are released."""
 
-    def confirm(self, request_id: str, promise_id: str) -> Promise:
+    def confirm(self, asked: Asked, promise_id: str) -> list[Promise]:
         """The promise, which from now on lasts until its pods are seen."""
 
-    def release(self, request_id: str, promise_id: str) -> Promise:
+    def release(self, asked: Asked, promise_id: str) -> list[Promise]:
         """The promise, ended; one that had ended before stays as it is."""
 
     def seen(self, cluster: str, where: Mapping[str, str]) -> list[Promise]:
@@ -79,8 +89,24 @@ class Ledger(Protocol):
     def expire(self) -> list[Promise]:
         """Reservations whose lease has ended by now."""
 
+    def tidy(self) -> None:
+        """Forget requests and ended promises of long ago, and note the time."""
+
+    def answered(self, asked: Asked) -> Promise | None:
+        """The promise that was the answer to this request, as it is now; None when it was not asked before."""
+
     def get(self, promise_id: str) -> Promise | None:
         """One promise, whatever its phase."""
 
-    def holding(self, cluster: str) -> list[Promise]:
+    def holding(self, cluster: str) -> Sequence[Promise]:
         """Promises that hold capacity, in the order in which they were made."""
+
+    def clusters(self) -> Sequence[str]:
+        """Clusters with promises that hold capacity, by name."""
+
+    @property
+    def revision(self) -> int:
+        """Revision of the latest change."""
+
+    def close(self) -> None:
+        """Give back what the store uses; it must not be called afterwards."""

@@ -1,0 +1,86 @@
+"""Whether a plan still fits: the verifier's answer for the state as it is now."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from solver.compile.structure import check_levels
+from solver.domain.gang import Gang
+from solver.domain.holding import as_bound, holding_running
+from solver.domain.levels import TopologySpec
+from solver.domain.plan import Assignment
+from solver.domain.snapshot import Column, Snapshot
+from solver.ledger import PromisedPod
+from solver.rules import reach
+from solver.service.codec.fields import checking
+from solver.service.errors import Conflict, InvalidField
+from solver.service.promised import PROMISED
+from solver.topology.choice import choose_topology
+from solver.topology.tree import Tree, build_tree
+from solver.verify.checker import verify
+
+
+@dataclass
+class TreeOf:
+    """The tree of one cluster, kept while its labels and its topology stay. Not for two threads at a time."""
+
+    labels: Mapping[str, Column] | None = None
+    tree: Tree | None = None
+
+    def get(self, snapshot: Snapshot, spec: TopologySpec) -> Tree:
+        """The tree of `spec` over the snapshot's nodes."""
+        if self.tree is None or self.labels is not snapshot.labels or self.tree.spec != spec:
+            self.labels, self.tree = snapshot.labels, build_tree(snapshot, spec)
+        return self.tree
+
+
+def check_fits(snapshot: Snapshot, gang: Gang, assignments: Sequence[Assignment], tree_of: TreeOf) -> None:
+    """Raises Conflict unless all of a plan holds in this state, which knows nothing of what the gang was promised.
+
+    Running members count as in `plan()`. Raises InvalidField for a plan that no state would make valid.
+    """
+    _check_pods(gang, assignments)
+    _check_moved_on(snapshot, gang, assignments)
+    spec, _ = choose_topology(snapshot, gang.topology)
+    with checking("gang"):
+        check_levels(gang, spec)
+        reach.check(gang)
+        snapshot = holding_running(snapshot, [gang])
+    checked = verify(snapshot, gang, spec, assignments, tree_of.get(snapshot, spec))
+    if checked.violations:
+        raise Conflict(f"the plan of gang {gang.name} does not fit any more: {checked.violations[0]}")
+
+
+def promised_pods(gang: Gang, assignments: Sequence[Assignment]) -> list[PromisedPod]:
+    """What the pods of a plan are to hold."""
+    return [
+        PromisedPod(replace(held, uid=""), item.role)
+        for held, item in zip(as_bound(gang, assignments), assignments, strict=True)
+    ]
+
+
+def _check_pods(gang: Gang, assignments: Sequence[Assignment]) -> None:
+    role_of = {pod: role.name for role in gang.roles for pod in role.pods}
+    running = {member.pod for member in gang.running}
+    before: set[str] = set()
+    for at, item in enumerate(assignments):
+        if role_of.get(item.pod) != item.role:
+            raise InvalidField(f"assignments[{at}].pod", f"{item.pod!r} is no pod of role {item.role!r}")
+        if item.pod in before:
+            raise InvalidField(f"assignments[{at}].pod", f"{item.pod!r} is assigned twice")
+        if item.pod in running:
+            raise InvalidField(f"assignments[{at}].pod", f"{item.pod!r} is among the running members")
+        before.add(item.pod)
+
+
+def _check_moved_on(snapshot: Snapshot, gang: Gang, assignments: Sequence[Assignment]) -> None:
+    """Raises Conflict when a node has gone, or a pod to be placed is bound already."""
+    placed = [(member.pod, member.node) for member in gang.running] + [(item.pod, item.node) for item in assignments]
+    for pod, node in placed:
+        if node not in snapshot.node_idx:
+            raise Conflict(f"the plan of gang {gang.name} does not fit any more: node {node!r} of pod {pod} is gone")
+    new = {item.pod for item in assignments}
+    for bound in snapshot.pods:
+        if bound.name in new and not bound.uid.startswith(PROMISED):
+            raise Conflict(
+                f"the plan of gang {gang.name} does not fit any more: pod {bound.name} is bound to node {bound.node}"
+            )

@@ -1,0 +1,89 @@
+"""The ledger's file: opened by one process at a time, every commit on the disk before it is confirmed."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from solver.domain.errors import SourceUnavailable
+from solver.service.ledger_schema import migrate
+
+#: How long a commit waits for another program that looks into the file, in milliseconds.
+BUSY_MS = 5000
+
+
+class LedgerFile:
+    """An open ledger file, or one in memory.
+
+    path: None = in memory. max_bytes: the file grows no further; None = as the disk allows. Beside the file lies
+    `<file>.lock`, which is locked as long as this process lives. Raises SourceUnavailable with one sentence.
+    """
+
+    def __init__(self, path: Path | None = None, max_bytes: int | None = None) -> None:
+        self.where = "the ledger in memory" if path is None else f"ledger {path}"
+        self._lock = None if path is None else _locked(path, self.where)
+        try:
+            with self.readable():
+                self.connection = sqlite3.connect(
+                    ":memory:" if path is None else path, isolation_level=None, check_same_thread=False
+                )
+                self._prepare(path is not None, max_bytes)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file and let others open it."""
+        if hasattr(self, "connection"):
+            self.connection.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _prepare(self, on_disk: bool, max_bytes: int | None) -> None:
+        run = self.connection.execute
+        run(f"PRAGMA busy_timeout = {BUSY_MS}")
+        mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
+        if on_disk and mode != "wal":
+            raise SourceUnavailable(f"{self.where} lies on a file system without shared memory; use a local disk")
+        run("PRAGMA synchronous = FULL")
+        problem = run("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise SourceUnavailable(f"{self.where} is damaged: {problem}; {_ADVICE}")
+        if max_bytes is not None:
+            run(f"PRAGMA max_page_count = {max(1, max_bytes // run('PRAGMA page_size').fetchone()[0])}")
+        migrate(self.connection, self.where)
+
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Turns errors of the database into one sentence."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise SourceUnavailable(f"{self.where} cannot be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise SourceUnavailable(f"{self.where} is damaged: {error}; {_ADVICE}") from error
+
+
+_ADVICE = "restore it, or move it away to begin with an empty one, which forgets every promise"
+
+
+def _locked(path: Path, where: str) -> int:
+    """The lock of the file, held until it is closed, which the end of the process does too."""
+    lock = path.resolve().with_name(path.resolve().name + ".lock")
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SourceUnavailable(f"{where} cannot be opened: {error.strerror}: {lock}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(handle, 20).decode("ascii", "replace").strip()
+        os.close(handle)
+        by = f" (process {owner})" if owner else ""
+        raise SourceUnavailable(f"{where} is in use by another service{by}") from error
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
+    return handle
