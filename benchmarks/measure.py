@@ -201,7 +201,7 @@ def batch(job: Job) -> list[Row]:
     """Fifty gangs of one call, one after another and jointly in the same budget; nothing where that is not built."""
     if importlib.util.find_spec("solver.batch") is None:
         return []
-    plan_batch = importlib.import_module("solver.batch").plan_batch
+    plan_batch = importlib.import_module("solver.batch.plan").plan_batch
     rows: list[Row] = []
     for seed in range(1, job.repeat + 1):
         snapshot, gangs = build_site(Site(job.nodes, "loaded", 16, seed, 0.8)), batch_gangs(BATCH, seed)

@@ -131,7 +131,7 @@ def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOpti
 def solve(inputs: Inputs, engine: str, time_limit_s: float, batch: bool = False) -> Plan:
     """Load the engine and call it; OR-Tools takes more than half a second to import."""
     from adapters.cli.progress import progress
-    from solver.batch import plan_batch
+    from solver.batch.plan import plan_batch
     from solver.planner import Engine, Options, plan
 
     with progress(sys.stderr) as reporter:

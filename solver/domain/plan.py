@@ -141,11 +141,37 @@ class GangPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Admitted:
+    """Gangs of one class that are placed.
+
+    waited: whether the class is the part of its priority that waited longer. bound: more cannot be placed, given
+    what is placed of the classes before it where that meets their bound.
+    """
+
+    priority: int
+    value: int
+    bound: int
+    waited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a jointly planned batch is worth: admitted gangs, highest class first, then the terms summed over them.
+
+    A term's bound is None unless everything before it, admitted gangs included, sits at its own.
+    """
+
+    admitted: tuple[Admitted, ...] = ()
+    objective: tuple[TermValue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """The answer for one call: gangs in input order, the worst status on top."""
+    """The answer for one call: gangs in input order, the worst status on top. batch: of jointly planned gangs."""
 
     gangs: tuple[GangPlan, ...]
     warnings: tuple[Notice, ...] = ()
+    batch: Batch | None = None
 
     @property
     def status(self) -> Status:

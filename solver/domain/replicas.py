@@ -1,9 +1,9 @@
 """The replicas of a gang's groups, one by one, with the pods each of them owns."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from solver.domain.gang import Gang, Group
+from solver.domain.gang import Gang, Group, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,26 @@ def _replica(group: Group, index: int) -> Replica:
 
 def fewest_pods(group: Group) -> int | None:
     """Fewest pods with which one replica of the group meets its minimum; None when its pods can never suffice."""
+    return least(group, lambda role: 1)
+
+
+def least(group: Group, weight: Callable[[Role], int]) -> int | None:
+    """Least total weight of pods with which one replica of the group meets its minimum; None when none does.
+
+    weight: of one pod of a role, not negative.
+    """
     if any(role.min > role.replicas for role in group.roles):
         return None
-    costs = [_fewest_of_child(child) for child in group.groups]
-    pods = sum(role.min for role in group.roles)
+    costs = [_least_of_child(child, weight) for child in group.groups]
+    total = sum(role.min * weight(role) for role in group.roles)
     if group.min is None:
-        return None if None in costs else pods + sum(cost for cost in costs if cost is not None)
-    spare = sum(role.replicas - role.min for role in group.roles)
-    units = sorted([cost for cost in costs if cost is not None] + [1] * spare)
-    wanted = max(0, group.min - pods)
-    return pods + sum(units[:wanted]) if wanted <= len(units) else None
+        return None if None in costs else total + sum(cost for cost in costs if cost is not None)
+    spare = [weight(role) for role in group.roles for _ in range(role.replicas - role.min)]
+    units = sorted([cost for cost in costs if cost is not None] + spare)
+    wanted = max(0, group.min - sum(role.min for role in group.roles))
+    return total + sum(units[:wanted]) if wanted <= len(units) else None
 
 
-def _fewest_of_child(child: Group) -> int | None:
-    one = fewest_pods(child)
+def _least_of_child(child: Group, weight: Callable[[Role], int]) -> int | None:
+    one = least(child, weight)
     return None if one is None else one * child.min_replicas

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 
-from solver.batch import plan_batch
+from solver.batch.plan import plan_batch
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Plan, Status
 from solver.domain.snapshot import Snapshot

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from solver.batch import plan_batch
+from solver.batch.plan import plan_batch
 from solver.domain.errors import InvalidRequest
 from solver.domain.plan import Plan, Status
 from solver.planner import Engine, Options, plan
@@ -41,7 +41,7 @@ def test_batches_reach_the_joint_optimum(part: int) -> None:
 
 def test_large_clusters_are_improved_on_the_domains_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the whole cluster is too large, a few gangs at a time move among the racks they use or would use."""
-    monkeypatch.setattr("solver.batch.WHOLE_NODES", 0)
+    monkeypatch.setattr("solver.batch.improve.WHOLE_NODES", 0)
     better = 0
     for seed in range(25):
         site, gangs = random_batch(random.Random(seed))
@@ -64,7 +64,7 @@ def test_a_batch_of_one_claims_no_more_than_its_plan(monkeypatch: pytest.MonkeyP
         return Plan((replace(answer, status=Status.FEASIBLE),))
 
     site, lone = cluster(node("a", 4)), gang(role("w", 2), name="ns/lone")
-    monkeypatch.setattr("solver.batch.plan", unproven)
+    monkeypatch.setattr("solver.batch.plan.plan", unproven)
     assert plan_batch(site, [lone]).status is Status.FEASIBLE
 
 

@@ -1,0 +1,158 @@
+"""Large-neighbourhood search: a few gangs of the batch leave and are placed anew, while that pays and time lasts."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from solver.batch.alone import Alone
+from solver.batch.neighbourhoods import all_others, around, domains_for, wanting
+from solver.batch.state import State
+from solver.batch.supplies import gpu_needs
+from solver.batch.swaps import swapped, swaps
+from solver.bound.warm import WarmTables
+from solver.domain.budget import Budget
+from solver.domain.errors import InternalError
+from solver.domain.gang import Gang
+from solver.search.joint import Joint, place_together
+from solver.search.options import Engine, Reporter
+
+#: Up to so many gangs and pods are placed all at once; beyond, a few at a time.
+ALL_AT_ONCE_GANGS, ALL_AT_ONCE_PODS = 4, 40
+#: Above so many nodes a few gangs are placed anew on the domains they use or would use alone only.
+WHOLE_NODES = 64
+#: Longest time for one joint placement of a few gangs, in seconds.
+STEP_S = 2.0
+#: Parts of what is left for placing all gangs at once, for making room by swaps, and for looking at single gangs.
+WHOLE_SHARE, SWAP_SHARE, ALONE_SHARE = 0.9, 0.5, 0.5
+#: Most gangs that leave for a waiting one.
+MOST_LEAVING = 2
+
+
+@dataclass
+class Improver:
+    """Looks for better states than `state`. proven: nothing can be better. moves: how often each gang was moved."""
+
+    state: State
+    alone: Alone
+    engine: Engine
+    budget: Budget
+    reporter: Reporter
+    warm: WarmTables
+    proven: bool = False
+    moves: Counter[int] = field(default_factory=Counter)
+
+    def run(self) -> None:
+        """Place all gangs together where they are few; else, and where that is not proven best, a few at a time."""
+        movable = self.movable()
+        pods = sum(len(role.pods) for at in movable for role in self.state.site.gangs[at].roles)
+        if 2 <= len(movable) <= ALL_AT_ONCE_GANGS and pods <= ALL_AT_ONCE_PODS:
+            self.together(tuple(movable), self.budget.part(WHOLE_SHARE))
+            if self.proven:
+                return
+        if self.engine is Engine.AUTO:
+            self.admit(movable, self.budget.part(SWAP_SHARE))
+        self.look()
+        self.better(movable)
+
+    def movable(self) -> list[int]:
+        """Gangs that may be placed together: one topology, nothing running, no anti-affinity among themselves."""
+        gangs = self.state.site.gangs
+        if not self.state.site.one_topology:
+            return []
+        return [
+            at
+            for at, gang in enumerate(gangs)
+            if not gang.running and not any(_repels(gang, other) or _repels(other, gang) for other in gangs)
+        ]
+
+    def admit(self, movable: Sequence[int], budget: Budget) -> None:
+        """Admit more gangs by swaps, until none helps."""
+        needs = gpu_needs(self.state.site.gangs)
+        size = 0
+        while needs and size <= MOST_LEAVING:
+            self.reporter.stage("batch", "making room for gangs that wait")
+            helped = False
+            for swap in swaps(self.state, movable, needs, size):
+                if not budget.left_s:
+                    return
+                later = swapped(self.state, swap, budget, self.warm)
+                if later is not None and self.take(later):
+                    helped = True
+                    break
+            size = 0 if helped else size + 1
+
+    def look(self) -> None:
+        """What each gang reaches alone: it says who is in the way of whom, and bounds the batch."""
+        budget = self.budget.part(ALONE_SHARE)
+        for at in sorted(range(len(self.state.site.gangs)), key=lambda at: at in self.state.placed):
+            self.alone.look(at, budget)
+
+    def better(self, movable: Sequence[int]) -> None:
+        """Place a few gangs anew by CP-SAT, those first that do worse than alone; until none does, or time is over."""
+        tried: set[object] = set()
+        helped = True
+        while helped:
+            helped = False
+            for chosen in self.neighbourhoods(movable):
+                key = (chosen, tuple(self.moves[at] for at in chosen))
+                if key in tried:
+                    continue
+                if not self.budget.left_s:
+                    return
+                tried.add(key)
+                if self.together(chosen, self.budget.within(STEP_S)):
+                    helped = True
+                    break
+
+    def neighbourhoods(self, movable: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """First those around gangs that do worse than alone; in a small cluster `fragmentation` alone is worth it."""
+        yield from around(self.state, self.alone, movable)
+        small = len(self.state.site.snapshot.nodes) <= WHOLE_NODES
+        yield from all_others(movable, movable if small else wanting(self.state, self.alone, movable))
+
+    def together(self, chosen: tuple[int, ...], budget: Budget) -> bool:
+        """Place some gangs anew together; whether the batch is worth more then."""
+        site = self.state.site
+        self.reporter.stage("batch", f"placing {len(chosen)} gangs together")
+        lowest = None if len(site.snapshot.nodes) <= WHOLE_NODES else domains_for(self.state, self.alone, chosen)
+        gangs = [site.gangs[at] for at in chosen]
+        found = place_together(self.state.without(chosen), gangs, site.tree(chosen[0]), budget, lowest)
+        if found is None:
+            return False
+        later = self.with_joint(chosen, found)
+        helped = later is not None and self.take(later)
+        if found.proven and len(chosen) == len(site.gangs):
+            if later is not None and later.worth != self.state.worth:
+                raise InternalError("a joint placement proven best is worth less than another one")
+            self.proven = True
+        return helped
+
+    def with_joint(self, chosen: Sequence[int], found: Joint) -> State | None:
+        """The state with a joint placement; None when it is the one there is."""
+        placed = self.state.placed
+        anew = {
+            at: items if items or placed.get(at) == () else None  # a gang may be admitted without a pod
+            for at, items in zip(chosen, found.assignments, strict=True)
+        }
+        moved = {at: items for at, items in anew.items() if items != placed.get(at)}
+        return self.state.changed(moved) if moved else None
+
+    def take(self, later: State) -> bool:
+        """Go on from another state if it is worth more."""
+        if later.worth > self.state.worth:
+            self.moves.update(at for at, items in later.placed.items() if self.state.placed.get(at) != items)
+            self.state = later
+            return True
+        return False
+
+
+def _repels(gang: Gang, other: Gang) -> bool:
+    """Whether a role of `gang` declares anti-affinity against a pod of another gang of the batch."""
+    if gang is other:
+        return False
+    return any(
+        term.selector.matches(theirs.constraints.namespace, dict(theirs.constraints.labels))
+        for role in gang.roles
+        for term in role.constraints.anti_affinity
+        for theirs in other.roles
+    )

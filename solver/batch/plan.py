@@ -1,0 +1,115 @@
+"""plan_batch(): several gangs planned jointly, never worse than one after another."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from solver.batch.alone import Alone
+from solver.batch.improve import Improver
+from solver.batch.objective import batch_of, terms_of_gang
+from solver.batch.ranks import Rank, by_rank, ranks_of
+from solver.batch.state import Site, State, first_state
+from solver.bound.warm import WarmTables
+from solver.domain.budget import Budget, Stop
+from solver.domain.errors import InvalidRequest
+from solver.domain.gang import Gang
+from solver.domain.holding import holding_running
+from solver.domain.plan import Admitted, Batch, GangPlan, Plan, Proof, Status
+from solver.domain.snapshot import Snapshot
+from solver.planner import plan, taken_by
+from solver.search.options import Engine, Options, Reporter
+from solver.verify.checker import Verification
+
+#: How much longer verifying the batch may take than verifying each gang of the sequential plan did.
+VERIFY_FACTOR, VERIFY_MOST = 2.0, 0.3
+
+
+def plan_batch(
+    snapshot: Snapshot,
+    gangs: Sequence[Gang],
+    options: Options | None = None,
+    reporter: Reporter | None = None,
+    warm: WarmTables | None = None,
+    stop: Stop | None = None,
+    fair_before: datetime | None = None,
+) -> Plan:
+    """Place `gangs` jointly: as many as possible, higher priority classes strictly first, then the terms summed.
+
+    Starts from the sequential plan, which may use the whole budget, and improves it with what is left by placing a
+    few gangs (or, where they are few, all) anew together, until that is proven best; so it is never worse than
+    sequential. Statuses are `optimal` when the joint optimum is proven, else `feasible` for placed gangs, with what
+    each gang could reach alone as bounds; `Plan.batch` sums up. fair_before: within a priority, gangs created before
+    this moment are a class of their own, strictly before the others. Raises as plan() does, and InvalidRequest for
+    engine tree.
+    """
+    options, reporter, warm = options or Options(), reporter or Reporter(), warm or WarmTables()
+    if options.engine is Engine.TREE:
+        raise InvalidRequest("a batch is placed jointly by CP-SAT, which engine tree leaves out")
+    ranks = ranks_of(gangs, fair_before)
+    if len(gangs) < 2:
+        few = plan(snapshot, gangs, options, reporter, warm, stop)
+        return replace(few, batch=_of_few(few, ranks))
+    budget = options.budget(stop)
+    ranked = by_rank(gangs, ranks)
+    site = Site(holding_running(snapshot, gangs), ranked, warm)
+    first = plan(site.snapshot, ranked, options, reporter, warm, stop)
+    start = first_state(site, first)
+    search = _without_verifying(budget, first)
+    alone = Alone(site, options.engine, warm)
+    improver = Improver(start, alone, options.engine, search, reporter, warm)
+    improver.run()
+    answers = _answers(first, improver.state, improver.state is not start, alone, improver.proven)
+    return Plan(answers, first.warnings, batch_of(improver.state, ranks, alone, improver.proven))
+
+
+def _without_verifying(budget: Budget, first: Plan) -> Budget:
+    """The budget without the time that verifying all gangs in the end will take."""
+    spent_s = sum(answer.stats.verify_ms for answer in first.gangs) / 1000
+    left_s = budget.left_s
+    return budget.within(max(left_s - VERIFY_FACTOR * spent_s, (1 - VERIFY_MOST) * left_s))
+
+
+def _answers(first: Plan, state: State, moved: bool, alone: Alone, proven: bool) -> tuple[GangPlan, ...]:
+    """The gangs' answers among all others. moved: some placement is not the sequential plan's."""
+    verdicts = state.verified() if moved else {}
+    answers = []
+    for at, before in enumerate(first.gangs):
+        if at in state.placed:
+            answers.append(_placed(before, state, at, verdicts.get(at), alone, proven))
+        elif before.status.placed:
+            takers = sorted(state.site.gangs[other].name for other in state.placed)
+            answers.append(_displaced(before, takers, proven))
+        else:
+            answers.append(before)
+    return tuple(answers)
+
+
+def _placed(
+    before: GangPlan, state: State, at: int, verdict: Verification | None, alone: Alone, proven: bool
+) -> GangPlan:
+    return replace(
+        before,
+        status=Status.OPTIMAL if proven else Status.FEASIBLE,
+        assignments=state.placed[at],
+        objective=terms_of_gang(state, alone, at, proven),
+        domains=before.domains if verdict is None else verdict.domains,
+        flows=before.flows if verdict is None else verdict.flows,
+        reasons=(),
+        stats=replace(before.stats, proof=Proof.CPSAT if proven else Proof.NONE),
+    )
+
+
+def _displaced(before: GangPlan, takers: Sequence[str], proven: bool) -> GangPlan:
+    """A gang that gave way to others of the batch."""
+    status = Status.INFEASIBLE if proven else Status.UNKNOWN
+    reasons = (taken_by(takers),) if proven else ()
+    return GangPlan(before.name, status, reasons=reasons, warnings=before.warnings, stats=before.stats)
+
+
+def _of_few(few: Plan, ranks: Sequence[Rank]) -> Batch:
+    """What a plan of one gang, or of none, is worth."""
+    admitted = tuple(
+        Admitted(rank.priority, int(answer.status.placed), int(answer.status is not Status.INFEASIBLE), rank.waited)
+        for rank, answer in zip(ranks, few.gangs, strict=True)
+    )
+    return Batch(admitted, few.gangs[0].objective if few.gangs else ())

@@ -1,0 +1,97 @@
+"""What the gangs of a batch share, by counting: how many of them there can be room for at most."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from solver.domain.gang import Gang, Role
+from solver.domain.replicas import least
+from solver.domain.resources import GPU, PODS
+from solver.domain.snapshot import Snapshot
+from solver.rules import queue
+
+#: By gang: the least an admitted one takes.
+Needs = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Supply:
+    """One thing the gangs share. capacity: how much there is. needs: of it, by gang."""
+
+    capacity: int
+    needs: Needs
+
+
+def supplies(snapshot: Snapshot, gangs: Sequence[Gang]) -> list[Supply]:
+    """Every resource of the open nodes, their GPUs in pieces as large as a pod asks for, and what queues leave."""
+    found = [Supply(_pieces(snapshot, name, 1), _needs(gangs, name, 1)) for name in snapshot.resources]
+    found += [Supply(_pieces(snapshot, GPU, size), needs) for size, needs in gpu_needs(gangs).items()]
+    return found + _of_queues(snapshot, gangs)
+
+
+def gpu_needs(gangs: Sequence[Gang]) -> Mapping[int, Needs]:
+    """By size in thousandths of a GPU that some pod asks for: the fewest pieces of that size a gang takes.
+
+    The free GPUs of a node make so many whole pieces, and a pod takes as many as fit into what it asks for. Members
+    that run hold what is theirs already: their gang is taken to need nothing more.
+    """
+    sizes = sorted({role.requests[GPU] for gang in gangs for role in gang.roles} - {0})
+    return {size: _needs(gangs, GPU, size) for size in sizes}
+
+
+def most_by_class(shared: Sequence[Supply], classes: Sequence[Collection[int]], admitted: Sequence[int]) -> list[int]:
+    """For each class of gangs, first things first, how many of it can be admitted at most.
+
+    admitted: how many are. As long as those are the most there can be, what they take at least is gone for the
+    classes after them.
+    """
+    left = [supply.capacity for supply in shared]
+    most: list[int] = []
+    closed = True
+    for members, count in zip(classes, admitted, strict=True):
+        needs = [sorted(supply.needs[at] for at in members) for supply in shared]
+        most.append(min(_fitting(need, room) for need, room in zip(needs, left, strict=True)))
+        closed = closed and count == most[-1]
+        if closed:
+            left = [room - sum(need[:count]) for need, room in zip(needs, left, strict=True)]
+    return most
+
+
+def _fitting(needs: Sequence[int], room: int) -> int:
+    """How many of the needs fit together, given smallest first; one that needs nothing always does."""
+    total = 0
+    for count, need in enumerate(needs):
+        total += need
+        if need and total > room:
+            return count
+    return len(needs)
+
+
+def _pieces(snapshot: Snapshot, resource: str, size: int) -> int:
+    column = np.maximum(snapshot.free[:, snapshot.resources.index(resource)], 0)
+    return int((column[snapshot.open_nodes] // size).sum())
+
+
+def _needs(gangs: Sequence[Gang], resource: str, size: int) -> Needs:
+    def weight(role: Role) -> int:
+        return 1 if resource == PODS else role.requests[resource] // size
+
+    return tuple(0 if gang.running else least(gang.root, weight) or 0 for gang in gangs)
+
+
+def _of_queues(snapshot: Snapshot, gangs: Sequence[Gang]) -> list[Supply]:
+    """Room of every queue on each resource it limits, for all gangs in it and below it."""
+    left: dict[tuple[str, str], int] = {}
+    inside: dict[tuple[str, str], set[int]] = {}
+    for at, gang in enumerate(gangs):
+        for room in () if gang.running else queue.rooms(gang, snapshot):
+            left[room.queue, room.resource] = room.left
+            inside.setdefault((room.queue, room.resource), set()).add(at)
+    return [
+        Supply(
+            capacity,
+            tuple(need if at in inside[name, resource] else 0 for at, need in enumerate(_needs(gangs, resource, 1))),
+        )
+        for (name, resource), capacity in left.items()
+    ]
