@@ -8,7 +8,7 @@ placement exists.
 What P forgets comes back through prices. Σ over the domains of one level of n_r is N_r for every complete placement, so
 adding λ·n_r to the cost of each domain of that level (void ones too: together they hold every node) and taking λ·N_r
 off the total changes no placement's cost, for any integer λ. A good λ makes the best split of a domain the one that its
-share of the gang has; `steer` moves λ along the subgradient, the surplus of each role in the relaxed optimum.
+share of the gang has; solver.bound.prices looks for it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from solver.bound.lanes import INFINITE, Lanes, infeasible, plan_lanes
 from solver.bound.tables import TableStore, TreeTables, assignment
 from solver.bound.vectors import Vectors, VectorTables
 from solver.compile.classes import NodeClass
-from solver.compile.layout import Dim, Layout, Space
+from solver.compile.layout import Dim, Layout, Space, TreeTooLarge
 from solver.compile.problem import Problem
 from solver.compile.view import DomainView, Expr
 from solver.domain.budget import Budget
@@ -68,22 +68,20 @@ class Relaxed:
 
     sums: by term, constants included; no placement's are lexicographically smaller. surplus: [levels + 1, roles] pods
     in the relaxed optimum beyond the gang's. lowest: merged count vectors of the lowest domains used, [clusters] each.
+    nodes, pods: the nodes used, and [roles, nodes] what they hold; a placement where nothing was merged.
     """
 
     sums: tuple[int, ...]
     surplus: Ints
+    nodes: Ints
+    pods: Ints
     lowest: Mapping[int, tuple[int, ...]]
-
-
-def no_prices(problem: Problem, terms: Sequence[Term]) -> Prices:
-    """All zero."""
-    return np.zeros((problem.tree.height + 1, len(terms), len(problem.totals)), dtype=np.int64)
 
 
 def relax(vectors: VectorTables, projection: Projection, prices: Prices, budget: Budget) -> Relaxed | None:
     """Lower bounds of every placement of the whole gang by merged tables; None = there is no placement.
 
-    Raises TreeTooLarge, OutOfTime, and InvalidRequest when the numbers leave the 64-bit range.
+    Raises TreeTooLarge, also when the numbers leave the 64-bit range, and OutOfTime.
     """
     relaxation = Relaxation(vectors, projection, prices, budget)
     return relaxation.optimum() if relaxation.feasible(projection.caps) else None
@@ -96,7 +94,7 @@ class Relaxation:
         self.vectors, self.projection, self.prices = vectors, projection, prices
         self.height = vectors.problem.tree.height
         self.space = projection.space
-        self.lanes = plan_lanes([_Part(term.name, size) for term, size in self._ranges()])
+        self.lanes = self._planned_lanes()
         self.domains = {key: self._cheapest(key[0], each) for key, each in vectors.domains.items()}
         self.hosts = [self._cheapest(self.height, kind.vectors) for kind in vectors.hosts]
         parts = [_Part(f"lane {lane}", 0, self._lane(lane)) for lane in range(self.lanes.count)]
@@ -147,7 +145,8 @@ class Relaxation:
             surplus[level] -= np.array(self.projection.totals, dtype=np.int64)
             if level == self.height - 1:
                 lowest = {domain: tuple(row) for domain, row in zip(domains.tolist(), held.tolist(), strict=True)}
-        return Relaxed(sums, surplus, lowest)
+        own = [self._split(self.height, node, state) for node, state in states.items()]
+        return Relaxed(sums, surplus, nodes, np.stack(own, axis=1), lowest)
 
     def _split(self, level: int, domain: int, state: int) -> Ints:
         """[roles] pods of the cheapest vector behind a merged state of a domain."""
@@ -160,6 +159,12 @@ class Relaxation:
 
     def _state(self, counts: Sequence[int]) -> int:
         return int(self.space.index(np.array(counts, dtype=np.int64)))
+
+    def _planned_lanes(self) -> Lanes:
+        try:
+            return plan_lanes([_Part(term.name, size) for term, size in self._ranges()])
+        except InvalidRequest as error:  # the numbers of the relaxation are larger than those of the input
+            raise TreeTooLarge from error
 
     def _ranges(self) -> list[tuple[Term, int]]:
         """Each term with a bound on its partial sums in the relaxation, which may exceed the term's own.
@@ -186,7 +191,7 @@ class Relaxation:
         """[vectors] cost of term `at`, prices included."""
         price = self.prices[level, at]
         if int(np.abs(price).max(initial=0)) * sum(self.projection.totals) > PRICE_LIMIT:
-            raise InvalidRequest(f"term {self.vectors.terms[at].name}: its numbers leave the 64-bit range")
+            raise TreeTooLarge
         return np.asarray(vectors.costs[at] + price @ vectors.pods)
 
     def _cheapest(self, level: int, vectors: Vectors) -> "_Cheapest":

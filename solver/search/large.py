@@ -1,0 +1,269 @@
+"""One shape of a gang too large for exact tables: bounded by merged tables, filled in at once, improved where it lies.
+
+Merged tables give a proven bound and the lowest domains that a placement near it would use. A placement is put together
+there pod by pod; exact tables of that small site make it the best the site holds, and CP-SAT searches where even these
+are too large. What is left between bound and placement is the gap.
+"""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from solver.bound.clusters import every_role, projection_within
+from solver.bound.merged import Projection, Relaxation, Relaxed
+from solver.bound.prices import Steering, fair_prices, no_prices
+from solver.bound.vectors import MakeTerms, VectorTables
+from solver.compile.layout import TreeTooLarge
+from solver.compile.problem import Problem
+from solver.domain.budget import Budget, OutOfTime
+from solver.domain.errors import InternalError
+from solver.domain.plan import Proof
+from solver.search.cpsat import Answer
+from solver.search.fill import Placed, filled
+from solver.search.improve import improve
+from solver.search.sites import lowest_of, model_size, nodes_in_order, ranked_domains, restricted
+from solver.search.stages import solve_staged
+from solver.search.worth import states_of_pods, worth
+
+#: Pairs of merged states that one join may take.
+MERGED_PAIRS = 200_000
+#: Most pairs of states of a site's exact tables.
+SITE_PAIRS = 1_000_000_000
+#: Parts of what is left for the first bounds, and for the exact tables of a site.
+BOUND_SHARE, SITE_SHARE = 0.25, 0.5
+#: Relaxations in a row that may raise the bound by less than this part of the gap, and at most.
+PATIENCE, WORTHWHILE, MOST_ROUNDS = 6, 0.02, 60
+#: Domains beside those of the relaxed optimum that a site starts with.
+SPARE = 2
+#: Variables a model may have for each second left, of which building it takes a tenth.
+VARIABLES_PER_SECOND = 8_000
+
+
+@dataclass(frozen=True)
+class Large:
+    """What is known of one shape.
+
+    answer: OPTIMAL when bounds and placement meet, FEASIBLE with a gap, INFEASIBLE proven, UNKNOWN without a placement.
+    bounds: by term, None unless proven together with all earlier ones.
+    """
+
+    answer: Answer
+    proof: Proof
+    placed: Placed | None = None
+    bounds: tuple[int | None, ...] = ()
+
+
+def solve_large(problem: Problem, make_terms: MakeTerms, budget: Budget, use_cpsat: bool) -> Large:
+    """Placement and bounds of the whole frame within `budget`. make_terms: the terms of a problem."""
+    if problem.impossible:
+        return Large(Answer.INFEASIBLE, Proof.TREE)
+    return _Search(problem, make_terms, budget).answer(use_cpsat)
+
+
+class _Merged:
+    """What the merged tables of one problem are built from, and how many relaxations it may still take."""
+
+    def __init__(self, problem: Problem, make_terms: MakeTerms, budget: Budget) -> None:
+        self.vectors = VectorTables(problem, make_terms, budget)
+        self.projection = projection_within(problem, MERGED_PAIRS)
+        self.steering = Steering(fair_prices(self.vectors, self.projection))
+        self.rounds = MOST_ROUNDS
+
+
+class _Search:
+    """One shape under way.
+
+    low: lexicographic lower bound of the sums. best: the best placement so far. chosen: lowest domains of the relaxed
+    optimum behind the best placement, with what it puts there.
+    """
+
+    def __init__(self, problem: Problem, make_terms: MakeTerms, budget: Budget) -> None:
+        self.problem, self.make_terms, self.budget = problem, make_terms, budget
+        self.low: tuple[int, ...] = (0,) * len(make_terms(problem))  # no term is ever negative
+        self.best: Placed | None = None
+        self.merged: _Merged | None = None
+        self.chosen: Mapping[int, Sequence[int]] = {}
+        self.proven: tuple[int | None, ...] = (None,) * len(self.low)
+
+    def answer(self, use_cpsat: bool) -> Large:
+        """Bound, fill, improve."""
+        if not self.bounded():
+            return Large(Answer.INFEASIBLE, Proof.TREE)
+        if self.best is None:
+            with suppress(OutOfTime):
+                self.fill(ranked_domains(self.problem, self.chosen), self.budget.part(BOUND_SHARE))
+        if not self.done:
+            self.tables()
+            self.bounded()
+        if use_cpsat and self.best is None and not self.find():
+            return Large(Answer.INFEASIBLE, Proof.CPSAT)
+        if use_cpsat and not self.done and self.best is not None:
+            self.search(self.best)
+        return self.verdict()
+
+    def bounded(self) -> bool:
+        """Work on the bound for a while, as far as tables go; False when there is no placement."""
+        budget = self.budget.part(BOUND_SHARE)
+        with suppress(TreeTooLarge, OutOfTime):
+            if self.merged is None:
+                self.merged = _Merged(self.problem, self.make_terms, budget)
+            return self.bound(self.merged, budget)
+        return True
+
+    @property
+    def done(self) -> bool:
+        """Whether bound and placement meet."""
+        return self.best is not None and self.best.sums == self.low
+
+    def bound(self, merged: "_Merged", budget: Budget) -> bool:
+        """Raise the bound and fill in what it suggests, in turns; False when there is no placement.
+
+        Raises TreeTooLarge, OutOfTime.
+        """
+        idle = 0
+        while not self.done and merged.rounds:
+            merged.rounds -= 1
+            relaxation = Relaxation(merged.vectors, merged.projection, merged.steering.prices, budget)
+            if not relaxation.feasible(merged.projection.caps):
+                return False
+            relaxed = relaxation.optimum()
+            gap = self.gap
+            self.raise_low(relaxed.sums)
+            self.fill_near(relaxed, budget)
+            if self.best is None or not merged.steering.move(relaxed, self.best.sums):
+                return True
+            idle = 0 if self.gap < (1 - WORTHWHILE) * gap else idle + 1
+            if idle >= PATIENCE:
+                return True
+        return True
+
+    @property
+    def gap(self) -> float:
+        """How far the first term that is not proven lies above its bound; infinite without a placement."""
+        if self.best is None:
+            return float("inf")
+        return next(
+            (float(value - low) for value, low in zip(self.best.sums, self.low, strict=True) if value != low), 0
+        )
+
+    def raise_low(self, sums: tuple[int, ...]) -> None:
+        """Note a lexicographic lower bound."""
+        self.low = max(self.low, sums)
+
+    def fill_near(self, relaxed: Relaxed, budget: Budget) -> None:
+        """Fill the domains of a relaxed optimum and a few more; all that can be used while there is no placement."""
+        before = self.best
+        ranked = ranked_domains(self.problem, relaxed.lowest)
+        self.fill(ranked[: len(relaxed.lowest) + SPARE], budget)
+        if self.best is None:
+            self.fill(ranked, budget)
+        if self.best is not before or not self.chosen:
+            self.chosen = relaxed.lowest
+
+    def fill(self, domains: Sequence[int], budget: Budget) -> None:
+        """Put pods into `domains` one after another, in the gang's proportions and with the largest first."""
+        order = nodes_in_order(self.problem, domains)
+        for mixed in (True, False):
+            self.note(filled(self.problem, self.make_terms, order, budget, mixed))
+
+    def note(self, placed: Placed | None) -> None:
+        """Keep a placement if it is the best so far."""
+        if placed is None:
+            return
+        if placed.sums < self.low:
+            raise InternalError(f"a placement is worth {placed.sums}, less than the proven bound {self.low}")
+        if self.best is None or placed.sums < self.best.sums:
+            self.best = placed
+
+    def tables(self) -> None:
+        """Best placement of a site by exact tables, the site widened while there is time for it."""
+        projection = every_role(self.problem)
+        if projection.space.pairs > SITE_PAIRS:
+            return
+        ranked = ranked_domains(self.problem, self.chosen)
+        count = min(len(ranked), len(self.chosen) + SPARE)
+        while not self.done:
+            since, left = time.monotonic(), self.budget.left_s
+            try:
+                self.note(self.of_site(ranked[:count], projection))
+            except (TreeTooLarge, OutOfTime):
+                return
+            spent = max(1e-6, time.monotonic() - since)
+            affordable = int(count * SITE_SHARE * (left - spent) / spent)
+            if count == len(ranked) or affordable < 2 * count:
+                return
+            count = min(len(ranked), affordable)
+
+    def of_site(self, site: Sequence[int], projection: Projection) -> Placed | None:
+        """Best placement on `site`, or None; where that is everywhere, its worth is a bound too."""
+        budget = self.budget.part(SITE_SHARE)
+        problem = restricted(self.problem, site)
+        vectors = VectorTables(problem, self.make_terms, budget)
+        relaxation = Relaxation(vectors, projection, no_prices(vectors), budget)
+        if not relaxation.feasible(projection.caps):
+            return None
+        relaxed = relaxation.optimum()
+        if (problem.node_class == self.problem.node_class).all():
+            self.raise_low(relaxed.sums)
+        states = states_of_pods(self.problem, relaxed.nodes, relaxed.pods)
+        sums = None if states is None else worth(self.problem, self.make_terms, states)
+        return None if states is None or sums is None else Placed(states, sums)
+
+    def find(self) -> bool:
+        """Any placement, by CP-SAT, site by site; False when it proves that there is none."""
+        for site, whole in self.sites(()):
+            terms = tuple(self.make_terms(self.problem))
+            staged = solve_staged(self.problem, terms, self.budget.part(SITE_SHARE), lowest=None if whole else site)
+            if staged.sums:
+                sums = worth(self.problem, self.make_terms, staged.states)
+                self.note(None if sums is None else Placed(staged.states, sums))
+                return True
+            if whole and staged.answer is Answer.INFEASIBLE:
+                return False
+        return True
+
+    def search(self, placed: Placed) -> None:
+        """Better placements, by CP-SAT, site by site as long as each is settled."""
+        lowest = lowest_of(self.problem)
+        for site, whole in self.sites({int(lowest[node]) for node in placed.states}):
+            found = improve(self.problem, self.make_terms, placed, self.low, None if whole else site, self.budget)
+            placed = found.placed
+            self.note(placed)
+            self.proven = found.proven
+            if not found.settled or self.done:
+                return
+
+    def sites(self, used: Collection[int]) -> Iterator[tuple[set[int], bool]]:
+        """(lowest domains with those used, whether these are all), each twice the last, while models can be built."""
+        ranked = ranked_domains(self.problem, self.chosen)
+        count = max(1, len(self.chosen)) + SPARE
+        while self.budget.left_s:
+            site = {*used, *ranked[:count]}
+            if model_size(self.problem, site) > VARIABLES_PER_SECOND * self.budget.left_s:
+                return
+            yield site, len(site) == len(ranked)
+            if len(site) == len(ranked):
+                return
+            count *= 2
+
+    @property
+    def bounds(self) -> tuple[int | None, ...]:
+        """By term, what is proven of the best placement together with all earlier terms."""
+        assert self.best is not None
+        found: list[int | None] = []
+        at_low = attained = True
+        for value, low, proven in zip(self.best.sums, self.low, self.proven, strict=True):
+            known = max(low if at_low else 0, proven or 0)
+            found.append(known if attained else None)
+            at_low, attained = at_low and value == low, attained and value == known
+        return tuple(found)
+
+    def verdict(self) -> Large:
+        """The answer as it stands."""
+        if self.best is None:
+            return Large(Answer.UNKNOWN, Proof.NONE)
+        bounds = self.bounds
+        if bounds != self.best.sums:
+            return Large(Answer.FEASIBLE, Proof.NONE, self.best, bounds)
+        return Large(Answer.OPTIMAL, Proof.TREE if self.done else Proof.CPSAT, self.best, bounds)
