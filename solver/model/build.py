@@ -13,6 +13,7 @@ import numpy as np
 from solver.compile.classes import NodeClass
 from solver.compile.layout import Space
 from solver.compile.problem import Problem
+from solver.domain.budget import Budget
 from solver.domain.snapshot import Ints
 from solver.model.domain_view import DomainVariables
 from solver.model.variables import Expr, Hint, Variables, scaled, weighted
@@ -68,13 +69,14 @@ def build_model(
     terms: Sequence[Term],
     lowest: Collection[int] | None = None,
     hint: Mapping[int, int] | None = None,
+    budget: Budget | None = None,
 ) -> PlacementModel:
     """Model of `problem` with one objective expression for each of `terms`; nothing is minimised yet.
 
     lowest: indices of the domains just above the hosts that may be used, None = all; those with running members are
-    always in. hint: node index → host state of a plan to start from.
+    always in. hint: node index → host state of a plan to start from. Raises OutOfTime when the budget ends first.
     """
-    return _Builder(problem, terms, lowest, hint).build()
+    return _Builder(problem, terms, lowest, hint, budget).build()
 
 
 class _Builder:
@@ -84,9 +86,10 @@ class _Builder:
         terms: Sequence[Term],
         lowest: Collection[int] | None,
         hint: Mapping[int, int] | None,
+        budget: Budget | None,
     ) -> None:
         self.problem, self.terms, self.hint = problem, terms, hint
-        self.variables = Variables()
+        self.variables = Variables(budget)
         self.sums: list[Expr] = [0] * len(terms)
         self.lowest = None if lowest is None else set(lowest)
         self.patterns: list[PatternUse] = []

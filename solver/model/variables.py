@@ -5,19 +5,27 @@ from typing import Any
 
 from ortools.sat.python import cp_model
 
+from solver.domain.budget import Budget
+
 Expr = Any  # a CP-SAT linear expression or an integer
 Hint = int | None
 
 
-class Variables:
-    """A CP-SAT model under construction, with or without hints."""
+#: A budget is looked at once in so many variables and constraints.
+_PERIOD = 256
 
-    def __init__(self) -> None:
+
+class Variables:
+    """A CP-SAT model under construction, with or without hints. Raises OutOfTime when the budget ends meanwhile."""
+
+    def __init__(self, budget: Budget | None = None) -> None:
         self.cp_model = cp_model.CpModel()
         self.count = 0
+        self._budget, self._parts = budget, 0
 
     def integer(self, low: int, high: int, hint: Hint = None) -> Expr:
         """An integer variable in low … high."""
+        self._tick()
         variable = self.cp_model.new_int_var(low, high, "")
         self.count += 1
         if hint is not None:
@@ -30,11 +38,17 @@ class Variables:
 
     def add(self, condition: Any) -> None:
         """A constraint; one that is trivially true is dropped, a trivially false one kept as such."""
+        self._tick()
         if condition is True or condition is False:
             if not condition:
                 self.cp_model.add_bool_or([])
             return
         self.cp_model.add(condition)
+
+    def _tick(self) -> None:
+        self._parts += 1
+        if self._budget is not None and not self._parts % _PERIOD:
+            self._budget.check()
 
 
 def weighted(expressions: Sequence[Expr], weights: Sequence[int]) -> Expr:

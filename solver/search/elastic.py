@@ -9,7 +9,7 @@ from solver.compile.frame import build_frame
 from solver.compile.problem import build_problem
 from solver.compile.shapes import Shape, axes_of, in_order
 from solver.compile.structure import Structure
-from solver.domain.budget import Budget
+from solver.domain.budget import Budget, OutOfTime
 from solver.model.build import build_model
 from solver.model.gang_tree import GangChoice, Limit, open_counts, queue_limits
 from solver.model.variables import Expr
@@ -36,22 +36,33 @@ def elastic_shapes(structure: Structure, budget: Budget) -> Iterator[Family]:
 
     Rules that need the totals (the ratio of `reach`) are left out here, so a shape may still turn out impossible.
     """
-    search = ShapeSearch(structure, queue_limits(structure))
-    search.maximise(search.replicas())
+    try:
+        search = ShapeSearch(structure, queue_limits(structure), budget=budget)
+        search.maximise(search.replicas())
+    except OutOfTime:
+        yield Family(Answer.UNKNOWN)
+        return
     yield from search.families(budget)
 
 
 class ShapeSearch:
     """CP-SAT over the shapes of an elastic gang, by a score to be maximised.
 
-    lowest: domains above the hosts that may be used, None = all.
+    lowest: domains above the hosts that may be used, None = all. Raises OutOfTime when the budget ends while it is
+    built.
     """
 
-    def __init__(self, structure: Structure, limits: Sequence[Limit], lowest: Collection[int] | None = None) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        limits: Sequence[Limit],
+        lowest: Collection[int] | None = None,
+        budget: Budget | None = None,
+    ) -> None:
         assert structure.root is not None
         self.structure = structure
         self.axes = axes_of(structure.root)
-        self.model = build_model(build_problem(build_frame(structure, None)), (), lowest)
+        self.model = build_model(build_problem(build_frame(structure, None)), (), lowest, budget=budget)
         self.choice: GangChoice = open_counts(self.model, limits)
         self.model.variables.add(self.choice.placed == 1)
         self.score = self.model.variables.integer(0, 1 << 55)

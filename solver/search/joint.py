@@ -8,7 +8,7 @@ from solver.compile.naming import name_pods
 from solver.compile.problem import build_problem
 from solver.compile.shapes import Shape
 from solver.compile.structure import Structure, build_structure
-from solver.domain.budget import Budget
+from solver.domain.budget import Budget, OutOfTime
 from solver.domain.gang import Gang
 from solver.domain.plan import Assignment
 from solver.domain.replicas import fewest_pods
@@ -47,8 +47,11 @@ def place_together(
         return Joint(tuple(() for _ in gangs), proven=True)
     together = bundle(known)
     structure = build_structure(together.gang, snapshot, tree, merge=False)
-    search = ShapeSearch(structure, _limits(together, structure), lowest)
-    search.maximise(_score(search, together))
+    try:
+        search = ShapeSearch(structure, _limits(together, structure), lowest, budget)
+        search.maximise(_score(search, together))
+    except OutOfTime:
+        return None
     for family in search.families(budget):
         found = _best_of(structure, together, family.shapes, budget, lowest)
         if found is not None:

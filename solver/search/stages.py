@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ortools.sat.python import cp_model
 
 from solver.compile.problem import Problem
-from solver.domain.budget import Budget
+from solver.domain.budget import Budget, OutOfTime
 from solver.domain.errors import InternalError
 from solver.model.build import PlacementModel, build_model, read_states
 from solver.model.gang_tree import settle_counts
@@ -38,7 +38,7 @@ class Stages:
     """A model with its terms as bounded objective variables, solved one after the other.
 
     lowest: candidate domains above the hosts, None = all. bounds: lower bounds by term from elsewhere; the one of a
-    term holds only while every earlier term sits at its own.
+    term holds only while every earlier term sits at its own. Raises OutOfTime when the budget ends while it is built.
     """
 
     def __init__(
@@ -48,9 +48,10 @@ class Stages:
         lowest: Collection[int] | None,
         hint: States | None,
         incumbent: Sequence[int] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.terms = tuple(terms)
-        self.model: PlacementModel = build_model(problem, terms, lowest, hint)
+        self.model: PlacementModel = build_model(problem, terms, lowest, hint, budget)
         self.placed = settle_counts(self.model)
         self.model.variables.add(self.placed == 1)
         self.objectives: list[Expr] = []
@@ -105,9 +106,10 @@ def certify(problem: Problem, terms: Sequence[Term], states: States, sums: Seque
     CP-SAT finds, with presolve off and on alike, that they cannot be attained.
     """
     for presolve in (False, True):
-        if not budget.left_s:
+        try:
+            stages = Stages(problem, terms, domains_of(problem, states), states, sums, budget)
+        except OutOfTime:
             return False
-        stages = Stages(problem, terms, domains_of(problem, states), states, sums)
         for at, value in enumerate(sums):
             stages.clamp(at, value, value)
         found = stages.satisfy(budget, presolve)
@@ -134,14 +136,17 @@ def solve_staged(
     """
     if problem.impossible:
         return Staged(Answer.INFEASIBLE)
-    if not budget.left_s:
-        return Staged(Answer.UNKNOWN)
-    if bounds is not None and hint is not None:
-        narrow = _lexicographic(Stages(problem, terms, domains_of(problem, hint), hint), bounds, budget)
-        if narrow.answer is Answer.OPTIMAL:
-            return narrow
-    wide = _lexicographic(Stages(problem, terms, lowest, hint), bounds, budget, whole=True, improved=improved)
-    if wide.answer is Answer.INFEASIBLE and not _confirmed(problem, lowest, budget):
+    try:
+        if bounds is not None and hint is not None:
+            stages = Stages(problem, terms, domains_of(problem, hint), hint, budget=budget)
+            narrow = _lexicographic(stages, bounds, budget)
+            if narrow.answer is Answer.OPTIMAL:
+                return narrow
+        stages = Stages(problem, terms, lowest, hint, budget=budget)
+        wide = _lexicographic(stages, bounds, budget, whole=True, improved=improved)
+        if wide.answer is Answer.INFEASIBLE and not _confirmed(problem, lowest, budget):
+            return Staged(Answer.UNKNOWN)
+    except OutOfTime:
         return Staged(Answer.UNKNOWN)
     return Staged(wide.answer, wide.states, wide.sums, wide.bounds, widened=bounds is not None)
 
@@ -190,7 +195,7 @@ def _lower_bound(stages: Stages, at: int, result: Run, value: int) -> int | None
 
 def _confirmed(problem: Problem, lowest: Collection[int] | None, budget: Budget) -> bool:
     """INFEASIBLE is believed when the whole model without objective says so with presolve on and off alike."""
-    stages = Stages(problem, (), lowest, None)
+    stages = Stages(problem, (), lowest, None, budget=budget)
     return all(stages.satisfy(budget, presolve).answer is Answer.INFEASIBLE for presolve in (True, False))
 
 
