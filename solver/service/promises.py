@@ -14,6 +14,7 @@ import structlog
 from solver.domain.gang import Gang
 from solver.domain.plan import Assignment
 from solver.ledger import Asked, Phase, Promise
+from solver.service.config import ServiceConfig
 from solver.service.errors import Conflict, Full, InvalidField, NotFound, Unavailable
 from solver.service.failpoints import failpoint
 from solver.service.feed import Feed, Watch
@@ -41,6 +42,14 @@ class PromiseLimits:
     max_lease_ms: int = 3_600_000
     max_backlog: int = 1000
     max_pods: int = 2_000_000
+
+    @classmethod
+    def of(cls, config: ServiceConfig) -> "PromiseLimits":
+        """As the service is configured."""
+        default_ms, most_ms = (
+            round(1000 * lease_s) for lease_s in (config.ledger.default_lease_s, config.ledger.max_lease_s)
+        )
+        return cls(default_ms, most_ms, config.limits.max_watch_backlog, config.limits.max_bound_pods)
 
 
 @dataclass(frozen=True, slots=True)
