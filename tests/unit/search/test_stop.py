@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from solver.batch import plan_batch
+from solver.batch.plan import plan_batch
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Status
 from solver.domain.snapshot import Snapshot
