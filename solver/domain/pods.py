@@ -105,5 +105,14 @@ class Pods(Collection[BoundPod]):
             later[pod.key] = pod
             found._size += 1
         if len(later) > _FOLD:
-            found._shared, found._later = {pod.key: pod for pod in found}, {}
+            found._shared, found._later = found._folded(), {}
         return found
+
+    def _folded(self) -> dict[PodKey, BoundPod]:
+        """Everything in one dictionary, in the order of iteration."""
+        whole = dict(self._shared)
+        for key, pod in self._later.items():
+            whole.pop(key, None)
+            if pod is not None:
+                whole[key] = pod
+        return whole

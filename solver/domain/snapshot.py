@@ -1,6 +1,7 @@
 """One consistent state of a cluster, as frozen columns over the nodes."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -21,7 +22,11 @@ Codes = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 _Array = TypeVar("_Array", bound=npt.NDArray[Any])
 
-_FIRST_RESOURCES = (GPU, CPU, MEMORY, PODS, EPHEMERAL_STORAGE)
+#: Resources that every snapshot has a column for, in this order; further ones follow by name.
+FIRST_RESOURCES = (GPU, CPU, MEMORY, PODS, EPHEMERAL_STORAGE)
+
+#: Most that the pods of one node may hold of a resource beyond what it has; sums stay inside 64 bits.
+_MOST_HELD = 2**61
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +122,21 @@ class Snapshot:
         leaving = {pod.key for pod in gone if pod.anti_affinity}
         staying = tuple(pod for pod in self.repelling if pod.key not in leaving) if leaving else self.repelling
         later = replace(
-            self, version=self.version + 1, free=_frozen(free), pods=pods, repelling=staying + _repelling(added)
+            self, version=self.version + 1, free=frozen(free), pods=pods, repelling=staying + _repelling(added)
         )
         later.__dict__["node_idx"] = self.node_idx  # the nodes are the same
+        return later
+
+    def with_rules(self, topologies: Mapping[str, "TopologySpec"], queues: Mapping[str, "QueueSpec"]) -> "Snapshot":
+        """A new version with other topologies and queues, by name; all columns are shared."""
+        later = replace(self, version=self.version + 1, topologies=topologies, queues=queues)
+        later.__dict__["node_idx"] = self.node_idx
+        return later
+
+    def as_version(self, version: int) -> "Snapshot":
+        """The same state under another version."""
+        later = copy(self)  # with everything that was computed from it
+        object.__setattr__(later, "version", version)
         return later
 
 
@@ -155,12 +172,12 @@ def build_snapshot(
         version=0,
         nodes=names,
         resources=resources,
-        allocatable=_frozen(allocatable),
-        free=_frozen(free),
-        ready=_frozen(np.array([record.ready for record in records], dtype=np.bool_)),
-        schedulable=_frozen(np.array([record.schedulable for record in records], dtype=np.bool_)),
+        allocatable=frozen(allocatable),
+        free=frozen(free),
+        ready=frozen(np.array([record.ready for record in records], dtype=np.bool_)),
+        schedulable=frozen(np.array([record.schedulable for record in records], dtype=np.bool_)),
         labels=_label_columns(records),
-        taint_codes=_frozen(np.array(taint_codes, dtype=np.int32)),
+        taint_codes=frozen(np.array(taint_codes, dtype=np.int32)),
         taint_sets=tuple(taint_sets) or ((),),
         pods=Pods(bound),
         repelling=_repelling(bound),
@@ -176,7 +193,7 @@ def _repelling(pods: Sequence[BoundPod]) -> tuple[BoundPod, ...]:
 def _resource_names(records: Sequence[NodeRecord], pods: Sequence[BoundPod]) -> tuple[str, ...]:
     found = {name for record in records for name in record.allocatable.names()}
     found |= {name for pod in pods for name in pod.requests.names()}
-    return _FIRST_RESOURCES + tuple(sorted(found - set(_FIRST_RESOURCES)))
+    return FIRST_RESOURCES + tuple(sorted(found - set(FIRST_RESOURCES)))
 
 
 def _charge(
@@ -194,7 +211,10 @@ def _charge(
             raise InvalidRequest(f"Pod {pod.name}: spec.nodeName {pod.node!r} is not among the nodes")
         for name, amount in pod.requests:
             if name in position and name != PODS:
-                free[row, position[name]] += sign * amount
+                left = int(free[row, position[name]]) + sign * amount
+                if left < -_MOST_HELD:
+                    raise InvalidRequest(f"Pod {pod.name}: the pods of node {pod.node} hold more than can be counted")
+                free[row, position[name]] = left
         free[row, position[PODS]] += sign
 
 
@@ -210,10 +230,11 @@ def _label_columns(records: Sequence[NodeRecord]) -> Mapping[str, Column]:
                 codes[key] = np.full(len(records), -1, dtype=np.int32)
                 values[key] = {}
             codes[key][row] = values[key].setdefault(value, len(values[key]))
-    return MappingProxyType({key: Column(_frozen(codes[key]), tuple(values[key])) for key in sorted(codes)})
+    return MappingProxyType({key: Column(frozen(codes[key]), tuple(values[key])) for key in sorted(codes)})
 
 
-def _frozen(array: _Array) -> _Array:
+def frozen(array: _Array) -> _Array:
+    """The array itself, from now on read-only."""
     array.flags.writeable = False
     return array
 

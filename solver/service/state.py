@@ -1,23 +1,33 @@
 """Cluster states that the service holds: snapshots, the changes since, and the promises on top of them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 from solver.domain.changes import Change
+from solver.domain.columns import sharing
+from solver.domain.editing import Edited, Editing, PodNames
+from solver.domain.errors import InvalidRequest
+from solver.domain.node_changes import with_resources
+from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Snapshot
 from solver.ledger import Promise
+from solver.service.config import Limits
+from solver.service.errors import Full, InvalidField, NotFound
+from solver.service.promised import PromisedPods
+from solver.service.recorder import Recorder
 
-#: Promised pods have uids that begin so; no other pod may.
-PROMISED = "promise/"
-
-#: Told cluster and `namespace/pod` → node of promised pods that were seen bound. Called without any lock held.
+#: Told the cluster and `namespace/pod` → node of promised pods that were seen bound. Called without any lock held; must
+#: not raise. What it does not pass on to the promises is told again with the next snapshot.
 SeenHook = Callable[[str, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a question is answered from; the snapshot bears the version too."""
+    """What a question is answered from; the snapshot bears the same version."""
 
     version: int
     snapshot: Snapshot
@@ -25,7 +35,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A snapshot is held."""
+    """A snapshot is held, in the state of this version. pods: promised ones not among them."""
 
     version: int
     nodes: int
@@ -50,7 +60,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """A new snapshot is needed; the state is as it was. last_sequence: last group in the state, if the base is known."""
+    """A new snapshot is needed; the state is as it was. last_sequence: last group in it, if the base is known."""
 
     cause: Cause
     message: str
@@ -78,58 +88,269 @@ class ClusterDescription:
     topologies: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """Everything that readers see, swapped as one.
+
+    snapshot: with the pods held for promises, which are in `held` by uid. promised_pods: with those whose node is
+    missing. arrived_s, changed_s: when the snapshot, and the last snapshot or group, came.
+    """
+
+    base: str
+    sequence: int
+    snapshot: Snapshot
+    held: Mapping[str, BoundPod]
+    promised_pods: int
+    arrived_s: float
+    changed_s: float
+    ignoring: dict[frozenset[str], Snapshot] = field(default_factory=dict)
+
+    @cached_property
+    def gangs(self) -> frozenset[str]:
+        """Gangs that something is held for."""
+        return frozenset(pod.gang for pod in self.held.values())
+
+    @property
+    def pods(self) -> int:
+        """Pods that really are there."""
+        return len(self.snapshot.pods) - len(self.held)
+
+
 class HeldCluster:
     """One cluster. Any thread may call anything; readers never wait for writers."""
 
-    def __init__(self, name: str, on_seen: SeenHook | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: Limits | None = None,
+        on_seen: SeenHook | None = None,
+        recorder: Recorder | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
+        self._limits, self._recorder = limits or Limits(), recorder or Recorder()
+        self._on_seen, self._clock = on_seen, clock
+        self._lock = threading.Lock()  # of writers
+        self._version = 0
+        self._names = PodNames()
+        self._promised = PromisedPods()
+        self._shown: _Shown | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a snapshot has arrived."""
+        return self._shown is not None
 
     def put(self, base: str, snapshot: Snapshot) -> Held:
         """Hold this snapshot from now on, with every promise on top of it that its nodes allow."""
-        raise NotImplementedError
+        names, now_s = PodNames(snapshot.pods), self._clock()
+        with self._lock:
+            if self._shown is not None:
+                snapshot = sharing(snapshot, self._shown.snapshot)
+            self._see(_of_names(self._promised.names(), names, snapshot))
+            full, held = self._settled(snapshot, {})
+            self._names = names
+            shown = self._swap(_Shown(base, 0, full, held, len(self._promised), now_s, now_s))
+            untold = self._promised.untold()
+        self._tell(untold)
+        return Held(shown.snapshot.version, len(snapshot.nodes), shown.pods)
 
     def apply(self, base: str, sequence: int, changes: Sequence[Change]) -> Applied | Needed:
-        """Change the state by one group, wholly or not at all. A group that is in it already changes nothing."""
-        raise NotImplementedError
+        """Change the state by one group, wholly or not at all. A group that is in it already changes nothing.
 
-    def view(self, ignoring_gang: str | None = None) -> View:
-        """The state with every promised pod that is not yet seen, but for those of one gang.
+        Raises InvalidField for a sequence below 1, and when the state would exceed the limits.
+        """
+        if sequence < 1:
+            raise InvalidField("sequence", f"{sequence} must be at least 1")
+        with self._lock:
+            shown = self._shown
+            if shown is None:
+                return unknown_cluster(self.name)
+            if base != shown.base:
+                return Needed(Cause.UNKNOWN_BASE, f"the state has base {shown.base!r}, not {base!r}")
+            if sequence <= shown.sequence:
+                return Applied(shown.snapshot.version)
+            if sequence > shown.sequence + 1:
+                problem = f"group {shown.sequence + 1} is missing before group {sequence}"
+                return Needed(Cause.GAP, problem, shown.sequence)
+            try:
+                edited = _edited(shown.snapshot, self._names, changes)
+            except InvalidRequest as error:
+                return Needed(Cause.CONTRADICTION, str(error), shown.sequence)
+            self._refuse_too_many(edited.snapshot, shown.snapshot)
+            seen = self._see(edited.added)
+            snapshot, held = edited.snapshot, shown.held
+            if seen or edited.nodes_changed:
+                snapshot, held = self._settled(snapshot, held)
+            self._names.update(edited.added, edited.gone)
+            shown = self._swap(
+                _Shown(base, sequence, snapshot, held, len(self._promised), shown.arrived_s, self._clock())
+            )
+        self._tell(seen)
+        return Applied(shown.snapshot.version)
+
+    def view(self, ignoring: Collection[str] = ()) -> View:
+        """The state with every promised pod that is not yet seen, but for those promised to the gangs `ignoring`.
 
         Raises NotFound before the first snapshot.
         """
-        raise NotImplementedError
+        shown = self._known()
+        version = shown.snapshot.version
+        if not shown.held or not ignoring:
+            return View(version, shown.snapshot)
+        gangs = shown.gangs.intersection(ignoring)
+        if not gangs:
+            return View(version, shown.snapshot)
+        if gangs not in shown.ignoring:
+            own = [pod for pod in shown.held.values() if pod.gang in gangs]
+            shown.ignoring[gangs] = shown.snapshot.with_changes((), own).as_version(version)
+        return View(version, shown.ignoring[gangs])
 
-    def promise(self, changed: Sequence[Promise]) -> None:
-        """Take promises as they are now; older revisions than those known change nothing."""
-        raise NotImplementedError
+    def promise(self, changed: Iterable[Promise]) -> None:
+        """Take promises as they are now; what is known already, or older, changes nothing."""
+        with self._lock:
+            news = [promise for promise in changed if self._promised.take(promise)]
+            shown = self._shown
+            if not news or shown is None:
+                return
+            names = {pod.name for promise in news for pod in promise.held() if self._promised.awaits(pod.name)}
+            seen = self._see(_of_names(names, self._names, shown.snapshot))
+            snapshot, held = self._settled(shown.snapshot, shown.held)
+            count = len(self._promised)
+            self._swap(_Shown(shown.base, shown.sequence, snapshot, held, count, shown.arrived_s, shown.changed_s))
+        self._tell(seen)
 
     def describe(self) -> ClusterDescription:
         """What is held. Raises NotFound before the first snapshot."""
-        raise NotImplementedError
+        shown, now_s = self._known(), self._clock()
+        return ClusterDescription(
+            name=self.name,
+            base=shown.base,
+            sequence=shown.sequence,
+            version=shown.snapshot.version,
+            nodes=len(shown.snapshot.nodes),
+            pods=shown.pods,
+            promised_pods=shown.promised_pods,
+            snapshot_age_s=max(0.0, now_s - shown.arrived_s),
+            age_s=max(0.0, now_s - shown.changed_s),
+            queues=len(shown.snapshot.queues),
+            topologies=tuple(sorted(shown.snapshot.topologies)),
+        )
+
+    def _known(self) -> _Shown:
+        if self._shown is None:
+            raise NotFound(f"no snapshot of cluster {self.name!r} is held")
+        return self._shown
+
+    def _refuse_too_many(self, later: Snapshot, before: Snapshot) -> None:
+        sizes = (
+            ("nodes", len(before.nodes), len(later.nodes), self._limits.max_nodes),
+            ("pods", len(before.pods), len(later.pods), self._limits.max_bound_pods),
+        )
+        for what, size_before, size, most in sizes:
+            if size > max(most, size_before):
+                raise InvalidField("changes", f"{size} {what} are more than the limit of {most}")
+
+    def _see(self, pods: Iterable[BoundPod]) -> Mapping[str, str]:
+        """Those of `pods` that were promised, name → node; nothing is held for them any more."""
+        seen = {pod.name: pod.node for pod in pods if self._promised.awaits(pod.name)}
+        self._promised.see(seen)
+        return seen
+
+    def _settled(self, snapshot: Snapshot, held: Mapping[str, BoundPod]) -> tuple[Snapshot, Mapping[str, BoundPod]]:
+        """The snapshot with what is now to be held, as far as its nodes exist, and that.
+
+        held: what it held before, some of which may have gone with its node.
+        """
+        nodes = snapshot.node_idx
+        wanted = {uid: pod for uid, pod in self._promised.waiting().items() if pod.node in nodes}
+        there = {uid: pod for uid, pod in held.items() if snapshot.pods.get(uid) is not None}
+        gone = [pod for uid, pod in there.items() if wanted.get(uid) != pod]
+        added = [pod for uid, pod in wanted.items() if there.get(uid) != pod]
+        if not gone and not added:
+            return snapshot, wanted
+        return with_resources(snapshot, (), added).with_changes(added, gone), wanted
+
+    def _swap(self, shown: _Shown) -> _Shown:
+        """Show this from now on; under a new version, if anything in it is new."""
+        if self._shown is None or shown.snapshot is not self._shown.snapshot:
+            self._version += 1
+            shown = replace(shown, snapshot=shown.snapshot.as_version(self._version))
+        self._shown = shown
+        self._recorder.state(self.name, self._version)
+        return shown
+
+    def _tell(self, seen: Mapping[str, str]) -> None:
+        if seen and self._on_seen is not None:
+            self._on_seen(self.name, seen)
+
+
+def unknown_cluster(name: str) -> Needed:
+    """The answer to changes of a cluster that is not held."""
+    return Needed(Cause.UNKNOWN_CLUSTER, f"no snapshot of cluster {name!r} is held")
+
+
+def _edited(snapshot: Snapshot, names: PodNames, changes: Sequence[Change]) -> Edited:
+    editing = Editing(snapshot, names)
+    for at, change in enumerate(changes):
+        try:
+            editing.apply(change)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"changes[{at}]: {error}") from error
+    return editing.result()
+
+
+def _of_names(wanted: Iterable[str], names: PodNames, snapshot: Snapshot) -> list[BoundPod]:
+    """Pods of the snapshot that have these names."""
+    found = (snapshot.pods.get(key) for name in wanted for key in names.keys(name))
+    return [pod for pod in found if pod is not None]
 
 
 class Clusters:
-    """Held clusters by name, `max_clusters` at most."""
+    """Held clusters by name. Any thread may call anything."""
 
-    def __init__(self, max_clusters: int = 64) -> None:
-        self.max_clusters = max_clusters
+    def __init__(self, limits: Limits | None = None, recorder: Recorder | None = None) -> None:
+        self._limits, self._recorder = limits or Limits(), recorder
+        self._lock = threading.Lock()  # of who makes clusters
+        self._clusters: dict[str, HeldCluster] = {}
+        self._new_hooks: list[Callable[[HeldCluster], None]] = []
+        self._seen_hooks: list[SeenHook] = []
 
     def on_new(self, hook: Callable[[HeldCluster], None]) -> None:
-        """Call `hook` with every cluster before it can be found; when it raises, the cluster is not made."""
-        raise NotImplementedError
+        """Call `hook` with every new cluster before anybody can find it; when it raises, the cluster is not made.
+
+        It must not ask for clusters itself.
+        """
+        self._new_hooks.append(hook)
 
     def on_seen(self, hook: SeenHook) -> None:
         """Call `hook` with promised pods that are seen bound, in any cluster."""
-        raise NotImplementedError
+        self._seen_hooks.append(hook)
 
     def get(self, name: str) -> HeldCluster:
         """A cluster that holds a snapshot. Raises NotFound."""
-        raise NotImplementedError
+        cluster = self._clusters.get(name)
+        if cluster is None or not cluster.is_held:
+            raise NotFound(f"no snapshot of cluster {name!r} is held")
+        return cluster
 
     def of(self, name: str) -> HeldCluster:
         """The cluster of this name, made if there is none. Raises Full."""
-        raise NotImplementedError
+        with self._lock:
+            cluster = self._clusters.get(name)
+            if cluster is None:
+                if len(self._clusters) >= self._limits.max_clusters:
+                    raise Full(f"{len(self._clusters)} clusters are held, which is the limit")
+                cluster = HeldCluster(name, self._limits, self._seen, self._recorder)
+                for hook in self._new_hooks:
+                    hook(cluster)
+                self._clusters[name] = cluster
+            return cluster
 
     def names(self) -> list[str]:
         """Names of the clusters that hold a snapshot, sorted."""
-        raise NotImplementedError
+        return sorted(name for name, cluster in list(self._clusters.items()) if cluster.is_held)
+
+    def _seen(self, cluster: str, where: Mapping[str, str]) -> None:
+        for hook in self._seen_hooks:
+            hook(cluster, where)

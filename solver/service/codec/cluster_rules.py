@@ -1,0 +1,58 @@
+"""Topologies and queues on the wire."""
+
+from solver.api.v1 import snapshot_pb2 as pb
+from solver.domain.levels import Level, Tier, TopologySpec
+from solver.domain.snapshot import QueueSpec
+from solver.service.codec.fields import checking, required, within
+
+
+def decode_topology(message: pb.Topology, field: str) -> TopologySpec:
+    """A topology. Raises InvalidField."""
+    levels = tuple(_decode_level(level, f"{field}.levels[{at}]") for at, level in enumerate(message.levels))
+    root = _decode_tier(message.root_tier, f"{field}.root_tier") if message.HasField("root_tier") else None
+    with checking(f"{field}.levels"):
+        return TopologySpec(message.name, levels, root)
+
+
+def encode_topology(spec: TopologySpec) -> pb.Topology:
+    """A topology."""
+    return pb.Topology(
+        name=spec.name,
+        levels=[
+            pb.Level(name=level.name, label=level.label, tier=_encode_tier(level.tier), also=level.also)
+            for level in spec.levels
+        ],
+        root_tier=_encode_tier(spec.root_tier),
+    )
+
+
+def decode_queue(message: pb.Queue, field: str) -> QueueSpec:
+    """A queue. Raises InvalidField."""
+    limits = {
+        required(resource, f"{field}.limits"): within(limit, 0, 2**63 - 1, f"{field}.limits[{resource}]")
+        for resource, limit in message.limits.items()
+    }
+    return QueueSpec(required(message.name, f"{field}.name"), limits, message.parent)
+
+
+def encode_queue(queue: QueueSpec) -> pb.Queue:
+    """A queue."""
+    return pb.Queue(name=queue.name, limits=dict(queue.limits), parent=queue.parent)
+
+
+def _decode_level(message: pb.Level, field: str) -> Level:
+    return Level(
+        required(message.name, f"{field}.name"),
+        required(message.label, f"{field}.label"),
+        _decode_tier(message.tier, f"{field}.tier") if message.HasField("tier") else None,
+        tuple(message.also),
+    )
+
+
+def _decode_tier(message: pb.Tier, field: str) -> Tier:
+    with checking(field):
+        return Tier(message.gbps, message.setup_us)
+
+
+def _encode_tier(tier: Tier | None) -> pb.Tier | None:
+    return None if tier is None else pb.Tier(gbps=tier.gbps, setup_us=tier.setup_us)
