@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from solver.bound import kernel
 from solver.bound.lanes import INFINITE, better, infeasible, settle
 from solver.domain.snapshot import Ints
 
@@ -47,19 +46,11 @@ def pair_count(shape: tuple[int, ...]) -> int:
     return count
 
 
-def convolve(left: Ints, right: Ints, shape: tuple[int, ...], check: Callable[[], None] | None = None) -> Ints:
+def by_numpy(left: Ints, right: Ints, shape: tuple[int, ...], check: Callable[[], None] | None = None) -> Ints:
     """[lanes, states] best cost of every sum of a state of `left` and one of `right`.
 
-    `check` is called every 50 ms or so, to raise when there is no time left. Compiled where that can be; numpy gives
-    the same table.
+    All pairs in one sweep, or state by state; `check` is called in between, to raise when there is no time left.
     """
-    pairs = pair_count(shape)
-    found = kernel.convolve(left, right, shape, pairs, check)
-    return by_numpy(left, right, shape, check) if found is None else found
-
-
-def by_numpy(left: Ints, right: Ints, shape: tuple[int, ...], check: Callable[[], None] | None = None) -> Ints:
-    """The reference of `convolve`: all pairs in one sweep, or state by state."""
     pairs = pair_count(shape)
     sparse, other = (left, right) if _finite(left) <= _finite(right) else (right, left)
     if pairs > SWEEP_PAIRS or _finite(sparse) * STEP_PAIRS < pairs:

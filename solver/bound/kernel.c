@@ -1,8 +1,12 @@
-/* Min-plus convolution of two state tables over a box of counts; see convolve.py for the reference.
+/* State tables put together, finished and taken apart again; see pool.py for how they are kept, reference.py for what
+ * is computed.
  *
- * Tables are [lanes][states], C order, costs compared lane by lane. A state whose lane 0 is INFINITE is infeasible.
- * States are laid out with the longest dimension last. The sum of two states then has the sum of their indices, and
- * a whole row of the inner table is added to one state of the outer one in a single run. Only finite outer states
+ * A table keeps its finite states only: their numbers, ascending, then lane by lane their costs. Costs compare lane
+ * by lane. Tables are named by number; addresses[number] and sizes[number] say where one is and how many states it
+ * has. Work is done on dense copies [lanes][states] in which an infeasible state has INFINITE in lane 0.
+ *
+ * Dense copies are laid out with the longest dimension last. The sum of two states then has the sum of their indices,
+ * and a whole row of the inner table is added to one state of the outer one in a single run. Only finite outer states
  * and the finite span of each inner row are visited.
  *
  * Row codes hold the coordinates of all other dimensions in bit fields with one guard bit each, so that one addition
@@ -14,17 +18,35 @@
 
 #define INFINITE (INT64_C(1) << 60)
 #define MOST_DIMS 64
-#define ROW_WORK 4 /* of starting a row, in pairs */
-#define TILE 1024  /* states of inner rows worked on together, to stay in the nearest cache */
-#define BLOCK 64   /* outer states of one row between two looks at the work left */
-#define DONE (-1)
-#define NO_ROOM (-2)
+#define MOST_DEPTH 256
+#define ROW_WORK 4    /* of starting a row, in pairs */
+#define JOIN_WORK 500 /* of starting a join, in pairs */
+#define TILE 1024     /* states of inner rows worked on together, to stay in the nearest cache */
+#define BLOCK 64      /* outer states of one row between two looks at the work left */
+#define DONE 0
+#define WORK_SPENT 1
+#define ROOM_SPENT 2
+#define ODD (-1)
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #else
 #define INLINE static inline
 #endif
+
+typedef struct {
+  int64_t size;
+  const int32_t *states;
+  const int64_t *costs; /* [lanes][size] */
+} table;
+
+typedef struct {
+  int64_t lanes;
+  int64_t *addresses, *sizes;
+  int64_t next; /* number of the next table written */
+  char *room;   /* where it goes */
+  int64_t bytes, used;
+} pool;
 
 typedef struct {
   int64_t base, low, high; /* first state; finite span within the row */
@@ -37,10 +59,11 @@ typedef struct {
   int64_t states, last;
   uint64_t guard, bias;
   int shift[MOST_DIMS];
+  int straight; /* the layout is the caller's */
 } box;
 
 typedef struct {
-  int64_t lanes, states, last, rows, left;
+  int64_t lanes, states, last, rows, left, extent;
   uint64_t guard;
   const int64_t *outer, *inner;
   const uint64_t *codes; /* of each row of the outer table */
@@ -48,6 +71,13 @@ typedef struct {
   const row **fitting;   /* room for those that fit an outer row */
   int64_t *best;
 } job;
+
+typedef struct {
+  int64_t *laid[3], *places;
+  uint64_t *codes;
+  row *found[2];
+  const row **fitting;
+} desk;
 
 /* Lay out `shape`, with its longest dimension last. 0 when it has too many dimensions for the codes. */
 static int lay_out(box *it, int64_t dims, const int64_t *shape, int *source) {
@@ -61,6 +91,8 @@ static int lay_out(box *it, int64_t dims, const int64_t *shape, int *source) {
       source[it->dims++] = (int)d;
     }
   if (longest >= 0) source[it->dims++] = longest;
+  it->straight = 1;
+  for (int d = 1; d < it->dims; d++) it->straight &= source[d - 1] < source[d];
   it->states = 1;
   it->last = longest >= 0 ? shape[longest] : 1;
   it->guard = it->bias = 0;
@@ -114,21 +146,83 @@ static void find_codes(const box *it, uint64_t *codes) {
   }
 }
 
-/* Rows of lane 0 with a finite state; *span = states in their spans, *finite = finite ones. */
-static int64_t find_rows(const box *it, const int64_t *table, const uint64_t *codes, row *found, int64_t *span,
-                         int64_t *finite) {
-  int64_t rows = it->states / it->last, count = 0;
-  *span = *finite = 0;
-  for (int64_t at = 0; at < rows; at++) {
-    const int64_t *cells = table + at * it->last;
-    int64_t low = -1, high = 0;
-    for (int64_t x = 0; x < it->last; x++)
-      if (cells[x] < INFINITE) {
-        if (low < 0) low = x;
-        high = x + 1;
-        ++*finite;
-      }
-    if (low < 0) continue;
+static int64_t desk_bytes(const box *it, int64_t lanes) {
+  int64_t rows = it->states / it->last;
+  return (3 * lanes * it->states + it->states + rows) * 8 + 2 * rows * (int64_t)sizeof(row) + rows * 8;
+}
+
+/* Divide the scratch memory up, and fill in what depends on the box only. */
+static desk set_up(const box *it, int64_t lanes, int64_t dims, const int64_t *shape, const int *source, char *scratch) {
+  desk on;
+  int64_t cells = lanes * it->states, rows = it->states / it->last;
+  for (int t = 0; t < 3; t++) on.laid[t] = (int64_t *)scratch + t * cells;
+  on.places = on.laid[2] + cells;
+  on.codes = (uint64_t *)(on.places + it->states);
+  on.found[0] = (row *)(on.codes + rows);
+  on.found[1] = on.found[0] + rows;
+  on.fitting = (const row **)(on.found[1] + rows);
+  find_places(it, dims, shape, source, on.places);
+  find_codes(it, on.codes);
+  return on;
+}
+
+INLINE table table_of(const pool *all, int64_t number) {
+  const int32_t *states = (const int32_t *)(intptr_t)all->addresses[number];
+  int64_t size = all->sizes[number];
+  return (table){size, states, (const int64_t *)(states + size + (size & 1))};
+}
+
+static int has_room(const pool *all, int64_t states) {
+  return all->bytes - all->used >= states * (4 + 8 * all->lanes) + 8;
+}
+
+/* Keep the finite ones of the caller's states 0 .. limit − 1 of a dense table. */
+static void keep(pool *all, const int64_t *dense, int64_t stride, const int64_t *places, int64_t limit) {
+  int32_t *states = (int32_t *)(all->room + all->used);
+  int64_t size = 0;
+  for (int64_t state = 0; state < limit; state++) {
+    states[size] = (int32_t)state;
+    size += dense[places ? places[state] : state] < INFINITE / 2;
+  }
+  if (size & 1) states[size] = 0;
+  int64_t *costs = (int64_t *)(states + size + (size & 1));
+  for (int64_t lane = 0; lane < all->lanes; lane++)
+    for (int64_t at = 0; at < size; at++)
+      costs[lane * size + at] = dense[lane * stride + (places ? places[states[at]] : states[at])];
+  all->addresses[all->next] = (int64_t)(intptr_t)states;
+  all->sizes[all->next++] = size;
+  all->used += (size + (size & 1)) * 4 + size * all->lanes * 8;
+}
+
+static void clear(int64_t *dense, int64_t count) {
+  for (int64_t at = 0; at < count; at++) dense[at] = INFINITE;
+}
+
+/* Dense copy; states from `extent` on stay as they are. */
+static void spread(table from, int64_t lanes, int64_t *dense, int64_t stride, const int64_t *places, int64_t extent) {
+  clear(dense, extent);
+  for (int64_t lane = 0; lane < lanes; lane++)
+    for (int64_t at = 0; at < from.size; at++)
+      dense[lane * stride + (places ? places[from.states[at]] : from.states[at])] = from.costs[lane * from.size + at];
+}
+
+/* One more than the last of the states a dense copy has to show. */
+static int64_t extent_of(const box *it, table of) {
+  if (!it->straight) return it->states;
+  return of.size ? of.states[of.size - 1] + 1 : 0;
+}
+
+/* Rows of lane 0 with a finite state; *span = states in their spans. */
+static int64_t find_rows(const box *it, const int64_t *dense, int64_t extent, const uint64_t *codes, row *found,
+                         int64_t *span) {
+  int64_t count = 0;
+  *span = 0;
+  for (int64_t at = 0; at * it->last < extent; at++) {
+    const int64_t *cells = dense + at * it->last;
+    int64_t low = 0, high = extent - at * it->last < it->last ? extent - at * it->last : it->last;
+    while (low < high && cells[low] == INFINITE) low++;
+    if (low == high) continue;
+    while (cells[high - 1] == INFINITE) high--;
     *span += high - low;
     found[count++] = (row){at * it->last, low, high, codes[at] + it->bias};
   }
@@ -192,13 +286,14 @@ INLINE void put(job *it, const row **one, const row **end, int64_t at, int64_t x
   }
 }
 
-/* Outer states from `begin` until the job's work is spent; the state to go on from, or DONE. */
+/* Outer states from `begin` until the job's work is spent; the state to go on from, or −1. */
 INLINE int64_t run(job *it, int64_t begin, int64_t lanes) {
   const int64_t tile_rows = it->last < TILE ? TILE / it->last : 1;
   int64_t xs[BLOCK], state = begin;
-  while (state < it->states) {
+  while (state < it->extent) {
     if (it->left <= 0) return state;
     int64_t at = state / it->last, next = (at + 1) * it->last, count = 0;
+    if (next > it->extent) next = it->extent;
     for (; state < next && count < BLOCK; state++)
       if (it->outer[state] < INFINITE) xs[count++] = state - at * it->last;
     if (!count) continue;
@@ -207,7 +302,7 @@ INLINE int64_t run(job *it, int64_t begin, int64_t lanes) {
       for (int64_t i = 0; i < count; i++)
         put(it, tile, end - tile < tile_rows ? end : tile + tile_rows, at, xs[i], lanes);
   }
-  return DONE;
+  return -1;
 }
 
 INLINE int64_t run_lanes(job *it, int64_t begin) {
@@ -228,59 +323,159 @@ static int64_t run_best(job *it, int64_t begin) {
 static int64_t run_best(job *it, int64_t begin) { return run_plain(it, begin); }
 #endif
 
-static void move_in(const int64_t *places, int64_t lanes, int64_t states, const int64_t *table, int64_t *laid) {
-  for (int64_t lane = 0; lane < lanes; lane++)
-    for (int64_t state = 0; state < states; state++) laid[lane * states + places[state]] = table[lane * states + state];
+/* Put two tables together from outer state *begin on; 0 when the work is spent before the end, with *begin moved. */
+static int join(pool *all, const box *it, const desk *on, table left, table right, int64_t *begin, int64_t *work) {
+  const table both[2] = {left, right};
+  const int64_t *places = it->straight ? NULL : on->places;
+  int64_t spans[2], counts[2], extents[2];
+  for (int t = 0; t < 2; t++) {
+    extents[t] = extent_of(it, both[t]);
+    spread(both[t], all->lanes, on->laid[t], it->states, places, extents[t]);
+    counts[t] = find_rows(it, on->laid[t], extents[t], on->codes, on->found[t], &spans[t]);
+  }
+  int64_t limit = it->straight ? extents[0] + extents[1] - 1 : it->states;
+  if (!left.size || !right.size) limit = 0;
+  if (limit > it->states) limit = it->states;
+  if (!*begin) clear(on->laid[2], limit);
+  int first = left.size * (counts[1] * ROW_WORK + spans[1]) <= right.size * (counts[0] * ROW_WORK + spans[0]);
+  int outer = first ? 0 : 1;
+  job one = {all->lanes, it->states, it->last, counts[1 - outer], *work, extents[outer], it->guard,
+             on->laid[outer], on->laid[1 - outer], on->codes, on->found[1 - outer], on->fitting, on->laid[2]};
+  if (!limit) one.extent = 0;
+  *begin = run_best(&one, *begin);
+  *work = one.left - JOIN_WORK;
+  if (*begin >= 0) return 0;
+  keep(all, on->laid[2], it->states, places, limit);
+  *begin = 0;
+  return 1;
 }
 
-/* Infeasible states in their one form. */
-static void settle(int64_t *table, int64_t lanes, int64_t states) {
-  for (int64_t state = 0; state < states; state++)
-    if (table[state] >= INFINITE / 2) {
-      table[state] = INFINITE;
-      for (int64_t lane = 1; lane < lanes; lane++) table[lane * states + state] = 0;
-    }
-}
-
-/* best = left ⊕ right over the box `shape`, from outer state `begin` on, for about `work` pairs of states.
- *
- * Start with begin = 0; call again with the number returned, until that is −1. −2: no memory, or a shape too odd.
- */
-int64_t huddle_convolve(int64_t lanes, int64_t dims, const int64_t *shape, const int64_t *left, const int64_t *right,
-                        int64_t *best, int64_t begin, int64_t work) {
+/* Bytes of scratch memory the other procedures need for tables over the box `shape`; −1 for a shape too odd. */
+int64_t huddle_scratch(int64_t lanes, int64_t dims, const int64_t *shape) {
   box it;
   int source[MOST_DIMS];
-  if (lanes < 1 || !lay_out(&it, dims, shape, source)) return NO_ROOM;
-  const int64_t states = it.states, rows = states / it.last, cells = lanes * states;
-  char *room = malloc((size_t)(3 * cells + states + rows) * 8 + (size_t)(2 * rows) * sizeof(row) + (size_t)rows * 8);
-  if (!room) return NO_ROOM;
-  int64_t *laid[3], *places, spans[2], finite[2], counts[2];
-  for (int t = 0; t < 3; t++) laid[t] = (int64_t *)room + t * cells;
-  places = laid[2] + cells;
-  uint64_t *codes = (uint64_t *)(places + states);
-  row *found[2] = {(row *)(codes + rows), (row *)(codes + rows) + rows};
-  const int64_t *given[2] = {left, right};
+  return lanes < 1 || !lay_out(&it, dims, shape, source) ? ODD : desk_bytes(&it, lanes);
+}
 
-  find_places(&it, dims, shape, source, places);
-  find_codes(&it, codes);
-  for (int t = 0; t < 2; t++) {
-    move_in(places, lanes, states, given[t], laid[t]);
-    counts[t] = find_rows(&it, laid[t], codes, found[t], &spans[t], &finite[t]);
+/* Tables left[i] ⊕ right[i] over the box `shape`, in order, which become tables next, next + 1, …
+ *
+ * progress = {joins done, outer state to go on from, bytes of the room used}; all zero at the start. Returns DONE,
+ * WORK_SPENT after about `work` pairs of states, or ROOM_SPENT when a join may need more than the rest of the room:
+ * call again with the same progress and scratch, after ROOM_SPENT with new room and progress[2] = 0.
+ */
+int64_t huddle_join(int64_t lanes, int64_t dims, const int64_t *shape, int64_t *addresses, int64_t *sizes, int64_t next,
+                    int64_t count, const int64_t *left, const int64_t *right, char *room, int64_t bytes, char *scratch,
+                    int64_t work, int64_t *progress) {
+  box it;
+  int source[MOST_DIMS];
+  if (!lay_out(&it, dims, shape, source)) return ODD;
+  desk on = set_up(&it, lanes, dims, shape, source, scratch);
+  pool all = {lanes, addresses, sizes, next + progress[0], room, bytes, progress[2]};
+  for (; progress[0] < count; progress[0]++) {
+    if (work <= 0) return WORK_SPENT;
+    if (!has_room(&all, it.states)) return ROOM_SPENT;
+    table one = table_of(&all, left[progress[0]]), other = table_of(&all, right[progress[0]]);
+    if (!join(&all, &it, &on, one, other, &progress[1], &work)) return WORK_SPENT;
+    progress[2] = all.used;
   }
-  if (begin)
-    move_in(places, lanes, states, best, laid[2]);
-  else {
-    memset(laid[2], 0, (size_t)cells * 8);
-    for (int64_t state = 0; state < states; state++) laid[2][state] = INFINITE;
+  return DONE;
+}
+
+/* Finished tables of domains, which become tables next, next + 1, …
+ *
+ * State s of a finished table costs what state index[s] of the table sources[i], over `below` states, costs, plus
+ * owns[i][lane][s], plus weights[lane] · holes[i] unless s = 0. progress as above, its second number unused.
+ */
+int64_t huddle_finish(int64_t lanes, int64_t below, int64_t states, const int64_t *index, int64_t *addresses,
+                      int64_t *sizes, int64_t next, int64_t count, const int64_t *sources, const int64_t **owns,
+                      const int64_t *holes, const int64_t *weights, char *room, int64_t bytes, int64_t *scratch,
+                      int64_t *progress) {
+  pool all = {lanes, addresses, sizes, next + progress[0], room, bytes, progress[2]};
+  int64_t *dense = scratch, *made = scratch + lanes * below;
+  for (; progress[0] < count; progress[0]++) {
+    if (!has_room(&all, states)) return ROOM_SPENT;
+    const int64_t *own = owns[progress[0]], hole = holes[progress[0]];
+    spread(table_of(&all, sources[progress[0]]), lanes, dense, below, NULL, below);
+    for (int64_t state = 0; state < states; state++) {
+      made[state] = INFINITE;
+      if (dense[index[state]] == INFINITE || own[state] == INFINITE) continue;
+      for (int64_t lane = 0; lane < lanes; lane++) {
+        int64_t fixed = state ? weights[lane] * hole : 0;
+        made[lane * states + state] = dense[lane * below + index[state]] + own[lane * states + state] + fixed;
+      }
+    }
+    keep(&all, made, states, NULL, states);
+    progress[2] = all.used;
   }
-  int outer = finite[0] * (counts[1] * ROW_WORK + spans[1]) <= finite[1] * (counts[0] * ROW_WORK + spans[0]) ? 0 : 1;
-  job one = {lanes, states, it.last, counts[1 - outer], work, it.guard, laid[outer], laid[1 - outer],
-             codes, found[1 - outer], (const row **)(found[1] + rows), laid[2]};
-  int64_t next = run_best(&one, begin);
-  if (next == DONE) settle(laid[2], lanes, states);
+  return DONE;
+}
+
+/* Position of a state in a table, or that of the next smaller one (−1: none). */
+static int64_t find(table in, int64_t state) {
+  int64_t low = -1, high = in.size;
+  while (high - low > 1) {
+    int64_t middle = (low + high) / 2;
+    if (in.states[middle] <= state)
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+/* Whether the state at `one` of `left` and another of `right`, stored in *other, add up to that at `sum` of `whole`. */
+static int adds_up(int64_t lanes, table whole, int64_t sum, table left, int64_t one, table right, int64_t *other) {
+  *other = find(right, whole.states[sum] - left.states[one]);
+  if (*other < 0 || right.states[*other] != whole.states[sum] - left.states[one]) return 0;
   for (int64_t lane = 0; lane < lanes; lane++)
-    for (int64_t state = 0; state < states; state++)
-      best[lane * states + state] = laid[2][lane * states + places[state]];
-  free(room);
-  return next;
+    if (left.costs[lane * left.size + one] + right.costs[lane * right.size + *other] !=
+        whole.costs[lane * whole.size + sum])
+      return 0;
+  return 1;
+}
+
+/* Whether no coordinate of state `part` is above that of state `whole`. */
+static int inside(const int64_t *shape, int64_t dims, int64_t part, int64_t whole) {
+  for (int64_t d = dims - 1; d >= 0; d--) {
+    if (part % shape[d] > whole % shape[d]) return 0;
+    part /= shape[d];
+    whole /= shape[d];
+  }
+  return 1;
+}
+
+/* Which tables, not themselves joined, a joined table's best cost comes from; the largest left half first.
+ *
+ * lefts, rights: by number, the halves of a table, −1 for one that was not joined. For each state states[i] of table
+ * tops[i]: every part with a state above 0 as {i, number, state}, up to `most` of them. Returns how many, or −1.
+ */
+int64_t huddle_trace(int64_t lanes, int64_t dims, const int64_t *shape, int64_t *addresses, int64_t *sizes,
+                     const int64_t *lefts, const int64_t *rights, int64_t count, const int64_t *tops,
+                     const int64_t *states, int64_t most, int64_t *found) {
+  pool all = {lanes, addresses, sizes, 0, NULL, 0, 0};
+  int64_t open[MOST_DEPTH][2], total = 0;
+  for (int64_t at = 0; at < count; at++) {
+    int depth = 0;
+    open[depth][0] = tops[at], open[depth++][1] = states[at];
+    while (depth) {
+      const int64_t number = open[--depth][0], state = open[depth][1];
+      if (!state) continue;
+      if (lefts[number] < 0) {
+        if (total == most) return ODD;
+        found[3 * total] = at, found[3 * total + 1] = number, found[3 * total++ + 2] = state;
+        continue;
+      }
+      const table whole = table_of(&all, number), left = table_of(&all, lefts[number]),
+                  right = table_of(&all, rights[number]);
+      const int64_t sum = find(whole, state);
+      int64_t one = find(left, state), other = -1;
+      while (one >= 0 && !(inside(shape, dims, left.states[one], state) &&
+                           adds_up(lanes, whole, sum, left, one, right, &other)))
+        one--;
+      if (one < 0 || depth + 2 > MOST_DEPTH) return ODD;
+      open[depth][0] = rights[number], open[depth++][1] = right.states[other];
+      open[depth][0] = lefts[number], open[depth++][1] = left.states[one];
+    }
+  }
+  return total;
 }

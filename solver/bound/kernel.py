@@ -1,4 +1,4 @@
-"""The compiled convolution: kernel.c, loaded into this process once numpy has had enough to do.
+"""The compiled arithmetic: kernel.c, loaded into this process once numpy has had enough to do.
 
 `python -m solver.bound.kernel` (part of `make`'s set-up) or `build()` builds the library; plan() only loads it. A
 Kernel that builds lets the compiler work beside the caller, who goes on with numpy meanwhile. Any failure leaves numpy
@@ -6,41 +6,34 @@ in charge; `status()` says which of the two is in use and why.
 """
 
 import atexit
-import ctypes
 import os
 import subprocess
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from solver.bound.arithmetic import Arithmetic, Domains, Reference, Shape
 from solver.bound.lanes import INFINITE
 from solver.bound.library import PATIENCE, Build, Unavailable, install, library_path, load, start_build
-from solver.domain.snapshot import Ints
+from solver.bound.native import Native
+from solver.bound.pool import Pool
 
 SOURCE = Path(__file__).with_name("kernel.c")
 #: Pairs of states numpy has to have added in this process before the library is loaded, and before it is built:
 #: about what loading costs (half a millisecond), and 10 ms of work.
 LOAD_PAIRS = 100_000
 BUILD_PAIRS = 2_000_000
-#: Pairs of states between two looks at the caller's budget: 10 to 50 ms.
-CHUNK = 30_000_000
 #: Seconds a leaving process waits for the compiler it started.
 FAREWELL = 10.0
 #: Whatever can go wrong around files, compilers and libraries means numpy.
 FAULTS = (Unavailable, OSError, RuntimeError, ValueError, AttributeError, subprocess.SubprocessError)
-UNLIMITED = (1 << 63) - 1
-DONE = -1
-
-Call = Callable[..., int]
-Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Status:
-    """Which convolution is in use, and why."""
+    """Which arithmetic is in use, and why."""
 
     compiled: bool
     reason: str
@@ -62,7 +55,7 @@ class Kernel:
     def forget(self) -> None:
         """Be as in a new process; a compiler at work is left alone."""
         self._reason = "too little work so far to load the kernel"
-        self._call: Call | None = None
+        self._native: Native | None = None
         self._build: Build | None = None
         self._given_up = False
         self._pairs = 0
@@ -71,23 +64,20 @@ class Kernel:
 
     @property
     def status(self) -> Status:
-        """Which convolution is in use, and why."""
+        """Which arithmetic is in use, and why."""
         if not self.wanted:
             return Status(False, "the kernel is switched off")
-        return Status(self._call is not None, self._reason)
+        return Status(self._native is not None, self._reason)
 
-    def convolve(
-        self, left: Ints, right: Ints, shape: tuple[int, ...], pairs: int, check: Check | None = None
-    ) -> Ints | None:
-        """As in `solver.bound.convolve`, which has `pairs` pairs of states to add; None when numpy has to do it."""
+    def native(self, pairs: int) -> Native | None:
+        """What to do the next work with, which has `pairs` pairs of states to add; None when numpy has to do it."""
         if not self.wanted or self._given_up:
             return None
-        if self._call is None:
+        if self._native is None:
             self._pairs += pairs
             if self._pairs >= self._due:
                 self.prepare(build=self.builds and self._pairs >= BUILD_PAIRS)
-        call = self._call
-        return None if call is None else _run(call, left, right, shape, check)
+        return self._native
 
     def prepare(self, build: bool = True, patience: float = 0.0) -> None:
         """Load the library, or get it built, waiting up to `patience` seconds for the compiler; never raises."""
@@ -105,7 +95,7 @@ class Kernel:
         self._end_build()
 
     def _advance(self, build: bool, patience: float) -> None:
-        if self._call is not None or self._given_up:
+        if self._native is not None or self._given_up:
             return
         if self._build is None:
             path = library_path(SOURCE)
@@ -127,9 +117,10 @@ class Kernel:
         library = load(path)
         if library is None:
             return False
-        call = _entry(library)
-        _try_out(call)
-        self._call, self._reason = call, str(path)
+        native = Native(library)
+        if not _works(native):
+            raise Unavailable("the compiled kernel computes wrongly")
+        self._native, self._reason = native, str(path)
         return True
 
     def _end_build(self) -> None:
@@ -139,50 +130,40 @@ class Kernel:
             atexit.unregister(self.leave)
 
 
-def _entry(library: ctypes.CDLL) -> Call:
-    entry = library.huddle_convolve
-    entry.argtypes = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 4 + [ctypes.c_int64] * 2
-    entry.restype = ctypes.c_int64
-    call: Call = entry
-    return call
+def _works(native: Native) -> bool:
+    """Whether small tables come out as in numpy."""
+    return _tried(native) == _tried(Reference())
 
 
-def _try_out(call: Call) -> None:
-    """One small convolution whose result is known."""
-    left = np.array([[0, 5, INFINITE, -2], [3, -1, 0, 4]], dtype=np.int64)
-    right = np.array([[1, INFINITE, -6, 5], [0, 0, 2, 7]], dtype=np.int64)
-    found = _run(call, left, right, (2, 2), None)
-    if found is None or found.tolist() != [[1, 6, -6, -1], [3, -1, 5, 1]]:
-        raise Unavailable("the compiled kernel computes wrongly")
-
-
-def _run(call: Call, left: Ints, right: Ints, shape: tuple[int, ...], check: Check | None) -> Ints | None:
-    left, right = np.ascontiguousarray(left, dtype=np.int64), np.ascontiguousarray(right, dtype=np.int64)
-    best = np.empty(left.shape, dtype=np.int64)
-    sizes = (ctypes.c_int64 * len(shape))(*shape)
-    tables = left.ctypes.data, right.ctypes.data, best.ctypes.data
-    work = UNLIMITED if check is None else CHUNK
-    at = 0
-    while at >= 0:
-        if check is not None:
-            check()
-        at = call(left.shape[0], len(shape), sizes, *tables, at, work)
-    return best if at == DONE else None
+def _tried(worker: Arithmetic) -> object:
+    """Two tables joined, finished and traced."""
+    pool = Pool(2)
+    for table in ([[0, 5, INFINITE, -2], [3, -1, 0, 4]], [[1, INFINITE, -6, 5], [0, 0, 2, 7]]):
+        pool.put(np.array(table, dtype=np.int64))
+    worker.join(pool, (2, 2), [(0, 1), (1, 2)], lambda: None)
+    own, weights = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.int64), np.array([0, 9], dtype=np.int64)
+    worker.finish(pool, 4, np.array([0, 2, 3], dtype=np.int64), Domains([2, 3], [own, own], [1, 0], weights))
+    tables = [pool.get(number, 4).tolist() for number in range(2, 4)], [pool.get(at, 3).tolist() for at in (4, 5)]
+    return tables, worker.trace(pool, (2, 2), [(2, 3), (3, 1)])
 
 
 _KERNEL = Kernel(builds=False)  # plan() starts no compiler by itself
 os.register_at_fork(after_in_child=_KERNEL.forget)
 
-convolve = _KERNEL.convolve
+
+def arithmetic(pool: Pool, shape: Shape, pairs: int) -> Arithmetic:
+    """What to work with on tables over the box `shape`, for so many pairs of states to add."""
+    native = _KERNEL.native(pairs)
+    return native if native is not None and native.takes(pool, shape) else Reference()
 
 
 def use_kernel(wanted: bool) -> None:
-    """Switch the compiled convolution off, or on again; for tests and measuring."""
+    """Switch the compiled arithmetic off, or on again; for tests and measuring."""
     _KERNEL.wanted = wanted
 
 
 def status() -> Status:
-    """Which convolution is in use in this process, and why."""
+    """Which arithmetic is in use in this process, and why."""
     return _KERNEL.status
 
 

@@ -1,54 +1,34 @@
 """Tables of the tree: for every domain the best cost of every state, built bottom up with alike domains shared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from solver.bound.convolve import convolve, halves
+from solver.bound import kernel
+from solver.bound.arithmetic import Domains
 from solver.bound.lanes import INFINITE, Lanes, infeasible, settle
-from solver.compile.layout import TreeTooLarge
+from solver.bound.parts import Parts
+from solver.bound.pool import Pool
 from solver.compile.problem import Problem
 from solver.domain.budget import Budget
 from solver.domain.snapshot import Codes, Ints, Mask
 from solver.terms.base import Term
 from solver.topology.tree import Tree
 
-#: Most memory the tables of one gang shape may take, in bytes.
-MAX_BYTES = 512 * 2**20
+Members = list[tuple[int, int]]
 
 
-@dataclass(frozen=True, eq=False)
-class Leaf:
-    """The finished table of one kind of child: a node class or a kind of domain."""
-
-    kind: int
-    table: Ints
-
-
-@dataclass(frozen=True, eq=False)
-class Joined:
-    """Two parts of a domain put together."""
-
-    left: "Part"
-    right: "Part"
-    table: Ints
-
-
-Part = Leaf | Joined
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Kind:
     """Domains of a level that are alike: the same children, path and hole.
 
-    children: (kind of child, how many count); inner: their joined table in the children's space; table: in the
-    level's own space, finished.
+    inner: number of their children's joined table, in the children's space; table: of the finished one, in the
+    level's own space. A node class has no children.
     """
 
-    children: tuple[tuple[int, int], ...]
-    inner: Part
-    table: Ints
+    inner: int
+    table: int
 
 
 @dataclass
@@ -64,19 +44,28 @@ class _Last:
 class TableStore:
     """Tables of one gang shape, found by content, so that they never go stale; kept between snapshots.
 
-    kinds[level]: kinds of domains. found: (children, path, hole) → kind; joined: children → their joined table;
-    parts: some children → those put together.
-    size: bytes of all tables.
+    kinds[level]: kinds of domains, node classes at the host level. found: (level, joined children, path, hole) → kind.
+    own: (level, path) → what such a domain adds.
     """
 
-    leaves: list[Leaf] = field(default_factory=list)
     kinds: dict[int, list[Kind]] = field(default_factory=dict)
-    found: dict[tuple[object, ...], int] = field(default_factory=dict)
-    joined: dict[tuple[object, ...], tuple[Part, Ints]] = field(default_factory=dict)
+    found: dict[tuple[int, int, int, int], int] = field(default_factory=dict)
     own: dict[tuple[int, int], Ints] = field(default_factory=dict)
-    parts: dict[tuple[object, ...], Part] = field(default_factory=dict)
     last: _Last | None = None
-    size: int = 0
+    _pool: Pool | None = None
+    _parts: Parts | None = None
+
+    def pool(self, lanes: int) -> tuple[Pool, Parts]:
+        """The tables and what was put together of them, all with so many lanes."""
+        if self._pool is None or self._parts is None:
+            self._pool = Pool(lanes)
+            self._parts = Parts(self._pool)
+        return self._pool, self._parts
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tables."""
+        return (self._pool.bytes if self._pool else 0) + sum(table.nbytes for table in self.own.values())
 
 
 class TreeTables:
@@ -98,9 +87,10 @@ class TreeTables:
         self.problem, self.terms, self.lanes, self.budget = problem, tuple(terms), lanes, budget
         self.allowed = allowed
         self.store = store or TableStore()
+        self.pool, self.parts = self.store.pool(lanes.count)
         self.recomputed = 0
         height = problem.tree.height
-        self.kinds = [self.store.kinds.setdefault(level, []) for level in range(height)]
+        self.kinds = [self.store.kinds.setdefault(level, []) for level in range(height + 1)]
         self._add_leaves()
         self.kind_of: list[Codes] = [np.empty(0, dtype=np.int32)] * height + [problem.node_class]
         for level in range(height - 1, -1, -1):
@@ -111,12 +101,12 @@ class TreeTables:
     def root(self) -> Ints | None:
         """[lanes, states] table of the root, or None when no pod can go anywhere."""
         kind = int(self.kind_of[0][0])
-        return None if kind < 0 else self.kinds[0][kind].table
+        return None if kind < 0 else self.pool.get(self.kinds[0][kind].table, self.problem.layout.spaces[0].size)
 
     @property
     def signatures(self) -> int:
         """Kinds of domains in use, over all levels above the hosts."""
-        return sum(len(np.unique(codes[codes >= 0])) for codes in self.kind_of[:-1])
+        return sum(int(np.count_nonzero(np.bincount(codes[codes >= 0]))) for codes in self.kind_of[:-1])
 
     def own_cost(self, level: int, bits: int) -> Ints:
         """[lanes, states] what a domain of `level` with path `bits` adds, infeasible where a rule forbids it."""
@@ -128,132 +118,109 @@ class TreeTables:
                 if cost is not None:
                     table[lane] += weight * cost
             table[0, ~self.allowed(level, bool(bits >> level & 1))] = INFINITE
+            if level < self.problem.tree.height:
+                table[0, ~self.problem.layout.whole(level)] = INFINITE
             self.store.own[key] = settle(table)
         return self.store.own[key]
 
-    def _finish(self, table: Ints, level: int, bits: int, hole: int) -> Ints:
-        """Add the domain's own cost, and its hole to every state with pods."""
-        finished = table + self.own_cost(level, bits)
-        if level and bits >> level & 1:
-            for term, (lane, weight) in zip(self.terms, self.lanes.slots, strict=True):
-                if term.holes:
-                    finished[lane, 1:] += weight * hole
-        self.store.size += finished.nbytes
-        return settle(finished)
+    def _hole_weights(self) -> Ints:
+        """[lanes] what one GPU of a hole costs."""
+        weights = np.zeros(self.lanes.count, dtype=np.int64)
+        for term, (lane, weight) in zip(self.terms, self.lanes.slots, strict=True):
+            weights[lane] += weight * term.holes
+        return weights
 
     def _add_leaves(self) -> None:
         """Tables of the node classes the store does not know yet."""
-        height = self.problem.tree.height
-        for at in range(len(self.store.leaves), len(self.problem.classes)):
-            node = self.problem.classes[at]
+        height, classes = self.problem.tree.height, self.problem.classes
+        known = self.kinds[height]
+        for node in classes[len(known) :]:
             assert node.fits is not None, "the layout was checked"
             table = infeasible(self.lanes.count, len(node.fits))
             table[0, node.fits] = 0
-            self.store.leaves.append(Leaf(at, self._finish(table, height, node.bits, node.hole)))
+            table += self.own_cost(height, node.bits)
+            if node.bits >> height & 1:
+                table[:, 1:] += (self._hole_weights() * node.hole)[:, None]
+            number = self.pool.put(settle(table))
+            known.append(Kind(number, number))
 
     def _build_level(self, level: int) -> None:
         """Kinds of the level's domains; those whose children and hole are as they were keep theirs."""
-        tree = self.problem.tree
-        children, parents = self.kind_of[level + 1], tree.parent[level + 1]
-        last = self.store.last if self.store.last and self.store.last.tree is tree else None
-        if last is None:
-            kind_of = np.full(len(tree.parent[level]), -1, dtype=np.int32)
-            changed = np.ones(len(kind_of), dtype=np.bool_)
-        else:
-            kind_of = last.kind_of[level].copy()
-            changed = self.problem.holes[level] != last.holes[level]
-            changed[parents[children != last.kind_of[level + 1]]] = True
-            kind_of[changed] = -1
+        self.budget.check()
+        parents, children = self.problem.tree.parent[level + 1], self.kind_of[level + 1]
+        kind_of, changed = self._kept(level)
         self.recomputed += int(changed.sum())
         inside = changed[parents]
-        for domain, members in _grouped(parents[inside], children[inside]):
-            self.budget.check()
-            kind_of[domain] = self._kind(level, domain, members)
+        domains = [
+            (domain, self._joined(level, members)) for domain, members in _grouped(parents[inside], children[inside])
+        ]
+        self.parts.run(self.problem.layout.spaces[level + 1].shape, self.budget.check)
+        for domain, kind in self._finished(level, domains):
+            kind_of[domain] = kind
         self.kind_of[level] = kind_of
 
-    def _kind(self, level: int, domain: int, members: Sequence[tuple[int, int]]) -> int:
-        """The kind of a domain with these (kind of child, how many), made when it is new."""
-        store, bits = self.store, int(self.problem.tree.path_bits[level][domain])
-        hole = int(self.problem.holes[level][domain])
-        below = store.leaves if level + 1 == self.problem.tree.height else None
-        parts = [(below[kind] if below else Leaf(kind, self.kinds[level + 1][kind].table), n) for kind, n in members]
-        capped = tuple((leaf.kind, self._useful(leaf, count)) for leaf, count in parts)
-        key = (level, capped, bits, hole)
-        if key not in store.found:
-            if (level, capped) not in store.joined:
-                index, states = self.problem.layout.gather(level)
-                inner = self._join(level + 1, [(leaf, n) for (leaf, _), (_, n) in zip(parts, capped, strict=True)])
-                table = inner.table[:, index]
-                table[0, ~states] = INFINITE
-                store.joined[level, capped] = (inner, table)
-                store.size += table.nbytes
-            inner, table = store.joined[level, capped]
-            store.found[key] = len(self.kinds[level])
-            self.kinds[level].append(Kind(capped, inner, self._finish(table, level, bits, hole)))
-        return store.found[key]
+    def _kept(self, level: int) -> tuple[Codes, Mask]:
+        """[domains] their kinds where they are as in the store's last snapshot, else −1; and where they are not."""
+        tree = self.problem.tree
+        last = self.store.last if self.store.last and self.store.last.tree is tree else None
+        if last is None:
+            count = len(tree.parent[level])
+            return np.full(count, -1, dtype=np.int32), np.ones(count, dtype=np.bool_)
+        kind_of = last.kind_of[level].copy()
+        changed = np.asarray(self.problem.holes[level] != last.holes[level])
+        changed[tree.parent[level + 1][self.kind_of[level + 1] != last.kind_of[level + 1]]] = True
+        kind_of[changed] = -1
+        return kind_of, changed
 
-    def _useful(self, leaf: Leaf, count: int) -> int:
+    def _joined(self, level: int, members: Members) -> int:
+        """Number of the joined table of children, (kind, how many) by ascending kind."""
+        kinds, times = self.kinds[level + 1], self.parts.times
+        return self.parts.together(
+            [(kind, times(kinds[kind].table, self._useful(kinds[kind].table, count))) for kind, count in members]
+        )
+
+    def _useful(self, table: int, count: int) -> int:
         """How many of alike children can matter: as many as there are pods, where the rest may stay empty."""
-        return min(count, self.problem.frame.pods) if leaf.table[0, 0] < INFINITE else count
+        most = self.problem.frame.pods
+        return most if count > most and self.pool.holds_nothing_for_free(table) else count
 
-    def _join(self, level: int, parts: Sequence[tuple[Leaf, int]]) -> Part:
-        """Children (kind, how many) put together, sorted by kind.
+    def _finished(self, level: int, domains: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """(domain, its kind) for domains with the joined table of their children; new kinds are made."""
+        found, kinds = self.store.found, self.kinds[level]
+        path_bits, holes = self.problem.tree.path_bits[level], self.problem.holes[level]
+        keys = [(level, inner, int(path_bits[domain]), int(holes[domain])) for domain, inner in domains]
+        fresh = [key for key in dict.fromkeys(keys) if key not in found]
+        if fresh:
+            first = self.pool.count
+            self._finish(level, fresh)
+            for at, key in enumerate(fresh):
+                found[key] = len(kinds)
+                kinds.append(Kind(key[1], first + at))
+        for (domain, _), key in zip(domains, keys, strict=True):
+            yield domain, found[key]
 
-        Halves are split where the kinds' numbers differ in their highest bit, so that a changed child leaves all
-        parts alone that do not contain it; every part is kept.
-        """
-        key = (level, tuple((leaf.kind, count) for leaf, count in parts))
-        if key not in self.store.parts:
-            self.budget.check()
-            if len(parts) == 1:
-                ((leaf, count),) = parts
-                made = self._power(level, leaf, count)
-            else:
-                low, high = parts[0][0].kind, parts[-1][0].kind
-                bit = (low ^ high).bit_length() - 1
-                pivot = high >> bit << bit
-                left = [part for part in parts if part[0].kind < pivot]
-                right = [part for part in parts if part[0].kind >= pivot]
-                made = self._joined(level, self._join(level, left), self._join(level, right))
-            self.store.parts[key] = made
-        return self.store.parts[key]
-
-    def _power(self, level: int, leaf: Leaf, count: int) -> Part:
-        """`count` alike children: half of them twice, and one more where the number is odd."""
-        if count == 1:
-            return leaf
-        half = self._join(level, [(leaf, count // 2)])
-        twice = self._joined(level, half, half)
-        return self._joined(level, twice, leaf) if count & 1 else twice
-
-    def _joined(self, level: int, left: Part, right: Part) -> Joined:
-        shape = self.problem.layout.spaces[level].shape
-        joined = Joined(left, right, convolve(left.table, right.table, shape, self.budget.check))
-        self.store.size += joined.table.nbytes
-        if self.store.size > MAX_BYTES:
-            raise TreeTooLarge
-        return joined
+    def _finish(self, level: int, keys: Sequence[tuple[int, int, int, int]]) -> None:
+        """Add each domain's own cost, and its hole to every state with pods."""
+        layout = self.problem.layout
+        index, _ = layout.gather(level)
+        with_hole = [hole if level and bits >> level & 1 else 0 for _, _, bits, hole in keys]
+        owns = [self.own_cost(level, bits) for _, _, bits, _ in keys]
+        domains = Domains([inner for _, inner, _, _ in keys], owns, with_hole, self._hole_weights())
+        worker = kernel.arithmetic(self.pool, layout.spaces[level].shape, 0)
+        worker.finish(self.pool, layout.spaces[level + 1].size, index, domains)
 
 
-def _grouped(parents: Codes, kinds: Codes) -> list[tuple[int, list[tuple[int, int]]]]:
+def _grouped(parents: Codes, kinds: Codes) -> list[tuple[int, Members]]:
     """(parent domain, [(kind of child, how many)]) for every parent with a child that can hold pods."""
     usable = kinds >= 0
     if not usable.any():
         return []
     width = int(kinds.max()) + 1
     keys, counts = np.unique(parents[usable].astype(np.int64) * width + kinds[usable], return_counts=True)
-    found: dict[int, list[tuple[int, int]]] = {}
+    found: dict[int, Members] = {}
     for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
         found.setdefault(key // width, []).append((key % width, count))
     return list(found.items())
-
-
-def split(part: Part, state: int, shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(kind of child, its state) for every child a part is made of, when the part is in `state`."""
-    if isinstance(part, Leaf):
-        return [(part.kind, state)]
-    left, right = halves(part.left.table, part.right.table, state, part.table[:, state], shape)
-    return split(part.left, left, shape) + split(part.right, right, shape)
 
 
 def assignment(tables: TreeTables, state: int) -> dict[int, int]:
@@ -261,29 +228,33 @@ def assignment(tables: TreeTables, state: int) -> dict[int, int]:
 
     Among alike children the fuller states go to the first in natural order.
     """
-    problem = tables.problem
-    height = problem.tree.height
-    current = {0: state}
-    for level in range(height):
+    problem, tree = tables.problem, tables.problem.tree
+    current = {0: state} if state else {}
+    for level in range(tree.height):
         index, _ = problem.layout.gather(level)
+        kinds = [tables.kinds[level][int(tables.kind_of[level][domain])] for domain in current]
+        tops = [(kind.inner, int(index[own])) for kind, own in zip(kinds, current.values(), strict=True)]
+        shares: dict[tuple[int, int], list[int]] = {}
         shape = problem.layout.spaces[level + 1].shape
-        members = _members(problem.tree.parent[level + 1], tables.kind_of[level + 1], set(current))
-        following: dict[int, int] = {}
-        for domain, own in current.items():
-            kind = tables.kinds[level][int(tables.kind_of[level][domain])]
-            shares: dict[int, list[int]] = {}
-            for child_kind, child_state in split(kind.inner, int(index[own]), shape):
-                shares.setdefault(child_kind, []).append(child_state)
-            for child_kind, states in shares.items():
-                fuller_first = zip(members[domain, child_kind], sorted(states, reverse=True), strict=False)
-                following.update({child: child_state for child, child_state in fuller_first if child_state})
-        current = following
+        domains = list(current)
+        for position, table, below in kernel.arithmetic(tables.pool, shape, 0).trace(tables.pool, shape, tops):
+            shares.setdefault((domains[position], table), []).append(below)
+        members = _members(tables, level + 1, domains)
+        current = {
+            child: below
+            for key, states in shares.items()
+            for child, below in zip(members[key], sorted(states, reverse=True), strict=False)
+        }
     return current
 
 
-def _members(parents: Codes, kinds: Codes, domains: set[int]) -> dict[tuple[int, int], list[int]]:
-    """(domain, kind of child) → its children of that kind, in natural order."""
+def _members(tables: TreeTables, level: int, parents: Sequence[int]) -> dict[tuple[int, int], list[int]]:
+    """(parent, table) → its children of `level` with that table, in natural order."""
+    above, kind_of, kinds = tables.problem.tree.parent[level], tables.kind_of[level], tables.kinds[level]
+    wanted = np.zeros(len(tables.kind_of[level - 1]), dtype=np.bool_)
+    wanted[parents] = True
+    inside = np.flatnonzero(wanted[above] & (kind_of >= 0))
     found: dict[tuple[int, int], list[int]] = {}
-    for child in np.flatnonzero(np.isin(parents, list(domains)) & (kinds >= 0)).tolist():
-        found.setdefault((int(parents[child]), int(kinds[child])), []).append(child)
+    for child, parent, kind in zip(*(each.tolist() for each in (inside, above[inside], kind_of[inside])), strict=True):
+        found.setdefault((parent, kinds[kind].table), []).append(child)
     return found

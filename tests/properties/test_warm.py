@@ -1,11 +1,14 @@
 """Warm tables change no status and no value, redo only what changed, and stay inside their memory."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 
+from solver.domain.budget import Budget, OutOfTime
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Status
@@ -100,6 +103,30 @@ def test_a_change_redoes_one_path_to_the_root() -> None:
         found = answer(snapshot, waiting, warm)
         assert 0 < found.stats.domains_recomputed <= height
         assert found.objective == answer(snapshot, waiting, None).objective
+
+
+def test_a_budget_that_ends_midway_spoils_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the tables stop, the next call goes on from there and gives what a cold call gives."""
+    snapshot, waiting = site(), gang(role("p", 3), role("d", 4))
+    cold, looks = answer(snapshot, waiting, None), Counter[str]()
+    check = Budget.check
+
+    def stops(budget: Budget) -> None:
+        looks["made"] += 1
+        if looks["made"] == looks["most"]:
+            raise OutOfTime
+        check(budget)
+
+    monkeypatch.setattr(Budget, "check", stops)
+    warm = WarmTables()
+    for most in range(1, 200):
+        looks["most"], looks["made"] = most, 0
+        found = answer(snapshot, waiting, warm)
+        assert found.status is Status.UNKNOWN or found.objective == cold.objective
+        if looks["made"] < most:
+            break
+    assert most > 3
+    assert found.objective == cold.objective
 
 
 def test_memory_is_bounded() -> None:

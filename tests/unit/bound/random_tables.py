@@ -6,8 +6,10 @@ from math import prod
 import numpy as np
 from hypothesis import strategies as st
 
+from solver.bound.arithmetic import Arithmetic, Check, Shape
 from solver.bound.kernel import Kernel
 from solver.bound.lanes import INFINITE, LIMIT
+from solver.bound.pool import Pool
 from solver.domain.snapshot import Ints
 
 SHAPES = st.lists(st.sampled_from([1, 2, 2, 3, 4, 5, 7, 9]), max_size=4).map(tuple).filter(lambda it: prod(it) <= 400)
@@ -40,3 +42,14 @@ def loaded_kernel() -> Kernel | None:
     kernel = Kernel()
     kernel.prepare(patience=60)
     return kernel if kernel.status.compiled else None
+
+
+def never() -> None:
+    """A check that lets the work go on."""
+
+
+def joined(worker: Arithmetic, left: Ints, right: Ints, shape: Shape, check: Check = never) -> Ints:
+    """Two dense tables put together."""
+    pool = Pool(len(left))
+    worker.join(pool, shape, [(pool.put(left), pool.put(right))], check)
+    return pool.get(2, left.shape[1])

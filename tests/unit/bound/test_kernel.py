@@ -1,4 +1,4 @@
-"""How the compiled convolution comes about, and that numpy does the work wherever it does not."""
+"""How the compiled arithmetic comes about, and that numpy does the work wherever it does not."""
 
 import os
 import subprocess
@@ -13,11 +13,18 @@ from solver.bound import kernel as module
 from solver.bound import library
 from solver.bound.kernel import BUILD_PAIRS, LOAD_PAIRS, Kernel
 from solver.domain.snapshot import Ints
-from tests.unit.bound.random_tables import loaded_kernel
+from tests.unit.bound.random_tables import joined, loaded_kernel
 
 ROOT = Path(__file__).parents[3]
 SMALL: Ints = np.zeros((1, 6), dtype=np.int64)
-KNOWN = [[0, 0, 0, 0, 0, 0]]
+KNOWN = SMALL.tolist()
+#: Does nothing, and says that it is done.
+STUB = """
+long huddle_scratch(void) {{ return 8; }}
+long huddle_join(void) {{ return 0; }}
+long huddle_finish(void) {{ return 0; }}
+long huddle_trace(void) {{ return {found}; }}
+"""
 
 
 @pytest.fixture
@@ -35,9 +42,9 @@ def compiler() -> None:
 
 
 def work(kernel: Kernel, pairs: int) -> list[list[int]] | None:
-    """What a convolution of so many pairs gives; None = numpy has to do it."""
-    found = kernel.convolve(SMALL, SMALL, (2, 3), pairs)
-    return None if found is None else [list(map(int, lane)) for lane in found]
+    """What a join of so many pairs gives; None = numpy has to do it."""
+    native = kernel.native(pairs)
+    return None if native is None else joined(native, SMALL, SMALL, (2, 3)).tolist()
 
 
 def ready() -> Kernel:
@@ -194,9 +201,9 @@ def test_a_folder_others_can_write_to_is_not_trusted(folder: Path, compiler: Non
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("long huddle_convolve(void) { return -1; }", "the compiled kernel computes wrongly"),
-        ("long huddle_convolve(void) { return -2; }", "the compiled kernel computes wrongly"),
-        ("int other;", "huddle_convolve"),
+        (STUB.format(found=0), "the compiled kernel computes wrongly"),
+        (STUB.format(found=3), "the compiled kernel computes wrongly"),
+        ("int other;", "huddle_scratch"),
         ("no C at all", "the C compiler failed"),
     ],
 )

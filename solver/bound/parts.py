@@ -1,0 +1,73 @@
+"""Children of domains put together: each pair of tables joined once, so that a change leaves most of them alone."""
+
+from collections.abc import Sequence
+
+from solver.bound import kernel
+from solver.bound.arithmetic import Check, Shape
+from solver.bound.convolve import pair_count
+from solver.bound.pool import Pool
+
+
+class Parts:
+    """Tables of a pool joined two by two, found by their halves. Joins wait until `run` does all of them at once."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._found: dict[tuple[int, int], int] = {}
+        self._waiting: list[tuple[int, int]] = []
+
+    def together(self, members: Sequence[tuple[int, int]]) -> int:
+        """The table of all `members`, (number of the kind, its table) with ascending numbers.
+
+        Halves are split where the numbers differ in their highest bit, so that a changed child leaves all parts
+        alone that do not contain it.
+        """
+        open_parts: list[int] = []
+        heights: list[int] = []
+        before = members[0][0]
+        for kind, table in members:
+            height = (before ^ kind).bit_length()
+            while heights and heights[-1] < height:
+                self._close(open_parts, heights)
+            if open_parts:
+                heights.append(height)
+            open_parts.append(table)
+            before = kind
+        while heights:
+            self._close(open_parts, heights)
+        return open_parts[0]
+
+    def _close(self, open_parts: list[int], heights: list[int]) -> None:
+        """Join the last two parts."""
+        heights.pop()
+        right = open_parts.pop()
+        open_parts.append(self.join(open_parts.pop(), right))
+
+    def times(self, table: int, count: int) -> int:
+        """The table of `count` alike children: half of them twice, and one more where the number is odd."""
+        if count == 1:
+            return table
+        half = self.times(table, count // 2)
+        twice = self.join(half, half)
+        return self.join(twice, table) if count & 1 else twice
+
+    def join(self, left: int, right: int) -> int:
+        """The number that the join of two tables has, or will have."""
+        pair = (left, right)
+        found = self._found.get(pair)
+        if found is None:
+            found = self._found[pair] = self._pool.count + len(self._waiting)
+            self._waiting.append(pair)
+        return found
+
+    def run(self, shape: Shape, check: Check) -> None:
+        """Do the joins that wait; their tables are over the box `shape`. What `check` raises leaves those done."""
+        first, pairs, self._waiting = self._pool.count, self._waiting, []
+        if not pairs:
+            return
+        try:
+            worker = kernel.arithmetic(self._pool, shape, len(pairs) * pair_count(shape))
+            worker.join(self._pool, shape, pairs, check)
+        finally:
+            for pair in pairs[self._pool.count - first :]:
+                del self._found[pair]
