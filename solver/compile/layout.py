@@ -74,11 +74,22 @@ class Space:
 
     def counts_at(self, state: int) -> Ints:
         """[dims] counts of one state, also of a space too large to list."""
-        return np.array(np.unravel_index(state, self.shape), dtype=np.int64)
+        counts = []
+        for size in reversed(self.shape):
+            state, count = divmod(int(state), size)
+            counts.append(count)
+        return np.array(counts[::-1], dtype=np.int64)
 
     def replicas(self, group: int) -> Ints:
         """[states] replicas of a group that is counted whole at this level."""
         return np.asarray(self.group_matrix[group] @ self.coordinates)
+
+    def state_of(self, counts: Ints) -> int:
+        """State index of one count vector, also of a space beyond the 64-bit range."""
+        state = 0
+        for count, size in zip(counts.tolist(), self.shape, strict=True):
+            state = state * size + count
+        return state
 
     def index(self, counts: Ints) -> Ints:
         """State index of count vectors [dims, …]."""
@@ -136,9 +147,13 @@ def _row(space: Space, dim: Dim) -> Ints:
 
 def root_state(layout: Layout, pods: list[int], replicas: list[int]) -> int:
     """Root state of an elastic layout in which roles and groups have these counts."""
-    space = layout.spaces[0]
+    return int(layout.spaces[0].index(root_counts(layout, pods, replicas)))
+
+
+def root_counts(layout: Layout, pods: list[int], replicas: list[int]) -> Ints:
+    """[dims of the root] counts of an elastic layout in which roles and groups have these."""
     values = []
-    for dim in space.dims:
+    for dim in layout.spaces[0].dims:
         if dim.kind == "role":
             values.append(pods[dim.item])
         elif dim.kind == "group":
@@ -146,7 +161,7 @@ def root_state(layout: Layout, pods: list[int], replicas: list[int]) -> int:
         else:
             inside = layout.frame.groups[dim.item].inside
             values.append(int(any(count for count, size in zip(pods, inside, strict=True) if size)))
-    return int(space.index(np.array(values, dtype=np.int64)))
+    return np.array(values, dtype=np.int64)
 
 
 def build_layout(frame: Frame) -> Layout:

@@ -330,7 +330,7 @@ def read_states(model: PlacementModel, value: Callable[[Expr], int]) -> dict[int
         found.update({node: state for node, state in fuller_first if state})
     for node, view in model.single_nodes:
         counts: Ints = np.array([value(count) for count in view.counts], dtype=np.int64)
-        state = int(space.index(counts))
+        state = space.state_of(counts)
         if state:
             found[node] = state
     return found

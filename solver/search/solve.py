@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from itertools import groupby
 
+from solver.bound.screen import may_fit
 from solver.bound.solve import placeable, solve_shape
 from solver.bound.warm import WarmShape, WarmTables
 from solver.compile.frame import build_frame
-from solver.compile.layout import TreeTooLarge
+from solver.compile.layout import TreeTooLarge, build_layout
 from solver.compile.problem import Problem, build_problem
 from solver.compile.shapes import Shape, TooManyShapes, shapes_of
 from solver.compile.structure import Structure
@@ -20,6 +22,7 @@ from solver.domain.plan import Proof
 from solver.rules import queue
 from solver.search.cpsat import Answer
 from solver.search.elastic import Family, elastic_shapes
+from solver.search.large import solve_large
 from solver.search.options import Engine
 from solver.search.stages import States, certify, solve_staged
 from solver.terms.base import Term
@@ -27,8 +30,12 @@ from solver.terms.registry import terms_of
 
 #: Up to so many nodes and pods an infeasible verdict of the tree is repeated by CP-SAT.
 SMALL_NODES, SMALL_PODS = 64, 64
-#: Part of the budget after which CP-SAT goes on without the tree's tables.
+#: Part of the budget for exact tables, before merged ones take over.
 TREE_SHARE = 0.6
+#: Above so many pairs of states merged tables come first: exact ones take a second and more on 10,000 nodes.
+LARGE_PAIRS = 100_000_000
+#: Parts of what is left then: all but what names and checks take; for shapes that tie; for which may fit at all.
+MERGING_SHARE, FAMILY_SHARE, SCREEN_SHARE = 0.96, 0.8, 0.2
 
 
 @dataclass(frozen=True)
@@ -96,17 +103,32 @@ def solve_gang(
         return Outcome(Answer.INFEASIBLE, Proof.TREE)
     if engine is Engine.CPSAT:
         return _by_cpsat(structure, budget, clock, improved)
-    share = 1.0 if engine is Engine.TREE else TREE_SHARE
     try:
-        outcome = _by_tree(structure, budget.part(share), clock, warm)
-    except (TreeTooLarge, TooManyShapes, OutOfTime):
+        outcome = _by_bounds(structure, engine, budget, clock, warm)
+    except TooManyShapes:
         clock.bound_ms += clock.lap()
         if engine is Engine.TREE:
             return Outcome(Answer.UNKNOWN, Proof.NONE)
         return _by_cpsat(structure, budget, clock, improved)
     if improved is not None and outcome.settled is not None:
         improved(outcome.settled, outcome.replicas_proven)
-    return outcome if engine is Engine.TREE else _certified(structure, outcome, budget, clock)
+    proven = outcome.proof is Proof.TREE and engine is not Engine.TREE
+    return _certified(structure, outcome, budget, clock) if proven else outcome
+
+
+def _by_bounds(structure: Structure, engine: Engine, budget: Budget, clock: Clock, warm: WarmTables | None) -> Outcome:
+    """By exact tables where they can be had, else by merged ones. Raises TooManyShapes."""
+    if not _large(structure):
+        with suppress(TreeTooLarge, OutOfTime):
+            return _by_tree(structure, budget.part(TREE_SHARE), clock, warm)
+        clock.bound_ms += clock.lap()
+    return _by_merging(structure, engine, budget.part(MERGING_SHARE), clock)
+
+
+def _large(structure: Structure) -> bool:
+    """Whether exact tables would take so long that it is better to know a plan and a bound first."""
+    layout = build_layout(build_frame(structure, None))
+    return max(space.pairs for space in layout.spaces) > LARGE_PAIRS
 
 
 def _by_tree(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables | None) -> Outcome:
@@ -119,10 +141,7 @@ def _by_tree(structure: Structure, budget: Budget, clock: Clock, warm: WarmTable
 
 def _ranked(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables | None) -> Iterator[list[Shape]]:
     """Shapes that may be placeable, those with equal `replicas` together, the best first."""
-    assert structure.root is not None
-    rooms = queue.rooms(structure.gang, structure.snapshot)
-    shapes = [shape for shape in shapes_of(structure.root) if queue.allows(rooms, structure.root, shape)]
-    families = [list(family) for _, family in groupby(shapes, key=lambda shape: (shape.pods, shape.kept_replicas))]
+    families = _families(structure)
     clock.compile_ms += clock.lap()
     if families and len(families[0]) == 1:
         yield families.pop(0)
@@ -132,6 +151,14 @@ def _ranked(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables
         clock.bound_ms += clock.lap()
         for family in families:
             yield [shape for shape in family if fits[shape.counts]]
+
+
+def _families(structure: Structure) -> list[list[Shape]]:
+    """Shapes that the queue allows, those with equal `replicas` together, the best first."""
+    assert structure.root is not None
+    rooms = queue.rooms(structure.gang, structure.snapshot)
+    shapes = [shape for shape in shapes_of(structure.root) if queue.allows(rooms, structure.root, shape)]
+    return [list(family) for _, family in groupby(shapes, key=lambda shape: (shape.pods, shape.kept_replicas))]
 
 
 def _settle_on_tree(
@@ -153,6 +180,69 @@ def _settle_on_tree(
     clock.recomputed += answer.recomputed
     values = in_units(terms, answer.sums)
     return Settled(shape, problem, answer.states, values, values)
+
+
+def _by_merging(structure: Structure, engine: Engine, budget: Budget, clock: Clock) -> Outcome:
+    """The best `replicas` first, each shape between the bound of merged tables and the best plan found."""
+    passed: set[Proof] = set()
+    for shapes in _possible(structure, budget, clock):
+        if not budget.left_s:
+            break
+        part = budget.part(FAMILY_SHARE) if structure.root and structure.root.flexible else budget
+        known = [_settle_by_merging(structure, shape, engine, part.part(1 / len(shapes)), clock) for shape in shapes]
+        proofs = {proof for _, proof in known}
+        placed = [one for one, _ in known if one is not None]
+        if not placed:
+            passed |= proofs
+            continue
+        best = min(placed, key=lambda one: one.values)
+        if Proof.NONE not in passed | proofs:
+            proof = Proof.TREE if passed | proofs == {Proof.TREE} else Proof.CPSAT
+            return Outcome(Answer.OPTIMAL, proof, best, True)
+        if len(shapes) > 1:
+            best = replace(best, bounds=(None,) * len(best.bounds))
+        return Outcome(Answer.FEASIBLE, Proof.NONE, best, Proof.NONE not in passed)
+    else:
+        if Proof.NONE not in passed:
+            return Outcome(Answer.INFEASIBLE, Proof.CPSAT if Proof.CPSAT in passed else Proof.TREE)
+    return Outcome(Answer.UNKNOWN, Proof.NONE)
+
+
+def _possible(structure: Structure, budget: Budget, clock: Clock) -> Iterator[list[Shape]]:
+    """As `_ranked`, with merged tables."""
+    families = _families(structure)
+    clock.compile_ms += clock.lap()
+    if families and len(families[0]) == 1:
+        yield families.pop(0)
+    rest = [shape for family in families for shape in family]
+    fits = dict.fromkeys((shape.counts for shape in rest), True)
+    if rest:
+        with suppress(TreeTooLarge, OutOfTime):
+            maybe = may_fit(structure, rest, budget.part(SCREEN_SHARE))
+            fits = dict(zip((shape.counts for shape in rest), maybe, strict=True))
+        clock.bound_ms += clock.lap()
+    for family in families:
+        possible = [shape for shape in family if fits[shape.counts]]
+        if possible:
+            yield possible
+
+
+def _settle_by_merging(
+    structure: Structure, shape: Shape, engine: Engine, budget: Budget, clock: Clock
+) -> tuple[Settled | None, Proof]:
+    """The shape's best known placement, and what proves it the best, or that there is none."""
+    if not shape.pods:
+        return _empty(structure, shape), Proof.TREE
+    problem = build_problem(build_frame(structure, shape))
+    terms = terms_of(problem)
+    clock.compile_ms += clock.lap()
+    found = solve_large(problem, terms_of, budget, use_cpsat=engine is not Engine.TREE)
+    clock.bound_ms += clock.lap()
+    clock.classes = max(clock.classes, problem.classes_in_use)
+    if found.placed is None:
+        return None, found.proof
+    values, bounds = in_units(terms, found.placed.sums), _bounds_in_units(terms, found.bounds)
+    return Settled(shape, problem, found.placed.states, values, bounds), found.proof
 
 
 def _empty(structure: Structure, shape: Shape) -> Settled | None:

@@ -54,7 +54,7 @@ def states_of_pods(problem: Problem, nodes: Ints, pods: Ints) -> dict[int, int] 
     counts = counts_of_pods(problem, space, pods)
     if counts is None:
         return None
-    return {node: int(space.index(column)) for node, column in zip(nodes.tolist(), counts.T, strict=True)}
+    return {node: space.state_of(column) for node, column in zip(nodes.tolist(), counts.T, strict=True)}
 
 
 def _level_worth(problem: Problem, make_terms: MakeTerms, level: int, domains: Codes, pods: Ints) -> Ints | None:
