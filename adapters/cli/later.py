@@ -2,7 +2,7 @@
 
 import click
 
-COMMANDS = frozenset({"explain", "capacity", "whatif", "serve", "controller", "snapshot"})
+COMMANDS = frozenset({"explain", "capacity", "whatif", "controller", "snapshot"})
 OPTIONS = frozenset(
     {"--fair-after", "--allow-evict", "--allow-moves", "--as", "--server", "--html"},
 )

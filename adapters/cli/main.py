@@ -9,6 +9,7 @@ import click
 from adapters.cli import later
 from adapters.cli.outcome import guarded
 from adapters.cli.plan import plan_command
+from adapters.cli.serve import serve_command
 from adapters.cli.topology import topology_command
 
 HELP = """Place gangs of GPU pods: all of a gang or nothing, KV caches on the shortest paths, proven.
@@ -42,6 +43,7 @@ def huddle() -> None:
 
 huddle.add_command(plan_command)
 huddle.add_command(topology_command)
+huddle.add_command(serve_command)
 
 
 def main() -> NoReturn:

@@ -128,7 +128,8 @@ class Connections(Section):
     loses the connection too; an hour is rare enough to cost nothing. max_age_grace_s: its calls may go on so long
     afterwards; watches beyond it begin anew. max_idle_s: a connection without calls ends after so long. ping_s: a
     silent connection is tested after so long, ping_timeout_s: and given up after so long. least_ping_s: clients that
-    ping more often than that are disconnected. max_calls: calls at a time on one connection.
+    ping more often than that are disconnected. handshake_s: a new connection has so long to say hello, so that
+    silent ones do not pile up. max_calls: calls at a time on one connection.
     """
 
     max_age_s: float = _number(3600.0, 1, 10**6)
@@ -137,6 +138,7 @@ class Connections(Section):
     ping_s: float = _number(60.0, 1, 10**6)
     ping_timeout_s: float = _number(20.0, 1, 10**6)
     least_ping_s: float = _number(10.0, 0.1, 10**6)
+    handshake_s: float = _number(10.0, 0.1, 3600)
     max_calls: int = _number(128, 1, 100_000)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import grpc
 import structlog
@@ -32,7 +32,8 @@ STANDING = frozenset(
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-_Handler = grpc.RpcMethodHandler[Any, Any]
+# A string, because these classes are generic in the stubs only.
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Context = grpc.ServicerContext
 
 _log = structlog.get_logger("huddle.service")
@@ -63,9 +64,9 @@ class Calls(grpc.ServerInterceptor):
 
     def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Request, Response] | None],
+        continuation: "Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Request, Response] | None]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Request, Response] | None:
+    ) -> "grpc.RpcMethodHandler[Request, Response] | None":
         """The method behind the passage; None when there is none of this name."""
         method = handler_call_details.method
         if method not in self._wrapped:

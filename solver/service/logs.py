@@ -8,8 +8,8 @@ import structlog
 
 from solver.service.config import Logs
 
-#: Libraries whose warnings belong into the log.
-_LIBRARIES = ("grpc", "opentelemetry")
+#: Loggers of the standard library that belong into the log, with the least level each.
+_LOGGERS = {"solver": logging.DEBUG, "grpc": logging.WARNING, "opentelemetry": logging.WARNING}
 
 #: What every line passes, wherever it comes from. Tracebacks are plain text: richer ones show local variables.
 _COMMON: list[Any] = [
@@ -40,11 +40,11 @@ def configure(logs: Logs, stream: TextIO | None = None) -> None:
             ],
         )
     )
-    for name in _LIBRARIES:
-        library = logging.getLogger(name)
-        library.handlers = [handler]
-        library.setLevel(max(level, logging.WARNING))
-        library.propagate = False
+    for name, least in _LOGGERS.items():
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(max(level, least))
+        logger.propagate = False
 
 
 def always(event: str, **fields: object) -> None:

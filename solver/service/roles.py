@@ -23,7 +23,6 @@ REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.Se
 #: Full method name → role it needs. A method that is not listed here is refused to everybody.
 NEEDED: Mapping[str, Role] = {
     f"/{HEALTH}/Check": Role.READ,
-    f"/{HEALTH}/List": Role.READ,
     f"/{HEALTH}/Watch": Role.READ,
     **{f"/{service}/ServerReflectionInfo": Role.READ for service in REFLECTION},
     "/huddle.v1.ClusterService/PutSnapshot": Role.WRITE,
