@@ -51,19 +51,19 @@ class LedgerFile:
         run("PRAGMA synchronous = FULL")
         problem = run("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
-            raise SourceUnavailable(f"{self.where} is damaged: {problem}; {_ADVICE}")
+            raise SourceUnavailable(f"{self.where} is damaged: {problem.splitlines()[-1]}; {_ADVICE}")
         if max_bytes is not None:
             run(f"PRAGMA max_page_count = {max(1, max_bytes // run('PRAGMA page_size').fetchone()[0])}")
         migrate(self.connection, self.where)
 
     @contextmanager
     def readable(self) -> Iterator[None]:
-        """Turns errors of the database into one sentence."""
+        """Turns errors of the database, and of what is read from it, into one sentence."""
         try:
             yield
         except sqlite3.OperationalError as error:
             raise SourceUnavailable(f"{self.where} cannot be opened: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError, LookupError, TypeError) as error:
             raise SourceUnavailable(f"{self.where} is damaged: {error}; {_ADVICE}") from error
 
 
