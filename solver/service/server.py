@@ -188,7 +188,7 @@ def _why_not(listen: str) -> str:
             trial.listen()
     except OSError as error:
         return error.strerror or "it cannot be bound"
-    return "it cannot be bound"
+    return "it cannot be bound, or not with these certificates"
 
 
 def _options(config: ServiceConfig) -> list[tuple[str, int]]:

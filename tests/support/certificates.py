@@ -20,6 +20,13 @@ class Certificate:
     certificate: bytes
     key: bytes
 
+    def locked(self) -> "Certificate":
+        """The same with its key behind a password."""
+        key = serialization.load_pem_private_key(self.key, None)
+        lock = serialization.BestAvailableEncryption(b"password")
+        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
+        return Certificate(self.certificate, private)
+
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Files of the certificate and of its key, which only the owner may read."""
         files = folder / f"{name}.crt", folder / f"{name}.key"
