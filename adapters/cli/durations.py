@@ -20,20 +20,28 @@ _PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?|\.\d{1,12})(ns|us|µs|ms|s|m|h)", 
 LONGEST_S = 86_400
 
 
-def parse_duration(text: str) -> float:
-    """Seconds of a positive duration; raises ValueError with one sentence for anything else."""
+def parse_duration(text: str, zero: bool = False) -> float:
+    """Seconds of a positive duration, or of none where `zero` is allowed.
+
+    Raises ValueError with one sentence for anything else.
+    """
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is not a duration such as 5s, 500ms or 1m30s")
     seconds = sum((Fraction(number) * _UNITS_S[unit] for number, unit in parts), Fraction(0))
-    if not 0 < seconds <= LONGEST_S:
-        raise ValueError(f"{text!r} is out of range (above 0s, up to 24h)")
+    if not 0 <= seconds <= LONGEST_S or not (seconds or zero):
+        raise ValueError(f"{text!r} is out of range ({'0s' if zero else 'above 0s,'} up to 24h)")
     return float(seconds)
 
 
-def duration_option(context: click.Context, option: click.Parameter, text: str) -> float:
+def duration_option(context: click.Context, option: click.Parameter, text: str, zero: bool = False) -> float:
     """A click callback: seconds, or a usage error."""
     try:
-        return parse_duration(text)
+        return parse_duration(text, zero)
     except ValueError as error:
         raise click.BadParameter(str(error), context, option) from error
+
+
+def duration_or_none_option(context: click.Context, option: click.Parameter, text: str) -> float:
+    """A click callback: seconds, 0 for `0s`, or a usage error."""
+    return duration_option(context, option, text, zero=True)

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import click
 
 from adapters.cli import later
-from adapters.cli.durations import duration_option
+from adapters.cli.durations import duration_option, duration_or_none_option
 from adapters.cli.inputs import cluster_option, output_option, refuse_double_stdin
 from adapters.cli.outcome import exit_for, warn, write_out
 from adapters.files.cluster import load_cluster
@@ -58,7 +59,7 @@ class Inputs:
     def add_notices(self, plan: Plan) -> Plan:
         """The plan with what the readers had to say put in front of what the planner says."""
         gangs = tuple(replace(gang, warnings=(*self.of_gang.get(gang.name, ()), *gang.warnings)) for gang in plan.gangs)
-        return Plan(gangs, (*self.notices, *plan.warnings))
+        return replace(plan, gangs=gangs, warnings=(*self.notices, *plan.warnings))
 
 
 @click.command("plan", cls=later.Command, help=HELP, short_help="Where the pods of gangs go.")
@@ -85,6 +86,14 @@ class Inputs:
     is_flag=True,
     help="Place several gangs jointly: as many as possible, higher priority strictly first, then the terms summed.",
 )
+@click.option(
+    "--fair-after",
+    metavar="DURATION",
+    callback=duration_or_none_option,
+    default="0s",
+    show_default=True,
+    help="With --batch: gangs that waited longer come strictly first within their priority; 0s: no difference.",
+)
 @click.option("--model", metavar="NAME", help="Model whose KV cache travels; default: what the manifest says.")
 @click.option(
     "--prompt-tokens",
@@ -105,14 +114,18 @@ def plan_command(
     time_limit: float,
     engine: str,
     batch: bool,
+    fair_after: float,
     model: str | None,
     prompt_tokens: int,
     ignore_unsupported: bool,
 ) -> NoReturn:
     """Read, plan, show, and exit with the worst status."""
     refuse_double_stdin([*files, *clusters])
+    if fair_after and not batch:
+        raise click.UsageError("--fair-after needs --batch: one after another, gangs go by priority and input order")
     inputs = read_inputs(files, clusters, GangOptions(model, prompt_tokens, ignore_unsupported))
-    plan = solve(inputs, engine, time_limit, batch)
+    moment = fair_before(datetime.now(UTC), fair_after)
+    plan = solve(inputs, engine, time_limit, batch, moment)
     _show(inputs, plan, output)
     sys.exit(exit_for(plan.status))
 
@@ -128,8 +141,13 @@ def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOpti
     return Inputs(loaded.snapshot, found.gangs, (*loaded.notices, *found.general), found.notices, found.sources)
 
 
-def solve(inputs: Inputs, engine: str, time_limit_s: float, batch: bool = False) -> Plan:
-    """Load the engine and call it; OR-Tools takes more than half a second to import."""
+def fair_before(now: datetime, fair_after_s: float) -> datetime | None:
+    """Gangs created before this moment have waited longer than `fair_after_s` by `now`; None when that is 0."""
+    return now - timedelta(seconds=fair_after_s) if fair_after_s else None
+
+
+def solve(inputs: Inputs, engine: str, time_limit_s: float, batch: bool = False, fair: datetime | None = None) -> Plan:
+    """Load the engine and call it; OR-Tools takes more than half a second to import. fair: see fair_before()."""
     from adapters.cli.progress import progress
     from solver.batch.plan import plan_batch
     from solver.planner import Engine, Options, plan
@@ -137,8 +155,11 @@ def solve(inputs: Inputs, engine: str, time_limit_s: float, batch: bool = False)
     with progress(sys.stderr) as reporter:
         options = Options(Engine(engine), time_limit_s)
         try:
-            planner = plan_batch if batch else plan
-            return inputs.add_notices(planner(inputs.snapshot, inputs.gangs, options, reporter))
+            if batch:
+                found = plan_batch(inputs.snapshot, inputs.gangs, options, reporter, fair_before=fair)
+            else:
+                found = plan(inputs.snapshot, inputs.gangs, options, reporter)
+            return inputs.add_notices(found)
         except InvalidRequest as error:
             raise InvalidRequest(_located(inputs, str(error))) from error
 

@@ -5,6 +5,7 @@ from rich.console import Console
 from adapters.report.picture import print_picture
 from adapters.report.scene import Scene
 from adapters.report.tables import (
+    batch_line,
     print_assignments,
     print_flows,
     print_objective,
@@ -16,11 +17,17 @@ from solver.domain.plan import GangPlan, Notice, Plan
 
 
 def print_plan(console: Console, scene: Scene) -> None:
-    """Every gang of the call: status, placement, picture, terms, flows, reasons, and where the time went."""
+    """Every gang of the call: status, placement, picture, terms, flows, reasons, and where the time went.
+
+    In the end what a batch is worth.
+    """
     for position, gang in enumerate(scene.plan.gangs):
         if position:
             console.print()
         print_gang(console, scene, gang)
+    if scene.plan.batch is not None and len(scene.plan.gangs) > 1:
+        console.print()
+        console.print(batch_line(scene.plan.batch), soft_wrap=True)
 
 
 def print_gang(console: Console, scene: Scene, gang: GangPlan) -> None:

@@ -8,7 +8,7 @@ import yaml
 
 from adapters.report.numbers import plain
 from solver.domain.naming import natural_key
-from solver.domain.plan import Assignment, FlowReport, GangPlan, Notice, Plan, Proof, Reason, Stats, TermValue
+from solver.domain.plan import Assignment, Batch, FlowReport, GangPlan, Notice, Plan, Proof, Reason, Stats, TermValue
 
 Document = dict[str, Any]
 
@@ -17,11 +17,12 @@ _PROOFS = (Proof.NONE, Proof.TREE, Proof.CPSAT, Proof.BOTH)
 
 
 def plan_document(plan: Plan) -> Document:
-    """The plan as plain dicts and lists, ready for JSON or YAML."""
+    """The plan as plain dicts and lists, ready for JSON or YAML; `batch` is there for a joint plan only."""
     return {
         "status": plan.status.value,
         "warnings": _notices(plan.warnings),
         "gangs": [_gang(gang) for gang in plan.gangs],
+        **({} if plan.batch is None else {"batch": _batch(plan.batch)}),
         "stats": _stats(total_stats([gang.stats for gang in plan.gangs])),
     }
 
@@ -74,6 +75,16 @@ def _gang(gang: GangPlan) -> Document:
         "evictions": [],
         "evicted_pods": [],
         "moves": [],
+    }
+
+
+def _batch(batch: Batch) -> Document:
+    return {
+        "admitted": [
+            {"priority": each.priority, "waited": each.waited, "value": each.value, "bound": each.bound}
+            for each in batch.admitted
+        ],
+        "objective": [_term(term) for term in batch.objective],
     }
 
 

@@ -13,7 +13,7 @@ from adapters.report.scene import Scene
 from adapters.report.structured import sorted_reasons
 from solver.domain.gang import Role
 from solver.domain.naming import natural_key
-from solver.domain.plan import FlowReport, GangPlan, Notice, Stats, Status, TermValue
+from solver.domain.plan import Admitted, Batch, FlowReport, GangPlan, Notice, Stats, Status, TermValue
 from solver.domain.resources import GPU, MILLI_GPU
 from solver.topology.tree import Tree
 
@@ -94,6 +94,26 @@ def print_reasons(console: Console, plan: GangPlan) -> None:
     """Why there is no plan, a sentence for each cause."""
     for reason in sorted_reasons(plan.reasons):
         console.print(Text("  because ", "bold").append(f"[{reason.code}] {reason.message}", ""), soft_wrap=True)
+
+
+def batch_line(batch: Batch) -> str:
+    """What gangs planned jointly are worth, and what is proven of it."""
+    placed = counted(sum(each.value for each in batch.admitted), "gang")
+    parts = [f"batch: {placed} placed: " + ", ".join(_of_class(each) for each in batch.admitted)]
+    parts += [_bounded(term) for term in batch.objective if term.bound is not None and (term.value or term.bound)]
+    unproven = [term.term for term in batch.objective if term.bound is None]
+    return "; ".join([*parts, *([f"not proven: {', '.join(unproven)}"] if unproven else [])])
+
+
+def _of_class(admitted: Admitted) -> str:
+    waited = " that waited" if admitted.waited else ""
+    most = "no more can be" if admitted.value == admitted.bound else f"at most {admitted.bound} can be"
+    return f"{admitted.value} of priority {admitted.priority}{waited} ({most})"
+
+
+def _bounded(term: TermValue) -> str:
+    best = "" if term.bound in (None, term.value) else f", at best {short(term.bound or 0)}"
+    return f"{term.term} {short(term.value)} ({gap(term.value, term.bound)}{best})"
 
 
 def notice_line(notice: Notice) -> str:

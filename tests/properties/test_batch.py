@@ -2,15 +2,17 @@
 
 import random
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 import pytest
 
 from solver.batch.plan import plan_batch
 from solver.domain.errors import InvalidRequest
-from solver.domain.plan import Plan, Status
+from solver.domain.plan import Plan, Sense, Status
 from solver.planner import Engine, Options, plan
-from support.batches import joint_optimum, random_batch, worth_of
-from support.builders import cluster, gang, node, queue, role
+from support.batches import Worth, joint_optimum, random_batch, worth_of
+from support.builders import cluster, flow, gang, node, queue, role
 
 BATCHES = 200
 LIMIT = Options(time_limit_s=60)
@@ -32,11 +34,102 @@ def test_batches_reach_the_joint_optimum(part: int) -> None:
         found = plan_batch(site, gangs, LIMIT)
         worth = worth_of(site, gangs, placements(found))
         one_by_one = worth_of(site, gangs, placements(plan(site, gangs, LIMIT)))
-        assert (seed, worth) == (seed, joint_optimum(site, gangs))
+        best = joint_optimum(site, gangs)
+        assert (seed, worth) == (seed, best)
         assert worth >= one_by_one
         assert all(answer.status is not Status.FEASIBLE for answer in found.gangs)
+        assert stated(found) == (*best[0], *shown(best))
+        assert all(each.value == each.bound for each in found.batch.admitted)
+        assert all(term.value == term.bound for term in found.batch.objective)
         better += worth > one_by_one
     assert better >= 8, better
+
+
+def shown(worth: Worth) -> tuple[Fraction, ...]:
+    """The terms of a worth as an answer states them; none where no gang is admitted."""
+    above, _, *others = worth[1]
+    return (above, *(-value for value in others)) if any(worth[0]) else ()
+
+
+def stated(found: Plan) -> tuple[Fraction | int, ...]:
+    """What an answer says that the batch is worth."""
+    assert found.batch is not None
+    return (*(each.value for each in found.batch.admitted), *(term.value for term in found.batch.objective))
+
+
+def nothing_together(*_: object) -> None:
+    """In place of CP-SAT: nothing is found in time."""
+
+
+@pytest.mark.parametrize("elastic", [False, True], ids=["rigid", "elastic"])
+def test_bounds_hold_where_the_optimum_is_not_known(elastic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without CP-SAT no bound is better than the joint optimum allows, gang by gang and for the batch as a whole."""
+    monkeypatch.setattr("solver.batch.improve.place_together", nothing_together)
+    missed = closed = 0
+    for seed in range(60 if elastic else BATCHES):
+        site, gangs = random_batch(random.Random(seed), elastic)
+        found = plan_batch(site, gangs, LIMIT)
+        worth, best = worth_of(site, gangs, placements(found)), joint_optimum(site, gangs)
+        assert worth_of(site, gangs, placements(plan(site, gangs, LIMIT))) <= worth <= best
+        assert stated(found) == (*worth[0], *shown(worth))
+        assert found.batch is not None
+        for each, most in zip(found.batch.admitted, best[0], strict=True):
+            assert (seed, each.value <= each.bound, most <= each.bound) == (seed, True, True)
+        for term, value in zip(found.batch.objective, shown(best), strict=False):
+            if term.bound is not None:
+                assert best[0] == worth[0]
+                assert value <= term.bound if term.sense is Sense.MAX else value >= term.bound, seed
+                closed += term.bound == term.value
+        missed += worth < best
+        assert found.batch.objective == () or found.batch.objective[-1].bound is None  # depends on all gangs
+    assert missed >= 5, missed
+    assert closed >= 50, closed
+
+
+def test_older_gangs_are_a_class_of_their_own() -> None:
+    """With ages drawn at random the answer is the joint optimum of batches in which age is part of the priority."""
+    border = datetime(2026, 1, 1, tzinfo=UTC)
+    ages = [None, border, border - timedelta(seconds=1), border + timedelta(hours=1), border - timedelta(days=9)]
+    changed = 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        site, gangs = random_batch(rng)
+        gangs = [replace(each, created=rng.choice(ages)) for each in gangs]
+        older = [each.created is not None and each.created < border for each in gangs]
+        parted = [replace(each, priority=2 * each.priority + old) for each, old in zip(gangs, older, strict=True)]
+        found = plan_batch(site, gangs, LIMIT, fair_before=border)
+        assert found.batch is not None
+        assert [(2 * each.priority + each.waited) for each in found.batch.admitted] == sorted(
+            {each.priority for each in parted}, reverse=True
+        )
+        best = joint_optimum(site, parted)
+        assert (seed, worth_of(site, parted, placements(found))) == (seed, best)
+        changed += best[0] != worth_of(site, parted, placements(plan_batch(site, gangs, LIMIT)))[0]
+    assert changed >= 3, changed
+
+
+def test_exactly_as_old_is_not_older() -> None:
+    """A gang created at the very moment belongs to the others; a second earlier it comes first."""
+    border = datetime(2026, 1, 1, tzinfo=UTC)
+    site = cluster(node("a", 2))
+    dear, cheap = (gang(role("p"), role("d"), name=f"ns/{gb}", flows=[flow("p", "d", gb=gb)]) for gb in (2, 1))
+    for created, winner in ((border, cheap), (border - timedelta(seconds=1), dear), (None, cheap)):
+        found = plan_batch(site, [replace(dear, created=created), cheap], LIMIT, fair_before=border)
+        assert [answer.name for answer in found.gangs if answer.status.placed] == [winner.name]
+
+
+def test_a_waiting_gang_makes_others_move() -> None:
+    """On a large cluster: the small gang leaves the only rack that the waiting one fits into, at a higher cost."""
+    nodes = [node(f"n{at:03}", 0, rack=f"r{at // 2:03}") for at in range(100)]
+    racks = [node("x0", 4, rack="x"), node("x1", 4, rack="x"), node("y", 3, rack="y"), node("z", 3, rack="z")]
+    site = cluster(*nodes, *racks)
+    small = gang(role("p", 2, 2), role("d", 2, 1), name="ns/small", flows=[flow("p", "d")])
+    large = gang(role("w", 2, 4), name="ns/large", required="rack")
+    assert [answer.status.placed for answer in plan(site, [small, large], LIMIT).gangs] == [True, False]
+    found = plan_batch(site, [small, large], LIMIT)
+    assert [answer.status.placed for answer in found.gangs] == [True, True]
+    assert found.batch is not None
+    assert [(each.value, each.bound) for each in found.batch.admitted] == [(2, 2)]
 
 
 def test_large_clusters_are_improved_on_the_domains_in_use(monkeypatch: pytest.MonkeyPatch) -> None:

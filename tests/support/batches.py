@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from solver.domain.gang import Gang
+from solver.domain.gang import Gang, Group, Role
 from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Snapshot
 from support import oracle
 from support.brute.terms import fewest_pods
 from support.brute.trees import choices
 from support.brute.world import World
-from support.builders import cluster, flow, gang, node, role
+from support.builders import cluster, flow, gang, group, node, role
 
 #: Higher is better: gangs admitted by class, then pods above the fewest, kept replicas, the other terms negated.
 Worth = tuple[tuple[int, ...], tuple[Fraction, ...]]
@@ -121,8 +121,11 @@ def _pods(each: Gang, where: Map | None) -> list[BoundPod]:
     ]
 
 
-def random_batch(rng: random.Random) -> tuple[Snapshot, list[Gang]]:
-    """Two to four gangs of up to three pods that compete for the GPUs of three or four nodes in two racks."""
+def random_batch(rng: random.Random, elastic: bool = False) -> tuple[Snapshot, list[Gang]]:
+    """Two to four gangs of up to three pods that compete for the GPUs of three or four nodes in two racks.
+
+    elastic: the decode pods are replicas of a group, of which one is enough, or pods of which some are.
+    """
     sizes = [rng.choice([1, 2, 2, 3, 3, 4]) for _ in range(rng.choice([3, 3, 4]))]
     racks = [rng.choice("ab") for _ in sizes]
     site = cluster(*(node(f"n{at}", gpus, rack=rack) for at, (gpus, rack) in enumerate(zip(sizes, racks, strict=True))))
@@ -132,7 +135,16 @@ def random_batch(rng: random.Random) -> tuple[Snapshot, list[Gang]]:
         size = rng.choice([1, 1, 2])
         roles = [role("p", prefill, size)] + ([role("d", decode, rng.choice([1, size]))] if decode else [])
         flows = [flow("p", "d", gb=rng.choice([1, 2]))] if decode and rng.random() < 0.8 else []
+        children: list[Role | Group] = list(roles)
+        if elastic and decode:
+            least = rng.choice([0, 1])
+            grouped = rng.random() < 0.5
+            children[1] = (
+                group("engines", replace(roles[1], replicas=1, min=1), replicas=decode, min_replicas=1)
+                if grouped
+                else replace(roles[1], min=least)
+            )
         packed = {"required": "rack"} if rng.random() < 0.4 else {"preferred": "rack"} if rng.random() < 0.4 else {}
-        each = gang(*roles, name=f"ns/g{at}", flows=flows, **packed)
+        each = gang(*children, name=f"ns/g{at}", flows=flows, **packed)
         gangs.append(replace(each, priority=rng.choice([0, 0, 0, 5])))
     return site, gangs

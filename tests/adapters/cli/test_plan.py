@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from adapters.cli.plan import fair_before
 from solver.domain.errors import InternalError
 from solver.domain.plan import GangPlan, Notice, Plan, Status
 from tests.adapters.cli.conftest import CLUSTER, GANG, Run, Write
@@ -205,3 +207,57 @@ def test_batch_places_what_one_after_another_cannot(run: Run, write: Write) -> N
     refused = run(*files, "--batch", "--engine", "tree")
     assert refused.exit_code == 2
     assert refused.stderr == "huddle: a batch is placed jointly by CP-SAT, which engine tree leaves out\n"
+
+
+def test_batch_tells_what_it_is_worth(run: Run, write: Write) -> None:
+    """Admitted gangs by class and summed terms with bounds in JSON, one line of it in the table; without, neither."""
+    files = ["plan", write("gangs.yaml", THREE_GANGS), "--cluster", write("c.yaml", FIVE_AND_THREE)]
+    batch = json.loads(run(*files, "--batch", "-o", "json").stdout)["batch"]
+    assert batch["admitted"] == [{"priority": 0, "waited": False, "value": 3, "bound": 3}]
+    assert batch["objective"][0]["term"] == "replicas"
+    assert all(term["value"] == term["bound"] for term in batch["objective"])
+    assert "\nbatch: 3 gangs placed: 3 of priority 0 (no more can be)\n" in run(*files, "--batch").stdout
+    assert "batch" not in json.loads(run(*files, "-o", "json").stdout)
+    assert "batch:" not in run(*files).stdout
+
+
+CHEAP_AND_DEAR = "".join(
+    f"""
+---
+apiVersion: huddle.scheduler/v1alpha1
+kind: Gang
+metadata: {{name: {name}, creationTimestamp: {created}}}
+spec:
+  root:
+    roles:
+      - name: prefill
+        replicas: 1
+        template: &GPUS {{spec: {{containers: [{{name: main, resources: {{limits: {{nvidia.com/gpu: "1"}}}}}}]}}}}
+      - {{name: decode, replicas: 1, template: *GPUS}}
+  flows: [{{from: prefill, to: decode, bytes: {size}}}]
+"""
+    for name, size, created in (("cheap", 10**9, "2999-01-01T00:00:00Z"), ("dear", 2 * 10**9, "2020-01-01T00:00:00Z"))
+)
+ONE_ROOM = FIVE_AND_THREE.replace("gpus: 5", "gpus: 2").replace("gpus: 3", "gpus: 0")
+
+
+@pytest.mark.parametrize(
+    ("more", "winner"),
+    [([], "cheap"), (["--fair-after", "0s"], "cheap"), (["--fair-after", "1h"], "dear")],
+    ids=["without", "off", "on"],
+)
+def test_the_gang_that_waited_longer_comes_first(run: Run, write: Write, more: list[str], winner: str) -> None:
+    """Room for one: the cheaper one by default, the older one with --fair-after."""
+    files = ["plan", write("gangs.yaml", CHEAP_AND_DEAR), "--cluster", write("c.yaml", ONE_ROOM)]
+    document = json.loads(run(*files, "--batch", "-o", "json", *more).stdout)
+    assert [gang["name"] for gang in document["gangs"] if gang["assignments"]] == [f"default/{winner}"]
+    assert [each["value"] for each in document["batch"]["admitted"]] == ([1, 0] if winner == "dear" else [1])
+    waited = [each["waited"] for each in document["batch"]["admitted"]]
+    assert waited == ([True, False] if winner == "dear" else [False])
+
+
+def test_fairness_counts_from_now() -> None:
+    """Nothing is fair by default; else whoever was created before `now` minus the duration."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert fair_before(now, 0) is None
+    assert fair_before(now, 90) == now - timedelta(seconds=90)

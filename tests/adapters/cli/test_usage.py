@@ -73,6 +73,10 @@ def test_version(run: Run) -> None:
         (["plan", "g.yaml", "--cluster", "c", "--time-limit", "5"], "duration"),
         (["plan", "g.yaml", "--cluster", "c", "--time-limit", "0s"], "range"),
         (["plan", "g.yaml", "--cluster", "c", "--time-limit", "-1s"], "duration"),
+        (["plan", "g.yaml", "--cluster", "c", "--batch", "--fair-after", "5"], "duration"),
+        (["plan", "g.yaml", "--cluster", "c", "--batch", "--fair-after", "-5s"], "duration"),
+        (["plan", "g.yaml", "--cluster", "c", "--batch", "--fair-after", "25h"], "range"),
+        (["plan", "g.yaml", "--cluster", "c", "--fair-after", "5s"], "--batch"),
         (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "0"], "range"),
         (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "nan"], "nan"),
         (["topology"], "--cluster"),
@@ -93,6 +97,12 @@ def test_bad_usage_is_one_line(run: Run, arguments: list[str], told: str) -> Non
 def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
     """Units add up."""
     assert parse_duration(text) == seconds
+
+
+def test_no_time_at_all_is_a_duration_where_it_makes_sense() -> None:
+    """Off is written as `0s`."""
+    assert parse_duration("0s", zero=True) == 0
+    assert parse_duration("1s", zero=True) == 1
 
 
 @pytest.mark.parametrize("text", ["", "5", "s", "5 s", "1e3s", "-5s", "5sx", "0s", "25h", "9" * 30 + "s", "٥s", "nan"])

@@ -1,11 +1,12 @@
 """The JSON contract of a plan."""
 
 import json
+from fractions import Fraction
 
 import yaml
 
 from adapters.report.structured import as_json, as_yaml, plan_document, total_stats
-from solver.domain.plan import GangPlan, Notice, Plan, Proof, Stats, Status
+from solver.domain.plan import Admitted, Batch, GangPlan, Notice, Plan, Proof, Sense, Stats, Status, TermValue
 
 GANG_KEYS = [
     "name", "status", "warnings", "assignments", "running", "objective", "domains", "flows", "reasons",
@@ -72,3 +73,18 @@ def test_an_empty_plan_is_a_document_too() -> None:
     document = plan_document(Plan(()))
     assert document["status"] == Status.OPTIMAL.value
     assert document["gangs"] == []
+
+
+def test_a_batch_states_its_worth(answer: GangPlan) -> None:
+    """Classes in the order given, terms as those of a gang; the key is there for a joint plan only."""
+    terms = (TermValue("transfer_us", Sense.MIN, Fraction(5, 2), Fraction(2)),)
+    batch = Batch((Admitted(5, 1, 2, waited=True), Admitted(5, 0, 0)), terms)
+    document = plan_document(Plan((answer,), batch=batch))
+    assert list(document) == ["status", "warnings", "gangs", "batch", "stats"]
+    assert document["batch"] == {
+        "admitted": [
+            {"priority": 5, "waited": True, "value": 1, "bound": 2},
+            {"priority": 5, "waited": False, "value": 0, "bound": 0},
+        ],
+        "objective": [{"term": "transfer_us", "sense": "min", "value": 2.5, "bound": 2}],
+    }

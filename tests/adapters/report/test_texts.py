@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from rich.console import Console
@@ -11,8 +12,8 @@ from adapters.report.consoles import rendered
 from adapters.report.picture import print_picture
 from adapters.report.plan_text import print_plan
 from adapters.report.scene import Scene
-from adapters.report.tables import name_ranges, notice_line
-from solver.domain.plan import Assignment, GangPlan, Notice, Plan
+from adapters.report.tables import batch_line, name_ranges, notice_line
+from solver.domain.plan import Admitted, Assignment, Batch, GangPlan, Notice, Plan, Sense, TermValue
 
 Scenes = Callable[..., Scene]
 
@@ -123,3 +124,17 @@ def test_a_warning_is_one_line() -> None:
     """It names object, field, message and code."""
     line = notice_line(Notice("queue_unknown", "prod/g", "spec.queue", "no Queue describes it"))
     assert line == "warning: prod/g: spec.queue: no Queue describes it [queue_unknown]"
+
+
+def test_a_batch_is_one_line() -> None:
+    """Gangs by class and how many there can be, terms with their gap, and what is not proven."""
+    values = {"replicas": (0, 0), "containment_domains": (2, 2), "transfer_us": (400, 300), "proximity": (7, None)}
+    terms = [
+        TermValue(term, Sense.MIN, Fraction(value), None if bound is None else Fraction(bound))
+        for term, (value, bound) in values.items()
+    ]
+    batch = Batch((Admitted(5, 1, 1, waited=True), Admitted(0, 3, 4)), tuple(terms))
+    assert batch_line(batch) == (
+        "batch: 4 gangs placed: 1 of priority 5 that waited (no more can be), 3 of priority 0 (at most 4 can be); "
+        "containment_domains 2 (proven); transfer_us 400 (gap 25 %, at best 300); not proven: proximity"
+    )
