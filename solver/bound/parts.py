@@ -16,32 +16,27 @@ class Parts:
         self._found: dict[tuple[int, int], int] = {}
         self._waiting: list[tuple[int, int]] = []
 
-    def together(self, members: Sequence[tuple[int, int]]) -> int:
-        """The table of all `members`, (number of the kind, its table) with ascending numbers.
+    def together(self, kinds: Sequence[int], tables: Sequence[int]) -> int:
+        """The table of all of `tables`, which belong to children of ascending `kinds`.
 
-        Halves are split where the numbers differ in their highest bit, so that a changed child leaves all parts
-        alone that do not contain it.
+        Halves are split where the kinds' numbers differ in their highest bit, so that a changed child leaves all
+        parts alone that do not contain it.
         """
-        open_parts: list[int] = []
-        heights: list[int] = []
-        before = members[0][0]
-        for kind, table in members:
+        parts, heights = [tables[0]], list[int]()
+        join, before = self.join, kinds[0]
+        for kind, table in zip(kinds[1:], tables[1:], strict=True):
             height = (before ^ kind).bit_length()
             while heights and heights[-1] < height:
-                self._close(open_parts, heights)
-            if open_parts:
-                heights.append(height)
-            open_parts.append(table)
+                heights.pop()
+                right = parts.pop()
+                parts[-1] = join(parts[-1], right)
+            heights.append(height)
+            parts.append(table)
             before = kind
-        while heights:
-            self._close(open_parts, heights)
-        return open_parts[0]
-
-    def _close(self, open_parts: list[int], heights: list[int]) -> None:
-        """Join the last two parts."""
-        heights.pop()
-        right = open_parts.pop()
-        open_parts.append(self.join(open_parts.pop(), right))
+        while len(parts) > 1:
+            right = parts.pop()
+            parts[-1] = join(parts[-1], right)
+        return parts[0]
 
     def times(self, table: int, count: int) -> int:
         """The table of `count` alike children: half of them twice, and one more where the number is odd."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from solver.bound.lanes import INFINITE, infeasible
 from solver.compile.layout import TreeTooLarge
-from solver.domain.snapshot import Ints
+from solver.domain.snapshot import Codes, Ints
 
 #: Most memory the tables of one gang shape may take, in bytes.
 MAX_BYTES = 512 * 2**20
@@ -85,7 +85,7 @@ class Pool:
         states, _ = self._views(number)
         return bool(len(states)) and int(states[0]) == 0
 
-    def _views(self, number: int) -> tuple[Ints, Ints]:
+    def _views(self, number: int) -> tuple[Codes, Ints]:
         """States and costs of a table, in place."""
         address, size = int(self.addresses[number]), int(self.sizes[number])
         costs_at = _padded(size) * STATE_BYTES

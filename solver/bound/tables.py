@@ -16,7 +16,8 @@ from solver.domain.snapshot import Codes, Ints, Mask
 from solver.terms.base import Term
 from solver.topology.tree import Tree
 
-Members = list[tuple[int, int]]
+#: Kinds of children, ascending, and how many there are of each.
+Members = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +152,12 @@ class TreeTables:
         kind_of, changed = self._kept(level)
         self.recomputed += int(changed.sum())
         inside = changed[parents]
-        domains = [
-            (domain, self._joined(level, members)) for domain, members in _grouped(parents[inside], children[inside])
-        ]
+        joined: dict[Members, int] = {}
+        domains = []
+        for domain, members in _grouped(parents[inside], children[inside]):
+            if members not in joined:
+                joined[members] = self._joined(level, members)
+            domains.append((domain, joined[members]))
         self.parts.run(self.problem.layout.spaces[level + 1].shape, self.budget.check)
         for domain, kind in self._finished(level, domains):
             kind_of[domain] = kind
@@ -173,11 +177,13 @@ class TreeTables:
         return kind_of, changed
 
     def _joined(self, level: int, members: Members) -> int:
-        """Number of the joined table of children, (kind, how many) by ascending kind."""
+        """Number of the joined table of children."""
         kinds, times = self.kinds[level + 1], self.parts.times
-        return self.parts.together(
-            [(kind, times(kinds[kind].table, self._useful(kinds[kind].table, count))) for kind, count in members]
-        )
+        tables = [
+            kinds[kind].table if count == 1 else times(kinds[kind].table, self._useful(kinds[kind].table, count))
+            for kind, count in zip(*members, strict=True)
+        ]
+        return self.parts.together(members[0], tables)
 
     def _useful(self, table: int, count: int) -> int:
         """How many of alike children can matter: as many as there are pods, where the rest may stay empty."""
@@ -210,17 +216,19 @@ class TreeTables:
         worker.finish(self.pool, layout.spaces[level + 1].size, index, domains)
 
 
-def _grouped(parents: Codes, kinds: Codes) -> list[tuple[int, Members]]:
-    """(parent domain, [(kind of child, how many)]) for every parent with a child that can hold pods."""
+def _grouped(parents: Codes, kinds: Codes) -> Iterator[tuple[int, Members]]:
+    """(parent domain, (kinds of child, how many of each)) for every parent with a child that can hold pods."""
     usable = kinds >= 0
     if not usable.any():
-        return []
+        return
     width = int(kinds.max()) + 1
     keys, counts = np.unique(parents[usable].astype(np.int64) * width + kinds[usable], return_counts=True)
-    found: dict[int, Members] = {}
-    for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
-        found.setdefault(key // width, []).append((key % width, count))
-    return list(found.items())
+    above = keys // width
+    starts = np.flatnonzero(np.diff(above, prepend=-1))
+    kind_list, count_list = (keys - above * width).tolist(), counts.tolist()
+    ends = [*starts[1:].tolist(), len(keys)]
+    for domain, start, end in zip(above[starts].tolist(), starts.tolist(), ends, strict=True):
+        yield domain, (tuple(kind_list[start:end]), tuple(count_list[start:end]))
 
 
 def assignment(tables: TreeTables, state: int) -> dict[int, int]:

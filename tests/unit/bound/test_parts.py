@@ -34,22 +34,22 @@ def made_of(pool: Pool, table: int) -> object:
 def test_halves_are_split_at_the_highest_bit(pool: Pool) -> None:
     """Kinds 2, 5, 6 and 12 as (2, (5, 6)) and 12; one child alone is itself."""
     parts = Parts(pool)
-    whole = parts.together([(2, 0), (5, 1), (6, 2), (12, 3)])
+    whole = parts.together([2, 5, 6, 12], [0, 1, 2, 3])
     parts.run(SHAPE, never)
     assert made_of(pool, whole) == ((0, (1, 2)), 3)
-    assert parts.together([(9, 4)]) == 4
+    assert parts.together([9], [4]) == 4
 
 
 def test_a_changed_child_leaves_the_other_parts_alone(pool: Pool) -> None:
     """Of seven joins three are made anew; when all is as it was, none."""
     parts = Parts(pool)
-    parts.together([(kind, kind) for kind in range(8)])
+    parts.together(range(8), range(8))
     parts.run(SHAPE, never)
     assert pool.count == 8 + 7
-    parts.together([(kind, 0 if kind == 5 else kind) for kind in range(8)])
+    parts.together(range(8), [0, 1, 2, 3, 4, 0, 6, 7])
     parts.run(SHAPE, never)
     assert pool.count == 8 + 7 + 3
-    parts.together([(kind, kind) for kind in range(8)])
+    parts.together(range(8), range(8))
     parts.run(SHAPE, never)
     assert pool.count == 8 + 7 + 3
 
@@ -75,11 +75,10 @@ def test_joins_that_were_not_done_are_forgotten(pool: Pool) -> None:
     def interrupt() -> None:
         raise Interrupted
 
-    wanted = [(0, 0), (1, 1), (2, 2)]
-    parts.together(wanted)
+    parts.together(range(3), range(3))
     with pytest.raises(Interrupted):
         parts.run(SHAPE, interrupt)
     pool.put(pool.get(0, 12))
-    whole = parts.together(wanted)
+    whole = parts.together(range(3), range(3))
     parts.run(SHAPE, never)
     assert made_of(pool, whole) == ((0, 1), 2)
