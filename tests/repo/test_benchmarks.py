@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench, cases, engines, growth, measure, output, stream
+from benchmarks import bench, budgets, cases, engines, growth, measure, output, stream
 from solver.domain.plan import Status
 from solver.planner import plan
 from solver.topology.tree import build_tree
@@ -82,6 +82,15 @@ def test_growth_writes_rows(capsys: pytest.CaptureFixture[str], folder: Path) ->
     growth.main(["--quick"])
     assert "cost by size of the site" in capsys.readouterr().out
     assert (folder / "growth.csv").stat().st_size > 0
+
+
+def test_budgets_writes_rows(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    """One call with two limits and two stop signals, as CSV and table."""
+    budgets.main(["--quick"])
+    assert "wall clock against limits and stop signals" in capsys.readouterr().out
+    with (folder / "budgets.csv").open(encoding="utf-8") as file:
+        told = [row["told"].split()[0] for row in csv.DictReader(file)]
+    assert told == ["limit", "limit", "stop", "stop"]
 
 
 def test_engines_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,9 +21,13 @@ def children_of(parent: int) -> set[int]:
     return found
 
 
+#: Children of this process that other tests started.
+others: set[int] = set()
+
+
 def own_children() -> set[int]:
-    """Children of this process."""
-    return children_of(os.getpid())
+    """Children of this process that the running test started."""
+    return children_of(os.getpid()) - others
 
 
 def holdings() -> tuple[set[int], int, int]:
