@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from solver.domain.errors import SourceUnavailable
+from solver.domain.errors import InvalidRequest, SourceUnavailable
 from solver.service.ledger_schema import migrate
 
 #: How long a commit waits for another program that looks into the file, in milliseconds.
@@ -63,7 +63,7 @@ class LedgerFile:
             yield
         except sqlite3.OperationalError as error:
             raise SourceUnavailable(f"{self.where} cannot be opened: {error}") from error
-        except (sqlite3.DatabaseError, ValueError, LookupError, TypeError) as error:
+        except (sqlite3.DatabaseError, InvalidRequest, ValueError, LookupError, TypeError) as error:
             raise SourceUnavailable(f"{self.where} is damaged: {error}; {_ADVICE}") from error
 
 
