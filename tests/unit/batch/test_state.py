@@ -1,0 +1,56 @@
+"""The state of a batch: what it is worth after any series of moves equals what the verifier says."""
+
+import random
+from fractions import Fraction
+
+from solver.batch.state import Site, State, first_state
+from solver.bound.warm import WarmTables
+from solver.domain.holding import holding_running
+from solver.planner import Options, plan
+from solver.verify.checker import TERMS
+from support.batches import random_batch
+from support.builders import cluster, flow, gang, group, node, role
+
+LIMIT = Options(time_limit_s=60)
+
+
+def test_random_moves_keep_state_and_verifier_equal() -> None:
+    """Gangs leave and come again in any order; worth, room and every single value are as if built anew."""
+    moves = 0
+    for seed in range(25):
+        rng = random.Random(seed)
+        site, gangs = random_batch(rng, elastic=seed % 2 == 1)
+        first = plan(site, gangs, LIMIT)
+        begin = state = first_state(Site(site, gangs, WarmTables()), first)
+        for _ in range(6):
+            chosen = rng.sample(range(len(gangs)), rng.choice([1, 2]))
+            state = state.changed({at: begin.placed.get(at) if rng.random() < 0.5 else None for at in chosen})
+            moves += state.placed != begin.placed
+            _as_verified(state)
+        back = state.changed({at: begin.placed.get(at) for at in range(len(gangs))})
+        assert back.worth == begin.worth
+        assert (back.full.free == begin.full.free).all()
+        assert set(map(str, back.full.pods)) == set(map(str, begin.full.pods))
+    assert moves > 50
+
+
+def _as_verified(state: State) -> None:
+    found = state.verified()
+    assert found.keys() == state.placed.keys()
+    admitted, (above, kept, *others) = state.worth if found else (state.admitted, (Fraction(0),) * 7)
+    assert sum(admitted) == len(found)
+    assert above == sum(verdict.objective[TERMS[0]] for verdict in found.values())
+    assert kept == sum(verdict.kept_replicas for verdict in found.values())
+    for term, value in zip(TERMS[1:], others, strict=True):
+        assert -value == sum(verdict.objective[term] for verdict in found.values())
+
+
+def test_running_members_and_voids_count_in_fragmentation() -> None:
+    """A gang with a running member beside one without, on nodes of which one lacks its rack."""
+    site = cluster(node("a", 8, rack="r"), node("b", 8, rack="r"), node("c", 8))
+    half = gang(role("w", 2, 2), name="ns/half", running={"ns/w-0": "c"})
+    other = gang(group("g", role("p", 1, 1), role("d", 1, 3), required="rack"), name="ns/other", flows=[flow("p", "d")])
+    gangs = [half, other]
+    first = plan(site, gangs, LIMIT)
+    state = first_state(Site(holding_running(site, gangs), gangs, WarmTables()), first)
+    _as_verified(state)
