@@ -246,6 +246,13 @@ INLINE void add_two(int64_t *restrict best, int64_t *restrict best_low, const in
   }
 }
 
+/* Most rows bring nothing better, which lane 0 alone shows. */
+INLINE int any_as_good(const int64_t *restrict best, const int64_t *restrict cells, int64_t count, int64_t cost) {
+  int64_t any = 0;
+  for (int64_t at = 0; at < count; at++) any |= -(int64_t)(cells[at] + cost <= best[at]);
+  return any != 0;
+}
+
 static void add_many(int64_t *restrict best, const int64_t *restrict cells, const int64_t *restrict costs,
                      int64_t count, int64_t lanes, int64_t states) {
   for (int64_t at = 0; at < count; at++) {
@@ -276,13 +283,15 @@ INLINE void put(job *it, const row **one, const row **end, int64_t at, int64_t x
     if (width <= 0) continue;
     const int64_t *cells = it->inner + from;
     int64_t *best = it->best + from + state;
+    it->left -= width + ROW_WORK;
     if (lanes == 1)
       add_one(best, cells, width, costs[0]);
+    else if (!any_as_good(best, cells, width, costs[0]))
+      continue;
     else if (lanes == 2)
       add_two(best, best + states, cells, cells + states, width, costs[0], costs[states]);
     else
       add_many(best, cells, costs, width, it->lanes, states);
-    it->left -= width + ROW_WORK;
   }
 }
 
