@@ -99,7 +99,7 @@ def test_pods_are_held_until_they_are_seen_bound_anywhere(office: Office) -> Non
 
 
 def test_whoever_is_told_of_a_promise_hears_at_once_that_its_pod_is_seen(office: Office) -> None:
-    """A pod bound between check and promise is seen by the state while it takes the promise; changes keep their order."""
+    """A pod bound between check and promise is seen while the state takes the promise; changes keep their order."""
     state = office.clusters.get(CLUSTER)
     take = state.promise
     bound_first = [PodBound(replace(bound("g-1", "n3", 2), uid="u1"))]
