@@ -77,7 +77,7 @@ class PlacementServicer(rpc.PlacementServiceServicer):
         until = now + self._budget_s(asked.limit_s, context.time_remaining())
         options = Options(asked.engine, max(0.001, until - now), self._limits.search_memory_mib)
         view, cluster = self._view(request, [gang.name for gang in asked.gangs])
-        question = Question(view.snapshot, asked.gangs, options, until, asked.batch, cluster)
+        question = Question(view.snapshot, asked.gangs, options, until, asked.batch, asked.fair_before, cluster)
         solving = Solving()
         self._solves.begin(question, solving, reporter)
         if not context.add_callback(solving.cancel):

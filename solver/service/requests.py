@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from solver.api.v1 import placement_service_pb2 as pb
@@ -24,14 +25,14 @@ TRAVEL_S = 2.0
 class Ask:
     """How to search.
 
-    time_limit_s: budget of the search. batch: plan several gangs jointly. fair_after_s: with batch, gangs that waited
-    longer come first in their class; 0 = off. min_version: oldest state of a held cluster to answer from.
+    time_limit_s: budget of the search. batch: plan several gangs jointly. fair_before: with batch, gangs created before
+    this moment come first in their priority. min_version: oldest state of a held cluster to answer from.
     """
 
     engine: Engine = Engine.AUTO
     time_limit_s: float = 5.0
     batch: bool = False
-    fair_after_s: float = 0.0
+    fair_before: datetime | None = None
     min_version: int = 0
 
     @property
@@ -75,7 +76,7 @@ def question(kind: type[_Request], cluster: str | Snapshot, gangs: Sequence[Gang
     return kind(
         cluster=about,
         gangs=[encode_gang(gang) for gang in gangs],
-        options=encode_options(ask.engine, ask.time_limit_s, ask.batch, ask.fair_after_s),
+        options=encode_options(ask.engine, ask.time_limit_s, ask.batch, ask.fair_before),
     )
 
 

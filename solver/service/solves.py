@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from solver.batch.plan import plan_batch
 from solver.domain.gang import Gang
@@ -26,7 +27,8 @@ _LEAST_S = 0.001
 class Question:
     """What is to be planned.
 
-    until: end of the budget in seconds of `time.monotonic`. cluster: whose warm tables to use, or empty.
+    until: end of the budget in seconds of `time.monotonic`. batch, fair_before: see plan_batch(). cluster: whose warm
+    tables to use, or empty.
     """
 
     snapshot: Snapshot
@@ -34,6 +36,7 @@ class Question:
     options: Options
     until: float
     batch: bool = False
+    fair_before: datetime | None = None
     cluster: str = ""
 
 
@@ -122,8 +125,12 @@ class Solves:
             return unknown(question.gangs)
         options = replace(question.options, time_limit_s=min(left, question.options.time_limit_s))
         with self._warm.lent(question.cluster) as warm:
-            planner = plan_batch if question.batch else plan
-            found = planner(question.snapshot, question.gangs, options, reporter, warm, solving)
+            if question.batch:
+                found = plan_batch(
+                    question.snapshot, question.gangs, options, reporter, warm, solving, question.fair_before
+                )
+            else:
+                found = plan(question.snapshot, question.gangs, options, reporter, warm, solving)
         self._recorder.solved(found, time.monotonic() - began)
         return found
 

@@ -171,7 +171,7 @@ class Gang(_message.Message):
     topology: _builtins.str
     """Name of the topology its levels belong to; empty = the only one of the cluster, else well-known labels."""
     created_unix_ms: _builtins.int
-    """Since when the gang waits, in milliseconds since the Unix epoch; absent = unknown. Used by `fair_after_ms`."""
+    """Since when the gang waits, in milliseconds since the Unix epoch; absent = unknown. Used by `fair_before_unix_ms`."""
     @_builtins.property
     def root(self) -> Global___Group:
         """The outermost group; it does not replicate. Required."""

@@ -102,28 +102,32 @@ class PlanOptions(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     TIME_LIMIT_MS_FIELD_NUMBER: _builtins.int
-    FAIR_AFTER_MS_FIELD_NUMBER: _builtins.int
+    FAIR_BEFORE_UNIX_MS_FIELD_NUMBER: _builtins.int
     engine: _plan_pb2.Engine.ValueType
     """Who solves."""
     batch: _builtins.bool
     """Plan several gangs jointly."""
     time_limit_ms: _builtins.int
     """Most milliseconds to search; 0 = until a little before the deadline of the call, or the service's own limit."""
-    fair_after_ms: _builtins.int
-    """With `batch`: within a priority class, gangs that waited longer come strictly first; 0 = off."""
+    fair_before_unix_ms: _builtins.int
+    """With `batch`: within a priority, gangs created before this moment, in milliseconds since the Unix epoch, come
+    strictly first; absent = all alike.
+    """
     def __init__(
         self,
         *,
         engine: _plan_pb2.Engine.ValueType = ...,
         batch: _builtins.bool = ...,
         time_limit_ms: _builtins.int = ...,
-        fair_after_ms: _builtins.int = ...,
+        fair_before_unix_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fair_before_unix_ms", b"_fair_before_unix_ms", "fair_before_unix_ms", b"fair_before_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "engine", b"engine", "fair_after_ms", b"fair_after_ms", "time_limit_ms", b"time_limit_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fair_before_unix_ms", b"_fair_before_unix_ms", "batch", b"batch", "engine", b"engine", "fair_before_unix_ms", b"fair_before_unix_ms", "time_limit_ms", b"time_limit_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__fair_before_unix_ms: _TypeAlias = _typing.Literal["fair_before_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__fair_before_unix_ms: _TypeAlias = _typing.Literal["_fair_before_unix_ms", b"_fair_before_unix_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fair_before_unix_ms) -> _WhichOneofReturnType__fair_before_unix_ms | None: ...
 
 Global___PlanOptions: _TypeAlias = PlanOptions  # noqa: Y015
 

@@ -682,25 +682,23 @@ class Admitted(_message.Message):
     priority: _builtins.int
     """Its priority."""
     waited: _builtins.bool
-    """Whether it is the part of the class that waited longer than `fair_after_ms`."""
+    """Whether it is the part of the priority that waited longer."""
     value: _builtins.int
     """How many are admitted."""
     bound: _builtins.int
-    """More than so many cannot be, given the classes before it; absent while nothing is proven."""
+    """More than so many cannot be, given what is admitted of the classes before it where that meets their bound."""
     def __init__(
         self,
         *,
         priority: _builtins.int = ...,
         waited: _builtins.bool = ...,
         value: _builtins.int = ...,
-        bound: _builtins.int | None = ...,
+        bound: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "bound", b"bound"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "bound", b"bound", "priority", b"priority", "value", b"value", "waited", b"waited"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "priority", b"priority", "value", b"value", "waited", b"waited"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
-    _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__bound) -> _WhichOneofReturnType__bound | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Admitted: _TypeAlias = Admitted  # noqa: Y015

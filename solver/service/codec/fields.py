@@ -1,12 +1,16 @@
 """Reading fields of a message: what is missing or out of range is told with its path."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import TypeVar
 
 from solver.api.v1 import gang_pb2 as pb
 from solver.domain.errors import InvalidRequest
 from solver.service.errors import InvalidField
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_MS = 253_402_300_799_999  # the end of the year 9999
 
 _N = TypeVar("_N", bound=int)
 _T = TypeVar("_T")
@@ -37,6 +41,16 @@ def decode_rational(message: pb.Rational, field: str) -> Fraction:
     """A fraction; a denominator of 0 is read as 1."""
     within(message.denominator, 0, 2**63 - 1, f"{field}.denominator")
     return Fraction(message.numerator, message.denominator or 1)
+
+
+def decode_moment(milliseconds: int, field: str) -> datetime:
+    """A moment from milliseconds since the Unix epoch."""
+    return _EPOCH + timedelta(milliseconds=within(milliseconds, 0, _MAX_MS, field))
+
+
+def encode_moment(moment: datetime) -> int:
+    """Milliseconds since the Unix epoch."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def encode_rational(value: Fraction) -> pb.Rational:

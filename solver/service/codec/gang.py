@@ -1,7 +1,6 @@
 """The gang on the wire."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 from solver.api.v1 import gang_pb2 as pb
@@ -24,13 +23,20 @@ from solver.service.codec.constraints import (
     encode_constraints,
     encode_resources,
 )
-from solver.service.codec.fields import checking, decode_rational, encode_rational, known, required, within
+from solver.service.codec.fields import (
+    checking,
+    decode_moment,
+    decode_rational,
+    encode_moment,
+    encode_rational,
+    known,
+    required,
+    within,
+)
 from solver.service.errors import InvalidField
 
 #: Groups inside groups, at most.
 MAX_DEPTH = 32
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_MS = 253_402_300_799_999  # the end of the year 9999
 
 _KINDS: dict["pb.RoleKind.ValueType", Kind] = {
     pb.ROLE_KIND_UNSPECIFIED: Kind.OTHER,
@@ -64,9 +70,7 @@ def decode_gang(message: pb.Gang, field: str) -> Gang:
     )
     created = None
     if message.HasField("created_unix_ms"):
-        created = _EPOCH + timedelta(
-            milliseconds=within(message.created_unix_ms, 0, _MAX_MS, f"{field}.created_unix_ms")
-        )
+        created = decode_moment(message.created_unix_ms, f"{field}.created_unix_ms")
     with checking(field):
         return Gang(
             name=name,
@@ -99,7 +103,7 @@ def encode_gang(gang: Gang) -> pb.Gang:
         running=[pb.RunningPod(pod=member.pod, node=member.node) for member in gang.running],
     )
     if gang.created is not None:
-        message.created_unix_ms = (gang.created - _EPOCH) // timedelta(milliseconds=1)
+        message.created_unix_ms = encode_moment(gang.created)
     return message
 
 

@@ -4,7 +4,9 @@ from fractions import Fraction
 
 from solver.api.v1 import plan_pb2 as pb
 from solver.domain.plan import (
+    Admitted,
     Assignment,
+    Batch,
     FlowReport,
     GangPlan,
     Notice,
@@ -55,13 +57,15 @@ def encode_plan(plan: Plan) -> pb.Plan:
         status=_STATUS_NUMBERS[plan.status],
         gangs=[encode_gang_plan(gang) for gang in plan.gangs],
         warnings=[_encode_notice(notice) for notice in plan.warnings],
+        batch=None if plan.batch is None else _encode_batch(plan.batch),
     )
 
 
 def decode_plan(message: pb.Plan, field: str = "plan") -> Plan:
     """The answer to one call. Raises InvalidField for what no service of this version sends."""
     gangs = tuple(_decode_gang_plan(gang, f"{field}.gangs[{at}]") for at, gang in enumerate(message.gangs))
-    return Plan(gangs, tuple(_decode_notice(notice) for notice in message.warnings))
+    batch = _decode_batch(message.batch, f"{field}.batch") if message.HasField("batch") else None
+    return Plan(gangs, tuple(_decode_notice(notice) for notice in message.warnings), batch)
 
 
 def encode_gang_plan(plan: GangPlan) -> pb.GangPlan:
@@ -169,6 +173,20 @@ def _decode_gang_plan(message: pb.GangPlan, field: str) -> GangPlan:
         warnings=tuple(_decode_notice(notice) for notice in message.warnings),
         stats=_decode_stats(message.stats, f"{field}.stats"),
     )
+
+
+def _encode_batch(batch: Batch) -> pb.Batch:
+    admitted = [
+        pb.Admitted(priority=one.priority, waited=one.waited, value=one.value, bound=one.bound)
+        for one in batch.admitted
+    ]
+    return pb.Batch(admitted=admitted, objective=[encode_term(term) for term in batch.objective])
+
+
+def _decode_batch(message: pb.Batch, field: str) -> Batch:
+    admitted = tuple(Admitted(one.priority, one.value, one.bound, one.waited) for one in message.admitted)
+    terms = (decode_term(term, f"{field}.objective[{at}]") for at, term in enumerate(message.objective))
+    return Batch(admitted, tuple(terms))
 
 
 def _encode_flow(flow: FlowReport) -> pb.FlowReport:

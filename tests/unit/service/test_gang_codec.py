@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from solver.api.v1 import gang_pb2 as pb
 from solver.api.v1 import plan_pb2
+from solver.batch.plan import plan_batch
 from solver.domain.gang import Gang
 from solver.planner import plan
 from solver.service.codec.gang import MAX_DEPTH, decode_gang, encode_gang
@@ -19,6 +20,7 @@ from solver.service.errors import InvalidField
 from support.strategies import random_instance, seeds
 
 
+@settings(deadline=None)
 @given(seeds())
 def test_a_random_gang_comes_back(seed: int) -> None:
     """Every part of a gang, as bytes and back."""
@@ -27,6 +29,7 @@ def test_a_random_gang_comes_back(seed: int) -> None:
     assert decode_gang(pb.Gang.FromString(encode_gang(gang).SerializeToString()), "gang") == gang
 
 
+@settings(deadline=None)
 @given(seeds())
 def test_a_random_plan_comes_back(seed: int) -> None:
     """Every part of an answer, placed or not, exact to the last digit."""
@@ -128,3 +131,14 @@ def test_pods_keep_their_names() -> None:
     found.root.roles[0].pods.extend(["prod/a", "prod/b"])
     gang: Gang = decode_gang(found, "gang")
     assert gang.roles[0].pods == ("prod/a", "prod/b")
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds())
+def test_a_batch_comes_back(seed: int) -> None:
+    """What a batch is worth, with and without classes that waited."""
+    snapshot, gang = random_instance(random.Random(seed))
+    other = replace(gang, name="default/other", running=())
+    answer = plan_batch(snapshot, [replace(gang, running=()), other], fair_before=datetime(2026, 1, 1, tzinfo=UTC))
+    assert answer.batch is not None
+    assert decode_plan(plan_pb2.Plan.FromString(encode_plan(answer).SerializeToString())) == answer
