@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 
-from solver.domain.changes import Change
+from solver.domain.changes import Change, PodBound
 from solver.domain.columns import sharing
 from solver.domain.editing import Edited, Editing, PodNames
 from solver.domain.errors import InvalidRequest
@@ -178,7 +178,7 @@ class HeldCluster:
             except InvalidRequest as error:
                 return Needed(Cause.CONTRADICTION, str(error), shown.sequence)
             self._refuse_too_many(edited.snapshot, shown.snapshot)
-            seen = self._see(edited.added)
+            seen = self._see(change.pod for change in changes if isinstance(change, PodBound))
             snapshot, held = edited.snapshot, shown.held
             if seen or edited.nodes_changed:
                 snapshot, held = self._settled(snapshot, held)
