@@ -18,6 +18,16 @@ class Gate:
         self._streams = self._running = 0
         self._closed = self._hurried = False
 
+    @property
+    def streams(self) -> int:
+        """Streaming calls that are inside."""
+        return self._streams
+
+    @property
+    def running(self) -> int:
+        """Calls that are inside and will end on their own."""
+        return self._running
+
     def enter(self, stream: bool, standing: bool) -> None:
         """A call begins; `leave` must follow. Raises Unavailable when closed, Full when there are too many streams."""
         with self._changed:

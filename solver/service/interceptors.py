@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -20,12 +20,11 @@ from solver.service.roles import HEALTH, REFLECTION
 from solver.service.status import answering
 from solver.service.traces import Traces
 
-#: Calls that last until the client has enough: a drain cancels them at once.
+#: Calls that last until the client has enough: a drain does not wait for them.
 STANDING = frozenset(
     {
         "/huddle.v1.ClusterService/ApplyDeltas",
         "/huddle.v1.LedgerService/Watch",
-        f"/{HEALTH}/Watch",
         *(f"/{service}/ServerReflectionInfo" for service in REFLECTION),
     }
 )
@@ -96,8 +95,7 @@ def _answer(passage: Passage, method: str, handler: _Handler) -> Callable[..., A
         for found in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
         if found is not None
     )
-    stream = handler.request_streaming or handler.response_streaming
-    calls = _Entrance(passage, method, stream and not method.startswith(f"/{HEALTH}/"), method in STANDING)
+    calls = _Entrance(passage, method, handler.request_streaming or handler.response_streaming)
 
     def argument(requests: Iterator[bytes]) -> Any:
         return map(decode, requests) if handler.request_streaming else decode(_only(requests))
@@ -127,7 +125,16 @@ class _Entrance:
     passage: Passage
     method: str
     stream: bool
-    standing: bool
+
+    @property
+    def standing(self) -> bool:
+        """Whether a call lasts until the client has enough."""
+        return self.method in STANDING
+
+    @property
+    def is_health(self) -> bool:
+        """Whether it is answered whatever else goes on, during a drain too."""
+        return self.method.startswith(f"/{HEALTH}/")
 
     @contextmanager
     def entered(self, context: _Context) -> Iterator[None]:
@@ -144,11 +151,8 @@ class _Entrance:
                 with answering(context):
                     caller = passage.authority.admit(self.method, context)
                     structlog.contextvars.bind_contextvars(caller=caller.name)
-                    self._enter()
-                    try:
+                    with nullcontext() if self.is_health else self._inside():
                         yield
-                    finally:
-                        passage.gate.leave(self.stream, self.standing)
             finally:
                 code = _code(context)
                 seconds = time.perf_counter() - began
@@ -156,12 +160,19 @@ class _Entrance:
                 ended(code)
                 self._tell(code, seconds, context)
 
-    def _enter(self) -> None:
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """Counted among the calls while the body runs."""
+        gate = self.passage.gate
         try:
-            self.passage.gate.enter(self.stream, self.standing)
+            gate.enter(self.stream, self.standing)
         except (Full, Unavailable) as error:
             self.passage.recorder.rejected("streams" if isinstance(error, Full) else "draining")
             raise
+        try:
+            yield
+        finally:
+            gate.leave(self.stream, self.standing)
 
     def _tell(self, code: grpc.StatusCode, seconds: float, context: _Context) -> None:
         """One line of the log."""
@@ -181,8 +192,9 @@ def _only(requests: Iterator[bytes]) -> bytes:
 
 def _code(context: _Context) -> grpc.StatusCode:
     """How the call ended, or is about to end."""
+    if context.time_remaining() == 0:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
     if not context.is_active():
-        late = context.time_remaining() == 0
-        return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+        return grpc.StatusCode.CANCELLED
     code = context.code()  # type: ignore[attr-defined]  # public in grpcio, missing in its stubs
     return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.OK

@@ -54,13 +54,13 @@ class Server:
     """The service. Started once, stopped once; several of them may live in one process.
 
     Raises InvalidRequest for settings that cannot be met (certificates, tokens, a missing extra), SourceUnavailable for
-    what the machine refuses (an address in use, a ledger file that cannot be opened).
+    what the machine refuses (an address in use, a ledger file that cannot be opened). gate: who is inside.
     """
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
         self.metrics = Metrics()
-        self._gate = Gate(config.limits.max_streams)
+        self.gate = Gate(config.limits.max_streams)
         self._health = health.HealthServicer()
         self._open = ExitStack()
         self._server: grpc.Server | None = None
@@ -76,7 +76,7 @@ class Server:
 
     def hurry(self) -> None:
         """End a drain that is under way, or will be, without waiting for anybody."""
-        self._gate.hurry()
+        self.gate.hurry()
 
     def stop(self, grace_s: float | None = None) -> None:
         """Drain and end: health says NOT_SERVING, nobody is let in, running calls get some seconds, then are cancelled.
@@ -90,8 +90,8 @@ class Server:
         drain = self.config.drain
         _log.info("draining")
         self._health.enter_graceful_shutdown()
-        self._gate.close()
-        ended = self._gate.wait_empty(drain.grace_s if grace_s is None else grace_s)
+        self.gate.close()
+        ended = self.gate.wait_empty(drain.grace_s if grace_s is None else grace_s)
         server.stop(0).wait(drain.stop_s)
         self._open.close()
         _log.info("stopped", all_calls_ended=ended)
@@ -104,7 +104,7 @@ class Server:
         page = None
         if config.metrics.listen is not None:
             page = self._open.enter_context(metrics_page(self.metrics, config.metrics.listen))
-        passage = Passage(authority, self._gate, self.metrics, traces, config.logs.calls)
+        passage = Passage(authority, self.gate, self.metrics, traces, config.logs.calls)
         server = grpc.server(
             self._pool(config.limits.workers, "call"),
             interceptors=[Calls(passage, self._pool(_HEALTH_THREADS, "health"))],

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -115,3 +116,11 @@ TOKENS = {role: f"{role}-0123456789abcdef-secret" for role in ("read", "plan", "
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
     """Metadata of a call that shows a token."""
     return (("authorization", f"Bearer {token}"),)
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait for what comes soon; what has not come after 20 s never comes."""
+    last = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < last, "it never came"
+        time.sleep(0.01)
