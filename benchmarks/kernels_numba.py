@@ -1,4 +1,4 @@
-"""The convolution in numba, in the same way as solver/bound/kernel.c, for one and two lanes; only for measuring."""
+"""The convolution of whole tables in numba, for one and two lanes; only for measuring."""
 
 import numba
 import numpy as np
@@ -23,7 +23,7 @@ def spans(table: Ints, last: int) -> Ints:
 
 @numba.njit(cache=True, nogil=True)
 def one_lane(outer: Ints, inner: Ints, best: Ints, sizes: Ints, counts: Ints, last: int) -> None:
-    """Best = outer ⊕ inner; sizes, counts[row]: of all dimensions but the last."""
+    """Lower `best` to outer ⊕ inner where that is better; sizes, counts[row]: of all dimensions but the last."""
     found = spans(inner, last)
     for state in range(outer.shape[1]):
         if outer[0, state] >= INFINITE:
@@ -43,7 +43,7 @@ def one_lane(outer: Ints, inner: Ints, best: Ints, sizes: Ints, counts: Ints, la
 
 @numba.njit(cache=True, nogil=True)
 def two_lanes(outer: Ints, inner: Ints, best: Ints, sizes: Ints, counts: Ints, last: int) -> None:
-    """Best = outer ⊕ inner; sizes, counts[row]: of all dimensions but the last."""
+    """Lower `best` to outer ⊕ inner where that is better; sizes, counts[row]: of all dimensions but the last."""
     found = spans(inner, last)
     for state in range(outer.shape[1]):
         if outer[0, state] >= INFINITE:

@@ -190,6 +190,7 @@ class _Solver:
             classes=clock.classes,
             signatures=clock.signatures,
             domains_recomputed=clock.recomputed,
+            widened=clock.widened,
             compile_ms=clock.compile_ms,
             bound_ms=clock.bound_ms,
             search_ms=clock.search_ms,

@@ -51,6 +51,7 @@ def total_stats(parts: Sequence[Stats]) -> Stats:
         classes=max(part.classes for part in parts),
         signatures=max(part.signatures for part in parts),
         domains_recomputed=sum(part.domains_recomputed for part in parts),
+        widened=any(part.widened for part in parts),
         compile_ms=sum(part.compile_ms for part in parts),
         bound_ms=sum(part.bound_ms for part in parts),
         search_ms=sum(part.search_ms for part in parts),
@@ -156,4 +157,5 @@ def _stats(stats: Stats) -> Document:
         "engine": stats.engine,
         "proof": stats.proof.value,
         "domains_recomputed": stats.domains_recomputed,
+        "widened": stats.widened,
     }

@@ -110,6 +110,7 @@ class Stats:
     """Where the time of one call went and what was solved; times in milliseconds.
 
     domains_recomputed: domains looked at again because their nodes changed since the tables were last used.
+    widened: CP-SAT had to look beyond the domains of the plan it started from.
     """
 
     nodes: int = 0
@@ -122,6 +123,7 @@ class Stats:
     engine: str = "auto"
     proof: Proof = Proof.NONE
     domains_recomputed: int = 0
+    widened: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Settled:
 
 @dataclass
 class Clock:
-    """Milliseconds spent by room, and sizes of what was solved."""
+    """Milliseconds spent by room, sizes of what was solved, and whether CP-SAT looked beyond its first candidates."""
 
     compile_ms: float = 0.0
     bound_ms: float = 0.0
@@ -64,6 +64,7 @@ class Clock:
     classes: int = 0
     signatures: int = 0
     recomputed: int = 0
+    widened: bool = False
     _since: float = field(default_factory=time.perf_counter)
 
     def lap(self) -> float:
@@ -239,6 +240,7 @@ def _settle_by_merging(
     found = solve_large(problem, terms_of, budget, use_cpsat=engine is not Engine.TREE)
     clock.bound_ms += clock.lap()
     clock.classes = max(clock.classes, problem.classes_in_use)
+    clock.widened = clock.widened or found.widened
     if found.placed is None:
         return None, found.proof
     values, bounds = in_units(terms, found.placed.sums), _bounds_in_units(terms, found.bounds)

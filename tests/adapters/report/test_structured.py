@@ -14,7 +14,7 @@ GANG_KEYS = [
 ]  # fmt: skip
 STATS_KEYS = [
     "nodes", "classes", "signatures", "compile_ms", "bound_ms", "search_ms", "verify_ms", "engine", "proof",
-    "domains_recomputed",
+    "domains_recomputed", "widened",
 ]  # fmt: skip
 
 
