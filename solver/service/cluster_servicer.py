@@ -1,0 +1,118 @@
+"""ClusterService: take snapshots and changes, tell what is held."""
+
+from collections.abc import Iterator
+
+import grpc
+
+from solver.api.v1 import cluster_service_pb2 as pb
+from solver.api.v1 import cluster_service_pb2_grpc as rpc
+from solver.domain.snapshot import Snapshot
+from solver.service.codec.fields import required
+from solver.service.codec.snapshot import SnapshotAssembler, decode_change
+from solver.service.config import Limits
+from solver.service.errors import InvalidField, NotFound
+from solver.service.state import Applied, Cause, ClusterDescription, Clusters, Needed, unknown_cluster
+from solver.service.status import answering
+
+#: Longest name of a cluster and longest base, in characters.
+MAX_NAME = 253
+
+_CAUSES = {
+    Cause.UNKNOWN_CLUSTER: pb.SnapshotNeeded.CAUSE_UNKNOWN_CLUSTER,
+    Cause.UNKNOWN_BASE: pb.SnapshotNeeded.CAUSE_UNKNOWN_BASE,
+    Cause.GAP: pb.SnapshotNeeded.CAUSE_GAP,
+    Cause.CONTRADICTION: pb.SnapshotNeeded.CAUSE_CONTRADICTION,
+}
+
+
+class ClusterServicer(rpc.ClusterServiceServicer):
+    """Answers ClusterService. One message of a stream is read after the other, as fast as it is worked on."""
+
+    def __init__(self, clusters: Clusters, limits: Limits) -> None:
+        self._clusters, self._limits = clusters, limits
+
+    def PutSnapshot(  # noqa: N802
+        self, request_iterator: Iterator[pb.PutSnapshotRequest], context: grpc.ServicerContext
+    ) -> pb.PutSnapshotResponse:
+        """Hold a snapshot."""
+        with answering(context):
+            cluster, base, snapshot = self._read(request_iterator)
+            held = self._clusters.of(cluster).put(base, snapshot)
+            return pb.PutSnapshotResponse(version=held.version, nodes=held.nodes, pods=held.pods)
+
+    def ApplyDeltas(  # noqa: N802
+        self, request_iterator: Iterator[pb.ApplyDeltasRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.ApplyDeltasResponse]:
+        """Change states, group by group."""
+        with answering(context):
+            for request in request_iterator:
+                yield _response(request, self._applied(request))
+
+    def GetState(  # noqa: N802
+        self, request: pb.GetStateRequest, context: grpc.ServicerContext
+    ) -> pb.GetStateResponse:
+        """Tell what is held."""
+        with answering(context):
+            names = [request.cluster] if request.cluster else self._clusters.names()
+            described = (self._clusters.get(name).describe() for name in names)
+            return pb.GetStateResponse(clusters=map(_encode_state, described))
+
+    def _read(self, requests: Iterator[pb.PutSnapshotRequest]) -> tuple[str, str, Snapshot]:
+        """Cluster, base and snapshot of a stream, up to its last message."""
+        cluster = base = ""
+        assembler = SnapshotAssembler(self._limits)
+        for at, request in enumerate(requests):
+            if at == 0:
+                cluster, base = _name(request.cluster, "cluster"), _name(request.base, "base")
+            elif request.cluster not in ("", cluster):
+                raise InvalidField("cluster", f"{request.cluster!r} is another one than in the first message")
+            elif request.base not in ("", base):
+                raise InvalidField("base", f"{request.base!r} is another one than in the first message")
+            assembler.add(request.chunk)
+            if request.last:
+                return cluster, base, assembler.finish()
+        raise InvalidField("last", "the stream ended without a last message; nothing has changed")
+
+    def _applied(self, request: pb.ApplyDeltasRequest) -> Applied | Needed:
+        name, base = _name(request.cluster, "cluster"), _name(request.base, "base")
+        changes = [decode_change(change, f"changes[{at}]") for at, change in enumerate(request.changes)]
+        try:
+            cluster = self._clusters.get(name)
+        except NotFound:
+            return unknown_cluster(name)
+        return cluster.apply(base, request.sequence, changes)
+
+
+def _name(value: str, field: str) -> str:
+    if len(required(value, field)) > MAX_NAME:
+        raise InvalidField(field, f"is longer than {MAX_NAME} characters")
+    if not value.isprintable():
+        raise InvalidField(field, "has characters that cannot be printed")
+    return value
+
+
+def _response(request: pb.ApplyDeltasRequest, answer: Applied | Needed) -> pb.ApplyDeltasResponse:
+    found = pb.ApplyDeltasResponse(cluster=request.cluster, sequence=request.sequence)
+    if isinstance(answer, Applied):
+        found.version = answer.version
+    else:
+        found.snapshot_needed.cause = _CAUSES[answer.cause]
+        found.snapshot_needed.message = answer.message
+        found.snapshot_needed.last_sequence = answer.last_sequence
+    return found
+
+
+def _encode_state(state: ClusterDescription) -> pb.ClusterState:
+    return pb.ClusterState(
+        cluster=state.name,
+        base=state.base,
+        sequence=state.sequence,
+        version=state.version,
+        nodes=state.nodes,
+        pods=state.pods,
+        promised_pods=state.promised_pods,
+        snapshot_age_ms=round(state.snapshot_age_s * 1000),
+        age_ms=round(state.age_s * 1000),
+        queues=state.queues,
+        topologies=state.topologies,
+    )
