@@ -61,7 +61,8 @@ class Reference:
         for pair in pairs:
             check()
             left, right = (pool.get(table, states) for table in pair)
-            pool.halves[:, pool.put(by_numpy(left, right, shape, check))] = pair
+            table = pool.put(by_numpy(left, right, shape, check))
+            pool.halves[:, table] = pair  # only now: put() may have moved the array
 
     def finish(self, pool: Pool, below: int, index: Ints, domains: Domains) -> None:
         """As in Arithmetic."""

@@ -209,3 +209,11 @@ def test_the_switch() -> None:
     finally:
         switch.use_kernel(True)
     assert switch.status().reason != "the kernel is switched off"
+
+
+def test_a_pool_grows_while_numpy_joins() -> None:
+    """Far more joins than a pool starts with room for: each remembers its halves."""
+    random = np.random.default_rng(1)
+    pairs = [(at - 1, at % 3) for at in range(3, 200)]
+    pool = filled(Reference(), [random_table(random, 2, 6, 0.5) for _ in range(3)], (2, 3), pairs)
+    assert pool.halves[:, 3 : pool.count].T.tolist() == [list(pair) for pair in pairs]
