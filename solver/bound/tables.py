@@ -46,12 +46,13 @@ class TableStore:
     """Tables of one gang shape, found by content, so that they never go stale; kept between snapshots.
 
     kinds[level]: kinds of domains, node classes at the host level. found: (level, joined children, path, hole) → kind.
-    own: (level, path) → what such a domain adds.
+    own: (level, path) → what such a domain adds. indices[level]: of each state the children's state it stands for.
     """
 
     kinds: dict[int, list[Kind]] = field(default_factory=dict)
     found: dict[tuple[int, int, int, int], int] = field(default_factory=dict)
     own: dict[tuple[int, int], Ints] = field(default_factory=dict)
+    indices: dict[int, Ints] = field(default_factory=dict)
     last: _Last | None = None
     _pool: Pool | None = None
     _parts: Parts | None = None
@@ -123,6 +124,12 @@ class TreeTables:
                 table[0, ~self.problem.layout.whole(level)] = INFINITE
             self.store.own[key] = settle(table)
         return self.store.own[key]
+
+    def index(self, level: int) -> Ints:
+        """[states of `level`] the state of its children's space that each stands for."""
+        if level not in self.store.indices:
+            self.store.indices[level] = self.problem.layout.gather(level)[0]
+        return self.store.indices[level]
 
     def _hole_weights(self) -> Ints:
         """[lanes] what one GPU of a hole costs."""
@@ -208,12 +215,11 @@ class TreeTables:
     def _finish(self, level: int, keys: Sequence[tuple[int, int, int, int]]) -> None:
         """Add each domain's own cost, and its hole to every state with pods."""
         layout = self.problem.layout
-        index, _ = layout.gather(level)
         with_hole = [hole if level and bits >> level & 1 else 0 for _, _, bits, hole in keys]
         owns = [self.own_cost(level, bits) for _, _, bits, _ in keys]
         domains = Domains([inner for _, inner, _, _ in keys], owns, with_hole, self._hole_weights())
         worker = kernel.arithmetic(self.pool, layout.spaces[level].shape, 0)
-        worker.finish(self.pool, layout.spaces[level + 1].size, index, domains)
+        worker.finish(self.pool, layout.spaces[level + 1].size, self.index(level), domains)
 
 
 def _grouped(parents: Codes, kinds: Codes) -> Iterator[tuple[int, Members]]:
@@ -239,7 +245,7 @@ def assignment(tables: TreeTables, state: int) -> dict[int, int]:
     problem, tree = tables.problem, tables.problem.tree
     current = {0: state} if state else {}
     for level in range(tree.height):
-        index, _ = problem.layout.gather(level)
+        index = tables.index(level)
         kinds = [tables.kinds[level][int(tables.kind_of[level][domain])] for domain in current]
         tops = [(kind.inner, int(index[own])) for kind, own in zip(kinds, current.values(), strict=True)]
         shares: dict[tuple[int, int], list[int]] = {}
