@@ -3,7 +3,7 @@
 import click
 
 COMMANDS = frozenset({"explain", "capacity", "whatif", "controller", "snapshot"})
-OPTIONS = frozenset({"--allow-evict", "--allow-moves", "--as", "--server", "--html"})
+OPTIONS = frozenset({"--allow-evict", "--allow-moves", "--as", "--html"})
 
 
 class Group(click.Group):

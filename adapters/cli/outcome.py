@@ -9,7 +9,7 @@ from enum import IntEnum
 import click
 
 from adapters.report.tables import notice_line
-from solver.domain.errors import InternalError, InvalidRequest, SourceUnavailable
+from solver.domain.errors import HuddleError, InternalError
 from solver.domain.plan import Notice, Status
 
 
@@ -37,7 +37,9 @@ def guarded(body: Callable[[], int]) -> int:
         return _complain(_with_hint(error), Exit.BAD_INPUT)
     except click.ClickException as error:
         return _complain(error.format_message(), Exit.BAD_INPUT)
-    except (InvalidRequest, SourceUnavailable) as error:
+    except InternalError as error:
+        return _defect(error)
+    except HuddleError as error:
         return _complain(str(error), Exit.BAD_INPUT)
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted", Exit.INTERRUPTED)

@@ -1,10 +1,9 @@
 """`huddle plan`: where the pods of gangs go, all of a gang or nothing."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -12,6 +11,8 @@ from adapters.cli import later
 from adapters.cli.durations import duration_option, duration_or_none_option
 from adapters.cli.inputs import cluster_option, output_option, refuse_double_stdin
 from adapters.cli.outcome import exit_for, warn, write_out
+from adapters.cli.server_options import server_address, server_options
+from adapters.cli.solving import Inputs, Wish, solve
 from adapters.files.cluster import load_cluster
 from adapters.files.documents import read_documents
 from adapters.manifests.gangs import GangOptions, read_gangs
@@ -19,10 +20,7 @@ from adapters.report.consoles import rendered
 from adapters.report.plan_text import plan_notices, print_plan
 from adapters.report.scene import Scene
 from adapters.report.structured import formatted, plan_document
-from solver.domain.errors import InvalidRequest
-from solver.domain.gang import Gang
-from solver.domain.plan import Notice, Plan
-from solver.domain.snapshot import Snapshot
+from solver.domain.plan import Plan
 
 #: Names of `solver.planner.Engine`, spelt out so that --help need not load the engine.
 ENGINES = ("auto", "cpsat", "tree")
@@ -41,25 +39,6 @@ Examples:
 Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
 4 none infeasible but one unknown, 1 a defect of huddle.
 """
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the files said. notices: about the cluster and what is no gang; of_gang: by gang name.
-
-    sources: gang name → file and object it comes from.
-    """
-
-    snapshot: Snapshot
-    gangs: Sequence[Gang]
-    notices: tuple[Notice, ...] = ()
-    of_gang: Mapping[str, tuple[Notice, ...]] = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
-
-    def add_notices(self, plan: Plan) -> Plan:
-        """The plan with what the readers had to say put in front of what the planner says."""
-        gangs = tuple(replace(gang, warnings=(*self.of_gang.get(gang.name, ()), *gang.warnings)) for gang in plan.gangs)
-        return replace(plan, gangs=gangs, warnings=(*self.notices, *plan.warnings))
 
 
 @click.command("plan", cls=later.Command, help=HELP, short_help="Where the pods of gangs go.")
@@ -94,6 +73,7 @@ class Inputs:
     show_default=True,
     help="With --batch: gangs that waited longer come strictly first within their priority; 0s: no difference.",
 )
+@server_options
 @click.option("--model", metavar="NAME", help="Model whose KV cache travels; default: what the manifest says.")
 @click.option(
     "--prompt-tokens",
@@ -118,14 +98,15 @@ def plan_command(
     model: str | None,
     prompt_tokens: int,
     ignore_unsupported: bool,
+    **server: Any,
 ) -> NoReturn:
     """Read, plan, show, and exit with the worst status."""
     refuse_double_stdin([*files, *clusters])
     if fair_after and not batch:
         raise click.UsageError("--fair-after needs --batch: one after another, gangs go by priority and input order")
     inputs = read_inputs(files, clusters, GangOptions(model, prompt_tokens, ignore_unsupported))
-    moment = fair_before(datetime.now(UTC), fair_after)
-    plan = solve(inputs, engine, time_limit, batch, moment)
+    wish = Wish(engine, time_limit, batch, fair_before(datetime.now(UTC), fair_after))
+    plan = solve(inputs, wish, server_address(**server))
     _show(inputs, plan, output)
     sys.exit(exit_for(plan.status))
 
@@ -144,32 +125,6 @@ def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOpti
 def fair_before(now: datetime, fair_after_s: float) -> datetime | None:
     """Gangs created before this moment have waited longer than `fair_after_s` by `now`; None when that is 0."""
     return now - timedelta(seconds=fair_after_s) if fair_after_s else None
-
-
-def solve(inputs: Inputs, engine: str, time_limit_s: float, batch: bool = False, fair: datetime | None = None) -> Plan:
-    """Load the engine and call it; OR-Tools takes more than half a second to import. fair: see fair_before()."""
-    from adapters.cli.progress import progress
-    from solver.batch.plan import plan_batch
-    from solver.planner import Engine, Options, plan
-
-    with progress(sys.stderr) as reporter:
-        options = Options(Engine(engine), time_limit_s)
-        try:
-            if batch:
-                found = plan_batch(inputs.snapshot, inputs.gangs, options, reporter, fair_before=fair)
-            else:
-                found = plan(inputs.snapshot, inputs.gangs, options, reporter)
-            return inputs.add_notices(found)
-        except InvalidRequest as error:
-            raise InvalidRequest(_located(inputs, str(error))) from error
-
-
-def _located(inputs: Inputs, problem: str) -> str:
-    """A planner's complaint about a gang, with the file and object it comes from in front."""
-    for name, source in inputs.sources.items():
-        if problem.startswith(f"gang {name}: "):
-            return f"{source}: {problem.removeprefix(f'gang {name}: ')}"
-    return problem
 
 
 def _show(inputs: Inputs, plan: Plan, output: str) -> None:

@@ -597,6 +597,7 @@ class Stats(_message.Message):
     VERIFY_MS_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    WIDENED_FIELD_NUMBER: _builtins.int
     nodes: _builtins.int
     """Nodes of the cluster."""
     classes: _builtins.int
@@ -617,6 +618,8 @@ class Stats(_message.Message):
     """Engine that was asked for."""
     proof: Global___Proof.ValueType
     """Who proved the answer."""
+    widened: _builtins.bool
+    """Whether CP-SAT had to look beyond the domains of the plan it started from."""
     def __init__(
         self,
         *,
@@ -630,10 +633,11 @@ class Stats(_message.Message):
         verify_ms: _builtins.float = ...,
         engine: Global___Engine.ValueType = ...,
         proof: Global___Proof.ValueType = ...,
+        widened: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound_ms", b"bound_ms", "classes", b"classes", "compile_ms", b"compile_ms", "domains_recomputed", b"domains_recomputed", "engine", b"engine", "nodes", b"nodes", "proof", b"proof", "search_ms", b"search_ms", "signatures", b"signatures", "verify_ms", b"verify_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound_ms", b"bound_ms", "classes", b"classes", "compile_ms", b"compile_ms", "domains_recomputed", b"domains_recomputed", "engine", b"engine", "nodes", b"nodes", "proof", b"proof", "search_ms", b"search_ms", "signatures", b"signatures", "verify_ms", b"verify_ms", "widened", b"widened"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -225,6 +225,7 @@ def _encode_stats(stats: Stats) -> pb.Stats:
         verify_ms=stats.verify_ms,
         engine=_ENGINE_NUMBERS[stats.engine],
         proof=_PROOF_NUMBERS[stats.proof],
+        widened=stats.widened,
     )
 
 
@@ -240,4 +241,5 @@ def _decode_stats(message: pb.Stats, field: str) -> Stats:
         verify_ms=message.verify_ms,
         engine=known(_ENGINES, message.engine, f"{field}.engine"),
         proof=known(_PROOFS, message.proof, f"{field}.proof"),
+        widened=message.widened,
     )

@@ -1,0 +1,119 @@
+"""Answering what the files ask: with the engine in this process, or by a service."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from solver.domain.errors import InvalidRequest, SourceUnavailable
+from solver.domain.gang import Gang
+from solver.domain.plan import GangPlan, Notice, Plan, Status
+from solver.domain.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the files said. notices: about the cluster and what is no gang; of_gang: by gang name.
+
+    sources: gang name → file and object it comes from.
+    """
+
+    snapshot: Snapshot
+    gangs: Sequence[Gang]
+    notices: tuple[Notice, ...] = ()
+    of_gang: Mapping[str, tuple[Notice, ...]] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def add_notices(self, plan: Plan) -> Plan:
+        """The plan with what the readers had to say put in front of what the planner says."""
+        gangs = tuple(replace(gang, warnings=(*self.of_gang.get(gang.name, ()), *gang.warnings)) for gang in plan.gangs)
+        return replace(plan, gangs=gangs, warnings=(*self.notices, *plan.warnings))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How to search. engine: name of a `solver.planner.Engine`. fair_before: see plan_batch()."""
+
+    engine: str = "auto"
+    time_limit_s: float = 5.0
+    batch: bool = False
+    fair_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """A service that answers instead. target: `HOST:PORT`; the files are PEM certificates and a bearer token."""
+
+    target: str
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    token_file: Path | None = None
+
+
+def solve(inputs: Inputs, wish: Wish, server: ServerAddress | None = None) -> Plan:
+    """The answer, here or there, with the notices of the readers."""
+    try:
+        return inputs.add_notices(solve_there(inputs, wish, server) if server else solve_here(inputs, wish))
+    except InvalidRequest as error:
+        raise InvalidRequest(_located(inputs, str(error))) from error
+
+
+def solve_here(inputs: Inputs, wish: Wish) -> Plan:
+    """Load the engine and call it; OR-Tools takes more than half a second to import."""
+    from adapters.cli.progress import progress
+    from solver.batch.plan import plan_batch
+    from solver.planner import Engine, Options, plan
+
+    with progress(sys.stderr) as reporter:
+        options = Options(Engine(wish.engine), wish.time_limit_s)
+        if wish.batch:
+            return plan_batch(inputs.snapshot, inputs.gangs, options, reporter, fair_before=wish.fair_before)
+        return plan(inputs.snapshot, inputs.gangs, options, reporter)
+
+
+def solve_there(inputs: Inputs, wish: Wish, server: ServerAddress) -> Plan:
+    """Ask a service about the cluster that the files describe; it keeps nothing of it."""
+    try:
+        from solver.service.access import Access
+        from solver.service.client import Client
+    except ImportError as error:
+        raise InvalidRequest(f"--server needs the extra `client` ({error.name} is not installed)") from error
+    from solver.search.options import Engine
+    from solver.service.replies import TimedOut
+    from solver.service.requests import Ask
+
+    token = _token(server.token_file)
+    access = Access(
+        server.target, ca_file=server.ca_file, cert_file=server.cert_file, key_file=server.key_file, token=token
+    )
+    ask = Ask(Engine(wish.engine), wish.time_limit_s, wish.batch, wish.fair_before)
+    if not inputs.gangs:
+        return Plan(())
+    with Client(access) as client:
+        try:
+            return client.plan(inputs.snapshot, inputs.gangs, ask).plan
+        except SourceUnavailable as error:
+            raise SourceUnavailable(f"--server {server.target}: {error}") from error
+        except TimedOut:
+            notice = Notice("server_timeout", server.target, "", "the service did not answer in time")
+            return Plan(tuple(GangPlan(gang.name, Status.UNKNOWN) for gang in inputs.gangs), (notice,))
+
+
+def _token(path: Path | None) -> str | None:
+    """The bearer token in a file, without the white space around it."""
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{path}: the token cannot be read: {error}") from error
+
+
+def _located(inputs: Inputs, problem: str) -> str:
+    """A planner's complaint about a gang, with the file and object it comes from in front."""
+    for name, source in inputs.sources.items():
+        if problem.startswith(f"gang {name}: "):
+            return f"{source}: {problem.removeprefix(f'gang {name}: ')}"
+    return problem
