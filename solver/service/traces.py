@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: Told the status code a call ended with.
 Ended = Callable[[grpc.StatusCode], None]
-#: Seconds that spans may take to leave when the service ends.
-_FLUSH_S = 2.0
+#: Seconds after which a collector that does not answer loses the spans, so that it cannot hold up the end either.
+_EXPORT_S = 2
 _STAGES = ("compile", "bound", "search", "verify")
 #: Codes that are the service's fault, by the conventions for spans of servers.
 _OWN_FAULTS = frozenset(
@@ -71,7 +71,7 @@ class _Otlp(Traces):
         self._provider = TracerProvider(
             sampler=ParentBasedTraceIdRatio(sample), resource=resource, shutdown_on_exit=False
         )
-        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http:"))
+        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http:"), timeout=_EXPORT_S)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("huddle.service")
         self._propagator = TraceContextTextMapPropagator()
@@ -113,7 +113,6 @@ class _Otlp(Traces):
 
     def close(self) -> None:
         """See Traces."""
-        self._provider.force_flush(int(_FLUSH_S * 1000))
         self._provider.shutdown()
 
 
