@@ -54,6 +54,11 @@ class Access:
             raise InvalidRequest("a client certificate and its key are given together")
 
     @property
+    def piece_bytes(self) -> int:
+        """Size of one piece of a snapshot: well below the limit of a message."""
+        return self.max_message_bytes * 3 // 4
+
+    @property
     def options(self) -> Sequence[tuple[str, Any]]:
         """Options of the channel."""
         return (

@@ -9,20 +9,14 @@ from solver.api.v1 import cluster_service_pb2_grpc as rpc
 from solver.domain.snapshot import Snapshot
 from solver.service.codec.fields import required
 from solver.service.codec.snapshot import SnapshotAssembler, decode_change
+from solver.service.codec.state import encode_description, encode_held, encode_outcome
 from solver.service.config import Limits
 from solver.service.errors import InvalidField, NotFound
-from solver.service.state import Applied, Cause, ClusterDescription, Clusters, Needed, unknown_cluster
+from solver.service.state import Applied, Clusters, Needed, unknown_cluster
 from solver.service.status import answering
 
 #: Longest name of a cluster and longest base, in characters.
 MAX_NAME = 253
-
-_CAUSES = {
-    Cause.UNKNOWN_CLUSTER: pb.SnapshotNeeded.CAUSE_UNKNOWN_CLUSTER,
-    Cause.UNKNOWN_BASE: pb.SnapshotNeeded.CAUSE_UNKNOWN_BASE,
-    Cause.GAP: pb.SnapshotNeeded.CAUSE_GAP,
-    Cause.CONTRADICTION: pb.SnapshotNeeded.CAUSE_CONTRADICTION,
-}
 
 
 class ClusterServicer(rpc.ClusterServiceServicer):
@@ -38,7 +32,7 @@ class ClusterServicer(rpc.ClusterServiceServicer):
         with answering(context):
             cluster, base, snapshot = self._read(request_iterator)
             held = self._clusters.of(cluster).put(base, snapshot)
-            return pb.PutSnapshotResponse(version=held.version, nodes=held.nodes, pods=held.pods)
+            return encode_held(held)
 
     def ApplyDeltas(  # noqa: N802
         self, request_iterator: Iterator[pb.ApplyDeltasRequest], context: grpc.ServicerContext
@@ -46,7 +40,7 @@ class ClusterServicer(rpc.ClusterServiceServicer):
         """Change states, group by group."""
         with answering(context):
             for request in request_iterator:
-                yield _response(request, self._applied(request))
+                yield encode_outcome(request, self._applied(request))
 
     def GetState(  # noqa: N802
         self, request: pb.GetStateRequest, context: grpc.ServicerContext
@@ -55,7 +49,7 @@ class ClusterServicer(rpc.ClusterServiceServicer):
         with answering(context):
             names = [request.cluster] if request.cluster else self._clusters.names()
             described = (self._clusters.get(name).describe() for name in names)
-            return pb.GetStateResponse(clusters=map(_encode_state, described))
+            return pb.GetStateResponse(clusters=map(encode_description, described))
 
     def _read(self, requests: Iterator[pb.PutSnapshotRequest]) -> tuple[str, str, Snapshot]:
         """Cluster, base and snapshot of a stream, up to its last message."""
@@ -89,30 +83,3 @@ def _name(value: str, field: str) -> str:
     if not value.isprintable():
         raise InvalidField(field, "has characters that cannot be printed")
     return value
-
-
-def _response(request: pb.ApplyDeltasRequest, answer: Applied | Needed) -> pb.ApplyDeltasResponse:
-    found = pb.ApplyDeltasResponse(cluster=request.cluster, sequence=request.sequence)
-    if isinstance(answer, Applied):
-        found.version = answer.version
-    else:
-        found.snapshot_needed.cause = _CAUSES[answer.cause]
-        found.snapshot_needed.message = answer.message
-        found.snapshot_needed.last_sequence = answer.last_sequence
-    return found
-
-
-def _encode_state(state: ClusterDescription) -> pb.ClusterState:
-    return pb.ClusterState(
-        cluster=state.name,
-        base=state.base,
-        sequence=state.sequence,
-        version=state.version,
-        nodes=state.nodes,
-        pods=state.pods,
-        promised_pods=state.promised_pods,
-        snapshot_age_ms=round(state.snapshot_age_s * 1000),
-        age_ms=round(state.age_s * 1000),
-        queues=state.queues,
-        topologies=state.topologies,
-    )

@@ -1,19 +1,25 @@
 """What both clients say and hear: requests from domain values, and values from answers."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from solver.api.v1 import cluster_service_pb2 as cluster_pb
+from solver.api.v1 import ledger_service_pb2 as ledger_pb
 from solver.api.v1 import placement_service_pb2 as pb
+from solver.domain.changes import Change
 from solver.domain.gang import Gang
-from solver.domain.plan import Plan, Reason, Status, TermValue
+from solver.domain.plan import Assignment, Plan, Reason, Status, TermValue
 from solver.domain.snapshot import Snapshot
+from solver.ledger import Promise
 from solver.search.options import Engine
 from solver.service.codec.gang import encode_gang
-from solver.service.codec.plan import decode_plan, decode_reason, decode_status, decode_term
+from solver.service.codec.ledger import decode_promise
+from solver.service.codec.plan import decode_plan, decode_reason, decode_status, decode_term, encode_assignment
 from solver.service.codec.question import encode_options
-from solver.service.codec.snapshot import encode_whole
+from solver.service.codec.snapshot import encode_change, encode_whole
 
 _Request = TypeVar("_Request", pb.PlanRequest, pb.PlanStreamRequest, pb.ExplainRequest)
 
@@ -104,3 +110,56 @@ def explained(response: pb.ExplainResponse) -> list[Explained]:
         )
         for one in response.explanations
     ]
+
+
+class DeltaNumbers:
+    """Groups of changes of one cluster since one snapshot, numbered."""
+
+    def __init__(self, cluster: str, base: str, last: int = 0) -> None:
+        self._cluster, self._base = cluster, base
+        self.last = last
+
+    def next(self, changes: Sequence[Change]) -> cluster_pb.ApplyDeltasRequest:
+        """The next group."""
+        self.last += 1
+        encoded = [encode_change(change) for change in changes]
+        return cluster_pb.ApplyDeltasRequest(
+            cluster=self._cluster, base=self._base, sequence=self.last, changes=encoded
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A promise, and the version of the state that holds it."""
+
+    promise: Promise
+    state_version: int
+
+
+def reserve_request(
+    cluster: str,
+    gang: Gang,
+    assignments: Sequence[Assignment],
+    state_version: int,
+    lease_s: float | None,
+    request_id: str | None,
+) -> ledger_pb.ReserveRequest:
+    """A plan to be promised; without an id it gets one of its own."""
+    return ledger_pb.ReserveRequest(
+        request_id=request_id or fresh_id(),
+        cluster=cluster,
+        gang=encode_gang(gang),
+        assignments=[encode_assignment(item) for item in assignments],
+        state_version=state_version,
+        lease_ms=0 if lease_s is None else max(1, round(lease_s * 1000)),
+    )
+
+
+def reserved(response: ledger_pb.ReserveResponse) -> Reserved:
+    """The answer of Reserve."""
+    return Reserved(decode_promise(response.promise), response.state_version)
+
+
+def fresh_id() -> str:
+    """A request id that nobody used before."""
+    return uuid.uuid4().hex

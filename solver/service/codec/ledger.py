@@ -7,9 +7,10 @@ from google.protobuf.message import Message
 from solver.api.v1 import gang_pb2
 from solver.api.v1 import ledger_service_pb2 as pb
 from solver.domain.gang import Gang
+from solver.domain.pods import BoundPod
 from solver.ledger import Asked, Phase, Promise, PromisedPod
-from solver.service.codec.constraints import encode_resources
-from solver.service.codec.fields import required, within
+from solver.service.codec.constraints import decode_resources, encode_resources
+from solver.service.codec.fields import known, required, within
 from solver.service.codec.gang import decode_gang
 from solver.service.codec.plan import decode_assignment
 from solver.service.config import Limits
@@ -29,6 +30,7 @@ _PHASES: dict[Phase, "pb.PromisePhase.ValueType"] = {
     Phase.RELEASED: pb.PROMISE_PHASE_RELEASED,
     Phase.EXPIRED: pb.PROMISE_PHASE_EXPIRED,
 }
+_PHASE_OF = {number: phase for phase, number in _PHASES.items()}
 
 
 def decode_wish(message: pb.ReserveRequest, limits: Limits) -> Wish:
@@ -81,11 +83,32 @@ def encode_promise(promise: Promise) -> pb.Promise:
     )
 
 
+def decode_promise(message: pb.Promise, field: str = "promise") -> Promise:
+    """One promise as it was when it was sent."""
+    return Promise(
+        id=message.id,
+        cluster=message.cluster,
+        gang=message.gang,
+        phase=known(_PHASE_OF, message.phase, f"{field}.phase"),
+        pods=tuple(_decode_pod(pod, message.gang, f"{field}.pods[{at}]") for at, pod in enumerate(message.pods)),
+        lease_until_ms=message.lease_until_unix_ms,
+        created_ms=message.created_unix_ms,
+        revision=message.revision,
+    )
+
+
 def encode_event(event: Promise | Synced) -> pb.WatchResponse:
     """One event of a watch."""
     if isinstance(event, Synced):
         return pb.WatchResponse(synced=pb.Synced(revision=event.revision))
     return pb.WatchResponse(promise=encode_promise(event))
+
+
+def decode_event(message: pb.WatchResponse) -> Promise | Synced:
+    """One event of a watch."""
+    if message.WhichOneof("event") == "synced":
+        return Synced(message.synced.revision)
+    return decode_promise(message.promise)
 
 
 def _decode_gang(message: gang_pb2.Gang, limits: Limits) -> Gang:
@@ -105,6 +128,11 @@ def _encode_pod(pod: PromisedPod) -> pb.PromisedPod:
         requests=encode_resources(pod.holds.requests),
         seen_on=pod.seen_on,
     )
+
+
+def _decode_pod(message: pb.PromisedPod, gang: str, field: str) -> PromisedPod:
+    requests = decode_resources(message.requests, f"{field}.requests")
+    return PromisedPod(BoundPod(message.pod, message.node, requests, gang=gang), message.role, message.seen_on)
 
 
 def _digest(message: Message) -> bytes:
