@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 
-from solver.bound.merged import Projection
+from solver.bound.projection import Projection
 from solver.compile.problem import Problem
 
 

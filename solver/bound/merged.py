@@ -11,6 +11,7 @@ off the total changes no placement's cost, for any integer λ. A good λ makes t
 share of the gang has; solver.bound.prices looks for it.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,48 +19,22 @@ from fractions import Fraction
 import numpy as np
 
 from solver.bound.lanes import INFINITE, Lanes, infeasible, plan_lanes
+from solver.bound.projection import Projection
 from solver.bound.tables import TableStore, TreeTables, assignment
 from solver.bound.vectors import Vectors, VectorTables
 from solver.compile.classes import NodeClass
-from solver.compile.layout import Dim, Layout, Space, TreeTooLarge
+from solver.compile.layout import Layout, TreeTooLarge
 from solver.compile.problem import Problem
 from solver.compile.view import DomainView, Expr
 from solver.domain.budget import Budget
 from solver.domain.errors import InvalidRequest
-from solver.domain.snapshot import Ints
+from solver.domain.snapshot import Ints, Mask
 from solver.terms.base import Term
 
 #: Prices times pods stay below this.
 PRICE_LIMIT = 1 << 60
 #: Prices by level: [levels + 1, terms, roles], in units of each term.
 Prices = Ints
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Weighted totals of the pods of disjoint clusters of roles, one cluster for each dim of the merged states.
-
-    weights: [clusters, roles]; every role has one positive weight, so that only the empty vector projects to 0.
-    totals: pods by role over the gang.
-    """
-
-    weights: Ints
-    totals: tuple[int, ...]
-
-    @property
-    def caps(self) -> tuple[int, ...]:
-        """The whole gang's merged counts."""
-        return tuple(int(cap) for cap in self.weights @ np.array(self.totals, dtype=np.int64))
-
-    @property
-    def space(self) -> Space:
-        """The merged states, the same at every level; their dims stand for clusters instead of roles."""
-        dims = tuple(Dim("role", at, cap) for at, cap in enumerate(self.caps))
-        return Space(dims, np.eye(len(dims), dtype=np.int64), np.zeros((0, len(dims)), dtype=np.int64))
-
-    def index(self, pods: Ints) -> Ints:
-        """Merged state of pods [roles, …]."""
-        return self.space.index(np.tensordot(self.weights, pods, axes=1))
 
 
 @dataclass(frozen=True)
@@ -94,9 +69,11 @@ class Relaxation:
         self.vectors, self.projection, self.prices = vectors, projection, prices
         self.height = vectors.problem.tree.height
         self.space = projection.space
+        self._with_prices: dict[int, Ints] = {}
         self.lanes = self._planned_lanes()
         self.domains = {key: self._cheapest(key[0], each) for key, each in vectors.domains.items()}
         self.hosts = [self._cheapest(self.height, kind.vectors) for kind in vectors.hosts]
+        self._with_prices.clear()
         parts = [_Part(f"lane {lane}", 0, self._lane(lane)) for lane in range(self.lanes.count)]
         slots = [(lane, 1) for lane in range(self.lanes.count)]
         for term, slot in zip(vectors.terms, self.lanes.slots, strict=True):
@@ -128,6 +105,40 @@ class Relaxation:
         terms = self.vectors.terms
         exact = tuple(s - int(p) + term.constant for s, p, term in zip(sums, paid, terms, strict=True))
         return self._relaxed(exact, assignment(self.tables, state))
+
+    def sifted(self, goal: Sequence[int], share: float = 1.0) -> VectorTables:
+        """The vectors that a placement worth `goal` or less may use.
+
+        What a vector costs more than the cheapest one behind the same merged state, prices included, comes on top of
+        the bound for every placement that has it in some domain; with more than the gap it is out. share: of the gap,
+        below 1 to look only where good placements are likely.
+        """
+        root = self.tables.root
+        assert root is not None, "no pod can go anywhere"
+        paid = self.prices.sum(axis=0) @ np.array(self.projection.totals, dtype=np.int64)
+        worth = [0] * self.lanes.count
+        for (lane, weight), value, price, term in zip(self.lanes.slots, goal, paid, self.vectors.terms, strict=True):
+            worth[lane] += weight * (value - term.constant + int(price))
+        least = root[:, self._state(self.projection.caps)]
+        gap = [value - int(low) for value, low in zip(worth, least, strict=True)]
+        slack = gap if share >= 1 else [int(share * value) for value in gap]
+
+        def keep(level: int, which: int) -> Mask:
+            vectors = self.vectors.hosts[which].vectors if level == self.height else self.vectors.domains[level, which]
+            cheapest = self.hosts[which] if level == self.height else self.domains[level, which]
+            return self._within(level, vectors, cheapest, slack)
+
+        return self.vectors.sifted(keep)
+
+    def _within(self, level: int, vectors: Vectors, cheapest: "_Cheapest", slack: Sequence[int]) -> Mask:
+        """[vectors] those that cost at most `slack` [lanes] more than the cheapest behind their merged state."""
+        more = self._packed(level, vectors) - cheapest.table[:, vectors.grouped(self.projection).state_of]
+        kept = np.zeros(more.shape[1], dtype=np.bool_)
+        tied = ~kept
+        for lane, most in zip(more, slack, strict=True):
+            kept |= tied & (lane < most)
+            tied &= lane == most
+        return kept | tied
 
     def _relaxed(self, sums: tuple[int, ...], states: Mapping[int, int]) -> Relaxed:
         """Reads off how the relaxed optimum splits its merged counts, level by level."""
@@ -179,36 +190,40 @@ class Relaxation:
         return found
 
     def _rates(self, level: int, at: int) -> Iterator[int]:
-        """The highest cost by merged count of term `at` in each listing of a level, rounded up."""
+        """At least the highest cost by merged count of term `at` in each listing of a level."""
         for vectors in self.vectors.at(level):
-            merged = (self.projection.weights @ vectors.pods).sum(axis=0)
-            some = merged > 0
-            if some.any():
-                sizes = np.abs(self._priced(level, vectors, at)[some])
-                yield int((-(-sizes // merged[some])).max())
+            sizes = vectors.grouped(self.projection).size_of
+            rates = np.abs(self._priced(level, vectors)[at]) / np.maximum(1, sizes)
+            yield math.ceil(float(rates.max(initial=0.0)) * (1 + 1e-9)) + 1
 
-    def _priced(self, level: int, vectors: Vectors, at: int) -> Ints:
-        """[vectors] cost of term `at`, prices included."""
-        price = self.prices[level, at]
-        if int(np.abs(price).max(initial=0)) * sum(self.projection.totals) > PRICE_LIMIT:
-            raise TreeTooLarge
-        return np.asarray(vectors.costs[at] + price @ vectors.pods)
+    def _priced(self, level: int, vectors: Vectors) -> Ints:
+        """[terms, vectors] costs, prices included."""
+        if id(vectors) not in self._with_prices:
+            most = int(np.abs(self.prices[level]).max(initial=0))
+            if most * sum(self.projection.totals) > PRICE_LIMIT:
+                raise TreeTooLarge
+            costs = vectors.costs
+            for role, pods in enumerate(vectors.pods if most else ()):
+                costs = costs + self.prices[level, :, role, None] * pods
+            self._with_prices[id(vectors)] = costs
+        return self._with_prices[id(vectors)]
 
     def _cheapest(self, level: int, vectors: Vectors) -> "_Cheapest":
         """The first in order of costs among the vectors behind each merged state."""
         table = infeasible(self.lanes.count, self.space.size)
         found = np.full(self.space.size, -1, dtype=np.int64)
-        if not vectors.pods.shape[1]:
-            return _Cheapest(table, found)
+        if vectors.pods.shape[1]:
+            costs, groups = self._packed(level, vectors), vectors.grouped(self.projection)
+            found[groups.states] = groups.cheapest(costs)
+            table[:, groups.states] = costs[:, found[groups.states]]
+        return _Cheapest(table, found)
+
+    def _packed(self, level: int, vectors: Vectors) -> Ints:
+        """[lanes, vectors] costs, prices included."""
         costs = np.zeros((self.lanes.count, vectors.pods.shape[1]), dtype=np.int64)
         for at, (lane, weight) in enumerate(self.lanes.slots):
-            costs[lane] += weight * self._priced(level, vectors, at)
-        states = self.projection.index(vectors.pods)
-        order = np.lexsort((*costs[::-1], states))
-        states, first = np.unique(states[order], return_index=True)
-        found[states] = order[first]
-        table[:, states] = costs[:, found[states]]
-        return _Cheapest(table, found)
+            costs[lane] += weight * self._priced(level, vectors)[at]
+        return costs
 
     def _problem(self) -> Problem:
         """The problem over merged states: every level has the same, and each kind of host its own costs."""
@@ -218,7 +233,7 @@ class Relaxation:
             for at, (kind, cheapest) in enumerate(hosts)
         ]
         problem = self.vectors.problem
-        layout = Layout(problem.frame, (self.space,) * (self.height + 1))
+        layout = _SameEverywhere(problem.frame, (self.space,) * (self.height + 1))
         return replace(problem, layout=layout, node_class=self.vectors.host_kind, classes=classes)
 
     def _lane(self, lane: int) -> Callable[[int, int], Ints]:
@@ -230,6 +245,15 @@ class Relaxation:
             return np.asarray(self.domains[level, bits].table[lane])
 
         return cost
+
+
+class _SameEverywhere(Layout):
+    """A layout of merged states, which mean the same at every level."""
+
+    def gather(self, level: int) -> tuple[Ints, Mask]:
+        """Every state stands for itself."""
+        size = self.spaces[level].size
+        return np.arange(size, dtype=np.int64), np.ones(size, dtype=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from solver.bound.merged import Prices, Projection, Relaxed
+from solver.bound.merged import Prices, Relaxed
+from solver.bound.projection import Projection
 from solver.bound.vectors import VectorTables, costs_of
 from solver.compile.listing import listed
 from solver.domain.snapshot import Ints

@@ -1,14 +1,16 @@
 """What domains can hold, count vector by count vector, and what each costs: the raw stuff of merged tables."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from solver.bound.projection import Projection
 from solver.compile.listing import Room, fits_node, listed, node_room, rooms_by_path, vectors_within
 from solver.compile.problem import Problem
 from solver.domain.budget import Budget
-from solver.domain.snapshot import Codes, Ints
+from solver.domain.snapshot import Codes, Ints, Mask
 from solver.rules.registry import allowed_states
 from solver.terms.base import Term
 
@@ -21,6 +23,46 @@ class Vectors:
 
     pods: Ints
     costs: Ints
+    _groups: dict[bytes, "Groups"] = field(default_factory=dict)
+
+    def where(self, kept: Mask) -> "Vectors":
+        """Some of the vectors."""
+        return Vectors(self.pods[:, kept], self.costs[:, kept])
+
+    def grouped(self, projection: Projection) -> "Groups":
+        """The vectors by merged state; remembered, because every relaxation asks for it."""
+        key = projection.weights.tobytes()
+        if key not in self._groups:
+            self._groups[key] = _grouped(self.pods, projection)
+        return self._groups[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Vectors sorted by the merged state that they project to.
+
+    order: [vectors] sorted; starts, states: [groups] first position in the order, and merged state, of each group.
+    state_of, size_of: [vectors] merged state, and sum of the merged counts.
+    """
+
+    order: Ints
+    starts: Ints
+    states: Ints
+    state_of: Ints
+    size_of: Ints
+
+    def cheapest(self, costs: Ints) -> Ints:
+        """[groups] the vector of each group whose `costs` [lanes, vectors] come first, lane by lane."""
+        sizes = np.diff(self.starts, append=len(self.order))
+        left = self.order
+        group_of = np.repeat(np.arange(len(self.starts)), sizes)
+        for lane in costs:
+            values = lane[left]
+            starts = np.flatnonzero(np.diff(group_of, prepend=-1))
+            best = np.minimum.reduceat(values, starts)
+            tied = values == best[group_of]
+            left, group_of = left[tied], group_of[tied]
+        return np.asarray(left[np.flatnonzero(np.diff(group_of, prepend=-1))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +95,22 @@ class VectorTables:
                 self.domains[level, bits] = self._vectors(level, bits, vectors_within(problem, level, room))
         self.hosts: list[HostKind] = []
         self.host_kind = self._host_kinds(budget)
+
+    def on(self, usable: Mask) -> "VectorTables":
+        """The same for `usable` nodes only, [nodes]."""
+        return self._with(self.domains, self.hosts, np.where(usable, self.host_kind, -1).astype(np.int32))
+
+    def sifted(self, keep: Callable[[int, int], Mask]) -> "VectorTables":
+        """The vectors that `keep` has: given a level and the path, or the kind of host, it says which [vectors]."""
+        domains = {key: vectors.where(keep(*key)) for key, vectors in self.domains.items()}
+        height = self.problem.tree.height
+        hosts = [replace(kind, vectors=kind.vectors.where(keep(height, at))) for at, kind in enumerate(self.hosts)]
+        return self._with(domains, hosts, self.host_kind)
+
+    def _with(self, domains: dict[tuple[int, int], Vectors], hosts: list[HostKind], host_kind: Codes) -> "VectorTables":
+        other = copy(self)
+        other.domains, other.hosts, other.host_kind = domains, hosts, host_kind
+        return other
 
     def at(self, level: int) -> list[Vectors]:
         """All vectors of a level, path by path or kind by kind."""
@@ -108,6 +166,13 @@ class VectorTables:
             return np.asarray(space.coordinates[:, fits])
         counts = vectors_within(self.problem, self.problem.tree.height, room)
         return np.asarray(counts[:, fits_node(self.problem, node, space.role_matrix @ counts)])
+
+
+def _grouped(pods: Ints, projection: Projection) -> Groups:
+    state_of = projection.index(pods)
+    order = np.argsort(state_of, kind="stable")
+    states, starts = np.unique(state_of[order], return_index=True)
+    return Groups(order, starts, states, state_of, (projection.weights @ pods).sum(axis=0))
 
 
 def costs_of(problem: Problem, terms: Sequence[Term], level: int, bits: int) -> Ints:

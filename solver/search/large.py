@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
+
 from solver.bound.clusters import every_role, projection_within
-from solver.bound.merged import Projection, Relaxation, Relaxed
+from solver.bound.merged import Relaxation, Relaxed
 from solver.bound.prices import Steering, fair_prices, no_prices
 from solver.bound.vectors import MakeTerms, VectorTables
 from solver.compile.layout import TreeTooLarge
@@ -22,7 +24,7 @@ from solver.domain.plan import Proof
 from solver.search.cpsat import Answer
 from solver.search.fill import Placed, filled
 from solver.search.improve import improve
-from solver.search.sites import lowest_of, model_size, nodes_in_order, ranked_domains, restricted
+from solver.search.sites import lowest_of, model_size, nodes_in_order, ranked_domains
 from solver.search.stages import solve_staged
 from solver.search.worth import states_of_pods, worth
 
@@ -30,10 +32,19 @@ from solver.search.worth import states_of_pods, worth
 MERGED_PAIRS = 200_000
 #: Most pairs of states of a site's exact tables.
 SITE_PAIRS = 1_000_000_000
-#: Parts of what is left for the first bounds, and for the exact tables of a site.
-BOUND_SHARE, SITE_SHARE = 0.25, 0.5
+#: Parts of what is left for the first bounds, for better ones after a better placement, for the tables of one site.
+BOUND_SHARE, REFINE_SHARE, SITE_SHARE = 0.2, 0.1, 0.7
+#: Sites tried with exact tables: how many times the domains of the relaxed optimum, and the part of the gap that
+#: decides which count vectors take part. All of both, which proves what it finds, comes last, or as soon as it is
+#: expected to take less than a part of what is left; at once with this few domains.
+SITES = ((1, 0.1), (3, 0.05), (10**9, 0.05))
+PROOF_SHARE, FEW_DOMAINS = 0.5, 16
+#: Relaxations between two looks at which count vectors are still of use.
+SIFT_PERIOD = 3
+#: Relaxed optima that are filled in pod by pod.
+MOST_FILLS = 4
 #: Relaxations in a row that may raise the bound by less than this part of the gap, and at most.
-PATIENCE, WORTHWHILE, MOST_ROUNDS = 6, 0.02, 60
+PATIENCE, WORTHWHILE, MOST_ROUNDS = 6, 0.02, 100
 #: Domains beside those of the relaxed optimum that a site starts with.
 SPARE = 2
 #: Variables a model may have for each second left, of which building it takes a tenth.
@@ -70,6 +81,18 @@ class _Merged:
         self.projection = projection_within(problem, MERGED_PAIRS)
         self.steering = Steering(fair_prices(self.vectors, self.projection))
         self.rounds = MOST_ROUNDS
+        self.closest: Relaxation | None = None
+        self._sums: tuple[int, ...] = ()
+
+    def sift(self, goal: Sequence[int]) -> None:
+        """Leave out for good the vectors that no placement worth `goal` or less uses."""
+        if self.closest is not None:
+            self.vectors = self.closest.sifted(goal)
+
+    def note(self, relaxation: Relaxation, relaxed: Relaxed) -> None:
+        """Keep the relaxation with the best bound."""
+        if self.closest is None or relaxed.sums > self._sums:
+            self.closest, self._sums = relaxation, relaxed.sums
 
 
 class _Search:
@@ -95,18 +118,17 @@ class _Search:
         if self.best is None:
             with suppress(OutOfTime):
                 self.fill(ranked_domains(self.problem, self.chosen), self.budget.part(BOUND_SHARE))
-        if not self.done:
-            self.tables()
-            self.bounded()
+        self.tables()
+        self.bounded()
         if use_cpsat and self.best is None and not self.find():
             return Large(Answer.INFEASIBLE, Proof.CPSAT)
         if use_cpsat and not self.done and self.best is not None:
             self.search(self.best)
         return self.verdict()
 
-    def bounded(self) -> bool:
-        """Work on the bound for a while, as far as tables go; False when there is no placement."""
-        budget = self.budget.part(BOUND_SHARE)
+    def bounded(self, share: float = BOUND_SHARE) -> bool:
+        """Work on the bound for a share of the time left, as far as it goes; False when there is no placement."""
+        budget = self.budget.part(share)
         with suppress(TreeTooLarge, OutOfTime):
             if self.merged is None:
                 self.merged = _Merged(self.problem, self.make_terms, budget)
@@ -125,14 +147,20 @@ class _Search:
         """
         idle = 0
         while not self.done and merged.rounds:
+            if self.best is not None and merged.rounds % SIFT_PERIOD == 0:
+                merged.sift(self.best.sums)
             merged.rounds -= 1
             relaxation = Relaxation(merged.vectors, merged.projection, merged.steering.prices, budget)
             if not relaxation.feasible(merged.projection.caps):
+                if self.best is not None:
+                    raise InternalError("merged tables prove that there is no placement, but there is one")
                 return False
             relaxed = relaxation.optimum()
             gap = self.gap
             self.raise_low(relaxed.sums)
-            self.fill_near(relaxed, budget)
+            merged.note(relaxation, relaxed)
+            if self.best is None or merged.rounds >= MOST_ROUNDS - MOST_FILLS:
+                self.fill_near(relaxed, budget)
             if self.best is None or not merged.steering.move(relaxed, self.best.sums):
                 return True
             idle = 0 if self.gap < (1 - WORTHWHILE) * gap else idle + 1
@@ -179,34 +207,48 @@ class _Search:
             self.best = placed
 
     def tables(self) -> None:
-        """Best placement of a site by exact tables, the site widened while there is time for it."""
-        projection = every_role(self.problem)
-        if projection.space.pairs > SITE_PAIRS:
+        """Better placements by exact tables of what good ones may use, from a small site to the proof for all."""
+        if self.merged is None or every_role(self.problem).space.pairs > SITE_PAIRS:
             return
-        ranked = ranked_domains(self.problem, self.chosen)
-        count = min(len(ranked), len(self.chosen) + SPARE)
-        while not self.done:
-            since, left = time.monotonic(), self.budget.left_s
-            try:
-                self.note(self.of_site(ranked[:count], projection))
-            except (TreeTooLarge, OutOfTime):
+        everywhere = len(ranked_domains(self.problem, {}))
+        expected_s = 0.0 if everywhere <= FEW_DOMAINS else float("inf")
+        for times, share in SITES:
+            if self.done or expected_s < self.budget.part(PROOF_SHARE).left_s:
+                break
+            count, gap, since = min(everywhere, times * max(1, len(self.chosen))), self.gap, time.monotonic()
+            if not self.try_site(self.merged, count, share):
                 return
-            spent = max(1e-6, time.monotonic() - since)
-            affordable = int(count * SITE_SHARE * (left - spent) / spent)
-            if count == len(ranked) or affordable < 2 * count:
-                return
-            count = min(len(ranked), affordable)
+            spent = time.monotonic() - since
+            self.bounded(REFINE_SHARE)
+            growth = self.gap / (share * gap) if share * gap < self.gap < float("inf") else 1.0
+            expected_s = spent * growth * everywhere / count
+        if not self.done:
+            self.try_site(self.merged, everywhere, 1.0)
 
-    def of_site(self, site: Sequence[int], projection: Projection) -> Placed | None:
-        """Best placement on `site`, or None; where that is everywhere, its worth is a bound too."""
+    def try_site(self, merged: "_Merged", count: int, share: float) -> bool:
+        """Note the best placement of a site; False when its tables cannot be had."""
+        with suppress(TreeTooLarge, OutOfTime):
+            self.note(self.of_site(merged, count, share))
+            return True
+        return False
+
+    def of_site(self, merged: "_Merged", count: int, share: float) -> Placed | None:
+        """Best placement on the `count` first domains, of vectors within that share of the gap, or None.
+
+        With all domains and the whole gap its worth is a bound, too. Raises TreeTooLarge, OutOfTime.
+        """
         budget = self.budget.part(SITE_SHARE)
-        problem = restricted(self.problem, site)
-        vectors = VectorTables(problem, self.make_terms, budget)
-        relaxation = Relaxation(vectors, projection, no_prices(vectors), budget)
-        if not relaxation.feasible(projection.caps):
+        vectors = merged.vectors
+        if self.best is not None and merged.closest is not None:
+            vectors = merged.closest.sifted(self.best.sums, share)
+        site = ranked_domains(self.problem, self.chosen)[:count]
+        usable = np.isin(lowest_of(self.problem), site) | self.problem.running.any(axis=0)
+        vectors = vectors.on(usable)
+        relaxation = Relaxation(vectors, every_role(self.problem), no_prices(vectors), budget)
+        if not relaxation.feasible(self.problem.totals):
             return None
         relaxed = relaxation.optimum()
-        if (problem.node_class == self.problem.node_class).all():
+        if share >= 1 and usable[self.problem.node_class >= 0].all():
             self.raise_low(relaxed.sums)
         states = states_of_pods(self.problem, relaxed.nodes, relaxed.pods)
         sums = None if states is None else worth(self.problem, self.make_terms, states)

@@ -1,7 +1,6 @@
 """Sites: the lowest domains a search is restricted to, those of a relaxed optimum first, then what is near."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -43,12 +42,6 @@ def nodes_in_order(problem: Problem, domains: Sequence[int]) -> Ints:
     ranks = rank[lowest_of(problem)]
     nodes = np.flatnonzero((ranks >= 0) & (problem.node_class >= 0))
     return np.asarray(nodes[np.argsort(ranks[nodes], kind="stable")])
-
-
-def restricted(problem: Problem, domains: Collection[int]) -> Problem:
-    """The problem without the nodes outside `domains` that hold no running member."""
-    inside = np.isin(lowest_of(problem), list(domains)) | problem.running.any(axis=0)
-    return replace(problem, node_class=np.where(inside, problem.node_class, -1).astype(np.int32))
 
 
 def model_size(problem: Problem, domains: Collection[int]) -> int:
