@@ -1,10 +1,10 @@
-"""What both clients say and hear: requests from domain values, and values from answers."""
+"""What both clients say and hear: every call as its request, its deadline, and how its answer is read."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from solver.api.v1 import cluster_service_pb2 as cluster_pb
 from solver.api.v1 import ledger_service_pb2 as ledger_pb
@@ -16,15 +16,21 @@ from solver.domain.snapshot import Snapshot
 from solver.ledger import Promise
 from solver.search.options import Engine
 from solver.service.codec.gang import encode_gang
-from solver.service.codec.ledger import decode_promise
+from solver.service.codec.ledger import decode_event, decode_promise
 from solver.service.codec.plan import decode_plan, decode_reason, decode_status, decode_term, encode_assignment
 from solver.service.codec.question import encode_options
 from solver.service.codec.snapshot import encode_change, encode_whole
+from solver.service.codec.state import decode_description, decode_held
+from solver.service.feed import Synced
+from solver.service.state import ClusterDescription, Held
 
+_Heard = TypeVar("_Heard")
 _Request = TypeVar("_Request", pb.PlanRequest, pb.PlanStreamRequest, pb.ExplainRequest)
 
 #: A call may take so much longer than its search, in seconds, for what has to travel.
 TRAVEL_S = 2.0
+#: Deadline of calls that search nothing, in seconds.
+SHORT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,43 +79,101 @@ class Explained:
     reasons: tuple[Reason, ...]
 
 
-def question(kind: type[_Request], cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask) -> _Request:
-    """A request of PlacementService about a held cluster, by name, or a state sent along."""
-    if isinstance(cluster, str):
-        about = pb.ClusterRef(name=cluster, min_version=ask.min_version)
-    else:
-        about = pb.ClusterRef(inline=encode_whole(cluster))
-    return kind(
-        cluster=about,
-        gangs=[encode_gang(gang) for gang in gangs],
-        options=encode_options(ask.engine, ask.time_limit_s, ask.batch, ask.fair_before),
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A promise, and the version of the state that holds it."""
+
+    promise: Promise
+    state_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared(Generic[_Heard]):
+    """A call to be made. service, method: names on the wire. timeout_s: its deadline, None = none.
+
+    request: the message, or an iterator of them. read: turns each answer into domain values.
+    """
+
+    service: str
+    method: str
+    request: Any
+    timeout_s: float | None
+    read: Callable[[Any], _Heard]
+
+
+def plan(cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask | None) -> Prepared[Planned]:
+    """PlacementService.Plan."""
+    ask = ask or Ask()
+    request = _question(pb.PlanRequest, cluster, gangs, ask)
+    return Prepared("PlacementService", "Plan", request, ask.timeout_s, _planned)
+
+
+def plan_stream(cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask | None) -> Prepared[Improved | Planned]:
+    """PlacementService.PlanStream."""
+    ask = ask or Ask()
+    request = _question(pb.PlanStreamRequest, cluster, gangs, ask)
+    return Prepared("PlacementService", "PlanStream", request, ask.timeout_s, _news)
+
+
+def explain(cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask | None) -> Prepared[list[Explained]]:
+    """PlacementService.Explain."""
+    ask = ask or Ask()
+    request = _question(pb.ExplainRequest, cluster, gangs, ask)
+    return Prepared("PlacementService", "Explain", request, ask.timeout_s, _explained)
+
+
+def put_snapshot(pieces: Iterator[cluster_pb.PutSnapshotRequest], timeout_s: float) -> Prepared[Held]:
+    """ClusterService.PutSnapshot."""
+    return Prepared("ClusterService", "PutSnapshot", pieces, timeout_s, decode_held)
+
+
+def get_state(cluster: str) -> Prepared[list[ClusterDescription]]:
+    """ClusterService.GetState."""
+    request = cluster_pb.GetStateRequest(cluster=cluster)
+    return Prepared("ClusterService", "GetState", request, SHORT_S, _described)
+
+
+def reserve(
+    cluster: str,
+    gang: Gang,
+    assignments: Sequence[Assignment],
+    state_version: int,
+    lease_s: float | None,
+    request_id: str | None,
+) -> Prepared[Reserved]:
+    """LedgerService.Reserve; without an id the request gets one of its own."""
+    request = ledger_pb.ReserveRequest(
+        request_id=request_id or _fresh_id(),
+        cluster=cluster,
+        gang=encode_gang(gang),
+        assignments=[encode_assignment(item) for item in assignments],
+        state_version=state_version,
+        lease_ms=0 if lease_s is None else max(1, round(lease_s * 1000)),
     )
+    return Prepared("LedgerService", "Reserve", request, SHORT_S, _reserved)
 
 
-def planned(response: pb.PlanResponse) -> Planned:
-    """The answer of Plan."""
-    return Planned(decode_plan(response.plan), response.state_version)
+def confirm(promise_id: str, request_id: str | None) -> Prepared[Promise]:
+    """LedgerService.Confirm."""
+    request = ledger_pb.ConfirmRequest(request_id=request_id or _fresh_id(), promise_id=promise_id)
+    return Prepared("LedgerService", "Confirm", request, SHORT_S, _promise)
 
 
-def news(response: pb.PlanStreamResponse) -> Improved | Planned:
-    """One message of PlanStream."""
-    if response.WhichOneof("event") == "answer":
-        return planned(response.answer)
-    found = response.incumbent
-    terms = (decode_term(term, f"objective[{at}]") for at, term in enumerate(found.objective))
-    return Improved(found.gang, tuple(terms), found.elapsed_ms)
+def release(promise_id: str, request_id: str | None) -> Prepared[Promise]:
+    """LedgerService.Release."""
+    request = ledger_pb.ReleaseRequest(request_id=request_id or _fresh_id(), promise_id=promise_id)
+    return Prepared("LedgerService", "Release", request, SHORT_S, _promise)
 
 
-def explained(response: pb.ExplainResponse) -> list[Explained]:
-    """The answer of Explain."""
-    return [
-        Explained(
-            one.gang,
-            decode_status(one.status, "status"),
-            tuple(decode_reason(reason, f"reasons[{at}]") for at, reason in enumerate(one.reasons)),
-        )
-        for one in response.explanations
-    ]
+def promises(cluster: str, gang: str, page_size: int, token: str) -> Prepared[tuple[list[Promise], str]]:
+    """LedgerService.List: one page, and the token of the next one."""
+    request = ledger_pb.ListRequest(cluster=cluster, gang=gang, page_size=page_size, page_token=token)
+    return Prepared("LedgerService", "List", request, SHORT_S, _page)
+
+
+def watch(cluster: str) -> Prepared[Promise | Synced]:
+    """LedgerService.Watch."""
+    return Prepared("LedgerService", "Watch", ledger_pb.WatchRequest(cluster=cluster), None, decode_event)
 
 
 class DeltaNumbers:
@@ -128,38 +192,58 @@ class DeltaNumbers:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """A promise, and the version of the state that holds it."""
-
-    promise: Promise
-    state_version: int
-
-
-def reserve_request(
-    cluster: str,
-    gang: Gang,
-    assignments: Sequence[Assignment],
-    state_version: int,
-    lease_s: float | None,
-    request_id: str | None,
-) -> ledger_pb.ReserveRequest:
-    """A plan to be promised; without an id it gets one of its own."""
-    return ledger_pb.ReserveRequest(
-        request_id=request_id or fresh_id(),
-        cluster=cluster,
-        gang=encode_gang(gang),
-        assignments=[encode_assignment(item) for item in assignments],
-        state_version=state_version,
-        lease_ms=0 if lease_s is None else max(1, round(lease_s * 1000)),
+def _question(kind: type[_Request], cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask) -> _Request:
+    """A request about a held cluster, by name, or a state sent along."""
+    if isinstance(cluster, str):
+        about = pb.ClusterRef(name=cluster, min_version=ask.min_version)
+    else:
+        about = pb.ClusterRef(inline=encode_whole(cluster))
+    return kind(
+        cluster=about,
+        gangs=[encode_gang(gang) for gang in gangs],
+        options=encode_options(ask.engine, ask.time_limit_s, ask.batch, ask.fair_before),
     )
 
 
-def reserved(response: ledger_pb.ReserveResponse) -> Reserved:
-    """The answer of Reserve."""
+def _planned(response: pb.PlanResponse) -> Planned:
+    return Planned(decode_plan(response.plan), response.state_version)
+
+
+def _news(response: pb.PlanStreamResponse) -> Improved | Planned:
+    if response.WhichOneof("event") == "answer":
+        return _planned(response.answer)
+    found = response.incumbent
+    terms = (decode_term(term, f"objective[{at}]") for at, term in enumerate(found.objective))
+    return Improved(found.gang, tuple(terms), found.elapsed_ms)
+
+
+def _explained(response: pb.ExplainResponse) -> list[Explained]:
+    return [
+        Explained(
+            one.gang,
+            decode_status(one.status, "status"),
+            tuple(decode_reason(reason, f"reasons[{at}]") for at, reason in enumerate(one.reasons)),
+        )
+        for one in response.explanations
+    ]
+
+
+def _described(response: cluster_pb.GetStateResponse) -> list[ClusterDescription]:
+    return [decode_description(state) for state in response.clusters]
+
+
+def _reserved(response: ledger_pb.ReserveResponse) -> Reserved:
     return Reserved(decode_promise(response.promise), response.state_version)
 
 
-def fresh_id() -> str:
+def _promise(response: ledger_pb.ConfirmResponse | ledger_pb.ReleaseResponse) -> Promise:
+    return decode_promise(response.promise)
+
+
+def _page(response: ledger_pb.ListResponse) -> tuple[list[Promise], str]:
+    return [decode_promise(promise) for promise in response.promises], response.next_page_token
+
+
+def _fresh_id() -> str:
     """A request id that nobody used before."""
     return uuid.uuid4().hex
