@@ -5,6 +5,7 @@
 
 import dataclasses
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +17,7 @@ from solver.domain.errors import InvalidRequest
 from solver.service.roles import Role
 
 MIB = 2**20
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^\[\]:\s]+)):(?P<port>[0-9]{1,5})")
 
 
 def _number(default: float | None, least: float, most: float) -> Any:
@@ -279,14 +281,12 @@ class ServiceConfig(Section):
 
 def split_address(text: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises ValueError with one sentence."""
-    host, colon, port = text.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not bare or not (port.isascii() and port.isdecimal()) or (":" in bare) != bracketed:
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
         raise ValueError(f"{text!r} is not HOST:PORT")
-    if int(port) > 65_535:
-        raise ValueError(f"port {port} is out of range (0 to 65,535)")
-    return bare, int(port)
+    if int(match["port"]) > 65_535:
+        raise ValueError(f"port {match['port']} is out of range (0 to 65,535)")
+    return match["ipv6"] or match["host"], int(match["port"])
 
 
 def is_loopback(host: str) -> bool:

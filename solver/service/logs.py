@@ -44,7 +44,15 @@ def configure(logs: Logs, stream: TextIO | None = None) -> None:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(max(level, least))
-        logger.propagate = False
+
+
+def reset() -> None:
+    """As if `configure` had never been called."""
+    structlog.reset_defaults()
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers = []
+        logger.setLevel(logging.NOTSET)
 
 
 def always(event: str, **fields: object) -> None:

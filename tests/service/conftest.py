@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 
 from solver.api.v1 import cluster_service_pb2_grpc, ledger_service_pb2_grpc, placement_service_pb2_grpc
 from solver.service import logs
@@ -76,7 +75,7 @@ def log_text() -> Iterator[io.StringIO]:
     text = io.StringIO()
     logs.configure(CONFIG.logs, text)
     yield text
-    structlog.reset_defaults()
+    logs.reset()
 
 
 @pytest.fixture
