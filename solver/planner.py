@@ -67,9 +67,9 @@ def plan(
     snapshot = state = holding_running(snapshot, gangs)
     done: dict[int, GangPlan] = {}
     for at in sorted(range(len(gangs)), key=lambda at: -gangs[at].priority):
-        answer = _Solver(state, gangs[at], options.engine, budget, reporter, warm).answer()
+        answer = _Solver(state, gangs[at], options, budget, reporter, warm).answer()
         if answer.status is Status.INFEASIBLE and state is not snapshot:
-            answer = _taken(snapshot, gangs, at, done, options.engine, budget, warm) or answer
+            answer = _taken(snapshot, gangs, at, done, options, budget, warm) or answer
         if answer.assignments:
             state = state.with_pods(as_bound(gangs[at], answer.assignments))
         done[at] = answer
@@ -81,12 +81,12 @@ def _taken(
     gangs: Sequence[Gang],
     at: int,
     done: dict[int, GangPlan],
-    engine: Engine,
+    options: Options,
     budget: Budget,
     warm: WarmTables | None,
 ) -> GangPlan | None:
     """The answer `taken` when the gang would fit without its predecessors of this call."""
-    alone = _Solver(snapshot, gangs[at], engine, budget, Reporter(), warm).answer()
+    alone = _Solver(snapshot, gangs[at], options, budget, Reporter(), warm).answer()
     if not alone.status.placed:
         return None
     reason = taken_by(sorted(done[other].name for other in done if done[other].assignments))
@@ -105,7 +105,7 @@ class _Solver:
 
     snapshot: Snapshot
     gang: Gang
-    engine: Engine
+    options: Options
     budget: Budget
     reporter: Reporter
     warm: WarmTables | None
@@ -135,7 +135,9 @@ class _Solver:
         structure = self.structure(spec)
         clock.compile_ms += clock.lap()
         self.reporter.stage(self.gang.name, "solving")
-        outcome = solve_gang(structure, self.engine, self.budget, clock, self.warm, self.improved)
+        outcome = solve_gang(
+            structure, self.options.engine, self.budget, clock, self.warm, self.improved, self.options.certificate
+        )
         if outcome.settled is None:
             reasons = reasons_for(structure, self.budget) if outcome.answer is Answer.INFEASIBLE else ()
             stats = self.stats(clock, outcome.proof, 0.0)
@@ -195,7 +197,7 @@ class _Solver:
             bound_ms=clock.bound_ms,
             search_ms=clock.search_ms,
             verify_ms=verify_ms,
-            engine=self.engine.value,
+            engine=self.options.engine.value,
             proof=proof,
         )
 

@@ -35,12 +35,12 @@ def plan_batch(
 ) -> Plan:
     """Place `gangs` jointly: as many as possible, higher priority classes strictly first, then the terms summed.
 
-    Starts from the sequential plan, which may use the whole budget, and improves it with what is left by placing a
-    few gangs (or, where they are few, all) anew together, until that is proven best; so it is never worse than
-    sequential. Statuses are `optimal` when the joint optimum is proven, else `feasible` for placed gangs, with what
-    each gang could reach alone as bounds; `Plan.batch` sums up. fair_before: within a priority, gangs created before
-    this moment are a class of their own, strictly before the others. Raises as plan() does, and InvalidRequest for
-    engine tree.
+    Starts from the sequential plan, without certificates, which may use the whole budget, and improves it with what
+    is left by placing a few gangs (or, where they are few, all) anew together, until that is proven best; so it is
+    never worse than sequential. Statuses are `optimal` when the joint optimum is proven, else `feasible` for placed
+    gangs, with what each gang could reach alone as bounds; `Plan.batch` sums up. fair_before: within a priority,
+    gangs created before this moment are a class of their own, strictly before the others. Raises as plan() does, and
+    InvalidRequest for engine tree.
     """
     options, reporter, warm = options or Options(), reporter or Reporter(), warm or WarmTables()
     if options.engine is Engine.TREE:
@@ -52,7 +52,7 @@ def plan_batch(
     budget = options.budget(stop)
     ranked = by_rank(gangs, ranks)
     site = Site(holding_running(snapshot, gangs), ranked, warm)
-    first = plan(site.snapshot, ranked, options, reporter, warm, stop)
+    first = plan(site.snapshot, ranked, replace(options, certificate=False), reporter, warm, stop)
     start = first_state(site, first)
     search = _without_verifying(budget, first)
     alone = Alone(site, options.engine, warm)

@@ -23,6 +23,8 @@ from solver.search.solve import Clock, solve_gang
 
 #: Of the gangs that could leave, so many that free the most useful room are tried two at a time.
 PAIRED = 8
+#: Longest time for one gang's place, in seconds.
+PLACE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _placed(
 ) -> tuple[Assignment, ...] | None:
     """The gang's best place in a snapshot by the tree, None when there is none or the tree cannot tell."""
     structure = build_structure(state.site.gangs[at], snapshot, state.site.tree(at))
-    settled = solve_gang(structure, Engine.TREE, budget, Clock(), warm).settled
+    settled = solve_gang(structure, Engine.TREE, budget.within(PLACE_S), Clock(), warm).settled
     if settled is None:
         return None
     return () if settled.problem is None else name_pods(settled.problem, settled.states)

@@ -95,10 +95,11 @@ def solve_gang(
     clock: Clock,
     warm: WarmTables | None = None,
     improved: Improved | None = None,
+    certificate: bool = True,
 ) -> Outcome:
     """Best plan of one gang, or the proof that there is none, within `budget`.
 
-    warm: tables of earlier calls, for the tree.
+    warm: tables of earlier calls, for the tree. certificate: see Options.
     """
     if structure.root is None or queue.missing(structure.gang, structure.snapshot):
         return Outcome(Answer.INFEASIBLE, Proof.TREE)
@@ -113,8 +114,8 @@ def solve_gang(
         return _by_cpsat(structure, budget, clock, improved)
     if improved is not None and outcome.settled is not None:
         improved(outcome.settled, outcome.replicas_proven)
-    proven = outcome.proof is Proof.TREE and engine is not Engine.TREE
-    return _certified(structure, outcome, budget, clock) if proven else outcome
+    confirm = certificate and outcome.proof is Proof.TREE and engine is not Engine.TREE
+    return _certified(structure, outcome, budget, clock) if confirm else outcome
 
 
 def _by_bounds(structure: Structure, engine: Engine, budget: Budget, clock: Clock, warm: WarmTables | None) -> Outcome:

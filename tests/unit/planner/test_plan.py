@@ -208,6 +208,20 @@ def test_default_options() -> None:
     assert (Options().engine, Options().time_limit_s) == (Engine.AUTO, 5.0)
 
 
+def test_without_a_certificate_the_tree_stands_alone() -> None:
+    """The same plan, by a proof of the tree; a no as well."""
+    for waiting in (gang(role("w", 3)), gang(role("w", 3, 9))):
+        certified, quick = (
+            _only(plan(SITE, [waiting], Options(certificate=certificate)).gangs) for certificate in (True, False)
+        )
+        assert (certified.stats.proof, quick.stats.proof) == (Proof.BOTH, Proof.TREE)
+        assert (certified.status, certified.assignments, certified.objective) == (
+            quick.status,
+            quick.assignments,
+            quick.objective,
+        )
+
+
 @pytest.mark.parametrize(
     ("engine", "proof"), [(Engine.AUTO, Proof.BOTH), (Engine.CPSAT, Proof.CPSAT), (Engine.TREE, Proof.TREE)]
 )
