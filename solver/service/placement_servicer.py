@@ -22,6 +22,8 @@ from solver.service.status import answering
 
 #: Kept back from a call's deadline to encode and send the answer: this share, and no more than so many seconds.
 RESERVE_SHARE, RESERVE_MOST_S = 0.05, 0.1
+#: A call without a deadline has more than this left, in seconds: grpcio counts down from the end of time.
+NO_DEADLINE_S = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class PlacementServicer(rpc.PlacementServiceServicer):
     def _budget_s(self, own_s: float | None, remaining_s: float | None) -> float:
         """Seconds the answer may take: the wish, else the call's deadline, else the default."""
         found = own_s
-        if remaining_s is not None:
+        if remaining_s is not None and remaining_s < NO_DEADLINE_S:
             until_deadline = remaining_s - min(RESERVE_MOST_S, RESERVE_SHARE * remaining_s)
             found = until_deadline if found is None else min(found, until_deadline)
         return min(self._limits.default_budget_s if found is None else found, self._limits.max_budget_s)

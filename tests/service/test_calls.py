@@ -13,9 +13,12 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from solver.api.v1 import cluster_service_pb2, ledger_service_pb2, placement_service_pb2
+from solver.api.v1 import cluster_service_pb2, ledger_service_pb2, placement_service_pb2, plan_pb2
+from solver.service.codec.gang import encode_gang
+from solver.service.codec.snapshot import encode_whole
 from solver.service.config import Limits
 from tests.service.conftest import CONFIG, Running, Serve, until
+from tests.service.test_placement_service import hard
 
 STATE = cluster_service_pb2.GetStateRequest()
 PUT = "/huddle.v1.ClusterService/PutSnapshot"
@@ -206,6 +209,17 @@ def test_calls_that_clients_give_up_are_told_as_such(server: Running) -> None:
     until(lambda: len(server.logged("call")) == 2)
     assert {line["code"] for line in server.logged("call")} <= {"DEADLINE_EXCEEDED", "CANCELLED"}
     assert server.logged("internal_error") == []
+
+
+def test_a_call_without_a_deadline_has_the_default_budget(serve: Serve) -> None:
+    """It is answered, although the longest budget is an hour."""
+    server = serve(limits=Limits(default_budget_s=0.3, max_budget_s=3600))
+    snapshot, asked = hard()
+    cluster = placement_service_pb2.ClusterRef(inline=encode_whole(snapshot))
+    options = placement_service_pb2.PlanOptions(engine=plan_pb2.ENGINE_CPSAT)
+    request = placement_service_pb2.PlanRequest(cluster=cluster, gangs=[encode_gang(asked)], options=options)
+    answer = server.placement.Plan.future(request).result(120)
+    assert answer.plan.status != plan_pb2.STATUS_OPTIMAL
 
 
 def test_quiet_logs(serve: Serve) -> None:
