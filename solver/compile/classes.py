@@ -43,12 +43,10 @@ class NodeColumns:
     running: Ints
     hole: Ints
 
-    def rows(self, tree: Tree) -> Ints:
-        """[nodes, columns] everything side by side; nodes with equal rows are alike."""
+    def stacked(self, tree: Tree) -> Ints:
+        """[columns, nodes] everything one above the other; nodes with equal columns are alike."""
         bits = tree.path_bits[tree.height]
-        return np.concatenate(
-            [self.masks.T, self.free, self.running.T, self.hole[:, None], bits[:, None]], axis=1, dtype=np.int64
-        )
+        return np.concatenate([self.masks, self.free.T, self.running, self.hole[None], bits[None]], dtype=np.int64)
 
 
 @dataclass
@@ -62,25 +60,26 @@ class ClassBook:
     _by_row: dict[bytes, int] = field(default_factory=dict)
     _by_content: dict[tuple[bytes, int, int], int] = field(default_factory=dict)
     _tree: Tree | None = None
-    _rows: Ints | None = None
+    _stacked: Ints | None = None
     _node_class: Codes | None = None
 
     def classify(self, frame: Frame, layout: Layout, columns: NodeColumns, requests: Ints) -> Codes:
         """[nodes] index into `classes`, −1 where no pod of the gang can go."""
         tree = frame.structure.tree
-        rows = columns.rows(tree)
-        node_class = np.full(len(rows), -1, dtype=np.int32)
+        stacked = columns.stacked(tree)
+        node_class = np.full(stacked.shape[1], -1, dtype=np.int32)
         changed = columns.masks.any(axis=0) | columns.running.any(axis=0)
-        if self._tree is tree and self._rows is not None and self._node_class is not None:
-            fresh = (rows != self._rows).any(axis=1)
+        if self._tree is tree and self._stacked is not None and self._node_class is not None:
+            fresh = (stacked != self._stacked).any(axis=0)
             node_class = np.where(fresh, -1, self._node_class).astype(np.int32)
             changed &= fresh
         nodes = np.flatnonzero(changed)
         if len(nodes):
-            first, inverse = _distinct(rows[nodes])
-            found = [self._class_of(layout, rows[nodes[at]], len(frame.roles), requests) for at in first]
+            first, inverse = _distinct(stacked[:, nodes])
+            rows = np.ascontiguousarray(stacked[:, nodes[first]].T)
+            found = [self._class_of(layout, row, len(frame.roles), requests) for row in rows]
             node_class[nodes] = np.array(found, dtype=np.int32)[inverse]
-        self._tree, self._rows, self._node_class = tree, rows, node_class
+        self._tree, self._stacked, self._node_class = tree, stacked, node_class
         return node_class
 
     def _class_of(self, layout: Layout, row: Ints, roles: int, requests: Ints) -> int:
@@ -103,10 +102,10 @@ class ClassBook:
         return self._by_content[key]
 
 
-def _distinct(rows: Ints) -> tuple[Ints, Ints]:
-    """Index of the first row of each kind, and for every row its kind; columns are mixed into one exact code."""
-    code, size = np.zeros(len(rows), dtype=np.int64), 1
-    for column in rows.T:
+def _distinct(stacked: Ints) -> tuple[Ints, Ints]:
+    """Position of the first node of each kind, and for every node its kind; columns are mixed into one exact code."""
+    code, size = np.zeros(stacked.shape[1], dtype=np.int64), 1
+    for column in stacked:
         if (column == column[0]).all():
             continue
         values, digits = np.unique(column, return_inverse=True)
