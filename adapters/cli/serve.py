@@ -93,9 +93,10 @@ def serve_until_told(config: "ServiceConfig") -> None:
         signals.wait()
         drain = threading.Thread(target=_drain, args=(server, signals), name="drain", daemon=True)
         drain.start()
-        if signals.wait() != Signals.DONE:
+        to_stop_s = 2 * config.drain.stop_s
+        if signals.wait(config.drain.grace_s + to_stop_s) != Signals.DONE:
             server.hurry()
-            drain.join(2 * config.drain.stop_s)
+            drain.join(to_stop_s)
     _end_within(config.drain.stop_s)
 
 

@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT as something to wait for."""
 
 import os
+import select
 import signal
 from types import TracebackType
 from typing import ClassVar
@@ -33,12 +34,13 @@ class Signals:
         os.close(self._read)
         os.close(self._write)
 
-    def wait(self) -> int:
-        """The next signal, or DONE."""
-        while True:
+    def wait(self, most_s: float | None = None) -> int | None:
+        """The next signal, or DONE; None when nothing has come for so many seconds."""
+        while select.select([self._read], [], [], most_s)[0]:
             found = os.read(self._read, 1)[0]
             if found == self.DONE or found in self._TAKEN:
                 return found
+        return None
 
     def done(self) -> None:
         """End a wait, from any thread."""

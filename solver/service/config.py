@@ -131,7 +131,8 @@ class Connections(Section):
     afterwards; watches beyond it begin anew. max_idle_s: a connection without calls ends after so long. ping_s: a
     silent connection is tested after so long, ping_timeout_s: and given up after so long. least_ping_s: clients that
     ping more often than that are disconnected. handshake_s: a new connection has so long to say hello, so that
-    silent ones do not pile up. max_calls: calls at a time on one connection.
+    silent ones do not pile up. request_s: the message of a call that takes one has so long to come, as the call holds a
+    thread until then. max_calls: calls at a time on one connection.
     """
 
     max_age_s: float = _number(3600.0, 1, 10**6)
@@ -141,6 +142,7 @@ class Connections(Section):
     ping_timeout_s: float = _number(20.0, 1, 10**6)
     least_ping_s: float = _number(10.0, 0.1, 10**6)
     handshake_s: float = _number(10.0, 0.1, 3600)
+    request_s: float = _number(10.0, 0.1, 3600)
     max_calls: int = _number(128, 1, 100_000)
 
 
@@ -253,6 +255,8 @@ class ServiceConfig(Section):
 
     def __post_init__(self) -> None:
         host, _ = _checked_address("listen", self.listen)
+        if self.auth.certificates and self.tls.client_ca_file is None:
+            raise InvalidRequest("auth.certificates: no client shows a certificate without tls.client_ca_file")
         if is_loopback(host) or self.insecure:
             return
         if self.tls.cert_file is None:

@@ -15,6 +15,7 @@ from solver.service import request_ids
 from solver.service.auth import Authority
 from solver.service.errors import Full, Unavailable
 from solver.service.gate import Gate
+from solver.service.patience import Patience
 from solver.service.recorder import Recorder
 from solver.service.roles import HEALTH, REFLECTION
 from solver.service.status import answering
@@ -44,6 +45,7 @@ class Passage:
 
     authority: Authority
     gate: Gate
+    patience: Patience
     recorder: Recorder
     traces: Traces
     log_calls: bool = True
@@ -97,20 +99,24 @@ def _answer(passage: Passage, method: str, handler: _Handler) -> Callable[..., A
     )
     calls = _Entrance(passage, method, handler.request_streaming or handler.response_streaming)
 
-    def argument(requests: Iterator[bytes]) -> Any:
-        return map(decode, requests) if handler.request_streaming else decode(_only(requests))
+    def argument(requests: Iterator[bytes], context: _Context) -> Any:
+        if handler.request_streaming:
+            return map(decode, requests)
+        with passage.patience.waiting(context):
+            request = _only(requests)
+        return decode(request)
 
     def one(requests: Iterator[bytes], context: _Context) -> Any:
         with calls.entered(context):
-            return behaviour(argument(requests), context)
+            return behaviour(argument(requests, context), context)
 
     def several(requests: Iterator[bytes], context: _Context) -> Iterator[Any]:
         with calls.entered(context):
-            yield from behaviour(argument(requests), context)
+            yield from behaviour(argument(requests, context), context)
 
     def sent(requests: Iterator[bytes], context: _Context, send: Callable[[Any], None]) -> None:
         with calls.entered(context):
-            behaviour(argument(requests), context, send)
+            behaviour(argument(requests, context), context, send)
 
     if getattr(behaviour, "experimental_non_blocking", False):
         sent.experimental_non_blocking = True  # type: ignore[attr-defined]

@@ -28,6 +28,7 @@ from solver.service.gate import Gate
 from solver.service.interceptors import Calls, Passage
 from solver.service.ledger_servicer import LedgerServicer
 from solver.service.metrics import Metrics, metrics_page
+from solver.service.patience import Patience
 from solver.service.placement_servicer import PlacementServicer
 from solver.service.promises import PromiseLimits, Promises
 from solver.service.recorder import told_to
@@ -104,7 +105,10 @@ class Server:
         page = None
         if config.metrics.listen is not None:
             page = self._open.enter_context(metrics_page(self.metrics, config.metrics.listen))
-        passage = Passage(authority, self.gate, self.metrics, traces, config.logs.calls)
+        patience = Patience(config.connections.request_s)
+        self._open.callback(patience.close)
+        patience.start()
+        passage = Passage(authority, self.gate, patience, self.metrics, traces, config.logs.calls)
         server = grpc.server(
             self._pool(config.limits.workers, "call"),
             interceptors=[Calls(passage, self._pool(_HEALTH_THREADS, "health"))],

@@ -216,8 +216,8 @@ def _built(section: type[Section], above: Key, given: Mapping[Key, tuple[str, An
 
 def _located(problem: str, above: Key, given: Mapping[Key, tuple[str, Any]]) -> str:
     """A complaint that begins with a key, with the section and where the key was set in front."""
-    key = problem.partition(":")[0]
-    source = given.get((*above, key), ("", None))[0]
+    key = problem.partition(":")[0].split(".")
+    source = given.get((*above, *key), ("", None))[0]
     return f"{source + ': ' if source else ''}{'.'.join((*above, problem)) if above else problem}"
 
 

@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from solver.api.v1 import cluster_service_pb2, ledger_service_pb2, placement_service_pb2, plan_pb2
 from solver.service.codec.gang import encode_gang
 from solver.service.codec.snapshot import encode_whole
-from solver.service.config import Limits
+from solver.service.config import Connections, Limits
 from tests.service.conftest import CONFIG, Running, Serve, until
 from tests.service.test_placement_service import hard
 
@@ -104,6 +104,17 @@ def test_oversize_messages(serve: Serve) -> None:
     server.cluster.GetState(STATE, timeout=20)
 
 
+def test_messages_that_unpack_to_more_than_is_allowed(serve: Serve) -> None:
+    """A small compressed message counts as what it unpacks to."""
+    server = serve(limits=Limits(max_message_bytes=2**16))
+    request = placement_service_pb2.PlanRequest()
+    request.cluster.name = "x" * 2**23
+    with pytest.raises(grpc.RpcError) as refused:
+        server.placement.Plan(request, timeout=20, compression=grpc.Compression.Gzip)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    server.cluster.GetState(STATE, timeout=20)
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -154,18 +165,20 @@ def test_too_many_streams(serve: Serve) -> None:
 
 
 def test_silent_callers_keep_nobody_out(serve: Serve) -> None:
-    """Calls that never send their message hold threads; health has its own and answers."""
-    server = serve(limits=Limits(max_workers=4))
-    end = threading.Event()
-    calls = [
-        server.channel.stream_unary("/huddle.v1.PlacementService/Plan").future(_held(end), timeout=60) for _ in range(8)
-    ]
+    """Calls that never send their message hold threads until they are given up; health has threads of its own."""
+    server = serve(limits=Limits(max_workers=4), connections=Connections(request_s=0.4))
     health = health_pb2_grpc.HealthStub(server.channel)
-    for _ in range(3):
-        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=20)
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    end.set()
-    assert {call.code() for call in calls} == {grpc.StatusCode.INVALID_ARGUMENT}
+    ends = [threading.Event() for _ in range(16)]
+    methods = ["/huddle.v1.PlacementService/Plan"] * 8 + ["/grpc.health.v1.Health/Check"] * 8
+    calls = [
+        server.channel.stream_unary(method).future(_held(end), timeout=60)
+        for method, end in zip(methods, ends, strict=True)
+    ]
+    assert health.Check(health_pb2.HealthCheckRequest(), timeout=20).status == health_pb2.HealthCheckResponse.SERVING
+    server.cluster.GetState(STATE, timeout=20)
+    assert {call.code() for call in calls} == {grpc.StatusCode.CANCELLED}
+    for end in ends:
+        end.set()
 
 
 def test_health_watches_hold_no_thread(server: Running) -> None:

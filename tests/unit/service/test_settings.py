@@ -41,6 +41,7 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
         [tls]
         cert_file = "a.crt"
         key_file = "a.key"
+        client_ca_file = "ca.crt"
         [auth]
         anonymous = "read"
         certificates = {"CN=a" = "plan", "spiffe://x/y=z" = "write"}
@@ -48,7 +49,7 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
     wanted = ServiceConfig(
         listen="[::1]:0",
         reflection=False,
-        tls=Tls(Path("a.crt"), Path("a.key")),
+        tls=Tls(Path("a.crt"), Path("a.key"), Path("ca.crt")),
         auth=Auth(anonymous=Role.READ, certificates={"CN=a": Role.PLAN, "spiffe://x/y=z": Role.WRITE}),
     )
     variables = {
@@ -56,6 +57,7 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
         "HUDDLE_SERVE_REFLECTION": "False",
         "HUDDLE_SERVE_TLS_CERT_FILE": "a.crt",
         "HUDDLE_SERVE_TLS_KEY_FILE": "a.key",
+        "HUDDLE_SERVE_TLS_CLIENT_CA_FILE": "ca.crt",
         "HUDDLE_SERVE_AUTH_ANONYMOUS": "read",
         "HUDDLE_SERVE_AUTH_CERTIFICATES": "CN=a=plan,spiffe://x/y=z=write",
     }
@@ -71,7 +73,7 @@ def test_a_variable_can_take_a_value_away(tmp_path: Path) -> None:
 def test_what_is_printed_reads_back(tmp_path: Path) -> None:
     """All settings, with names that need quoting."""
     config = ServiceConfig(
-        tls=Tls(Path('we"ird\\.crt'), Path("ü.key"), reload_s=0.5),
+        tls=Tls(Path('we"ird\\.crt'), Path("ü.key"), Path("ca"), reload_s=0.5),
         auth=Auth(certificates={"CN=a b": Role.READ, "uri\x7f": Role.WRITE}, anonymous=Role.PLAN),
         limits=Limits(max_workers=9),
     )
