@@ -39,6 +39,8 @@ BOUND_SHARE, REFINE_SHARE, SITE_SHARE = 0.2, 0.1, 0.7
 #: expected to take less than a part of what is left; at once with this few domains.
 SITES = ((1, 0.1), (3, 0.05), (10**9, 0.05))
 PROOF_SHARE, FEW_DOMAINS = 0.5, 16
+#: Part of a term's value below which its gap leaves little room for better placements.
+SMALL_GAP = 0.003
 #: Relaxations between two looks at which count vectors are still of use.
 SIFT_PERIOD = 3
 #: Relaxed optima that are filled in pod by pod.
@@ -177,6 +179,14 @@ class _Search:
             (float(value - low) for value, low in zip(self.best.sums, self.low, strict=True) if value != low), 0
         )
 
+    @property
+    def small_gap(self) -> float:
+        """A gap so small that a proof is worth more than looking for better placements."""
+        if self.best is None:
+            return 0.0
+        values = zip(self.best.sums, self.low, strict=True)
+        return SMALL_GAP * next((float(value) for value, low in values if value != low), 0.0)
+
     def raise_low(self, sums: tuple[int, ...]) -> None:
         """Note a lexicographic lower bound."""
         self.low = max(self.low, sums)
@@ -221,7 +231,7 @@ class _Search:
             spent = time.monotonic() - since
             self.bounded(REFINE_SHARE)
             growth = self.gap / (share * gap) if share * gap < self.gap < float("inf") else 1.0
-            expected_s = spent * growth * everywhere / count
+            expected_s = spent * growth * everywhere / count if self.gap > self.small_gap else 0.0
         if not self.done:
             self.try_site(self.merged, everywhere, 1.0)
 
