@@ -71,7 +71,7 @@ Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
     callback=duration_or_none_option,
     default="0s",
     show_default=True,
-    help="With --batch: gangs that waited longer come strictly first within their priority; 0s: no difference.",
+    help="With --batch: who waited longer comes first in its priority; 0s: off.",
 )
 @server_options
 @click.option("--model", metavar="NAME", help="Model whose KV cache travels; default: what the manifest says.")
