@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound, PodGone
 from solver.domain.pods import BoundPod
@@ -135,6 +135,16 @@ def test_a_pod_seen_bound_anywhere_is_not_held_any_more() -> None:
     assert site.cluster.describe().promised_pods == 0
 
 
+def test_a_pod_that_was_seen_stays_seen_while_its_promise_says_nothing_of_it() -> None:
+    """News of a promise that were on their way when the pod came and went do not bring the room back."""
+    site = Site()
+    first = promise("1", {"p": "a", "q": "b"})
+    site.cluster.promise([first])
+    site.apply(PodBound(real("p", "c", "u1")), PodGone("u1", ""))
+    site.cluster.promise([replace(first, phase=Phase.CONFIRMED, revision=2)])
+    assert (site.taken(), site.heard) == ("b1", [{"prod/p": "c"}])
+
+
 def test_promises_survive_a_new_snapshot() -> None:
     """They are held on top of it again, but for those it shows bound; what the ledger was not told is told again."""
     site = Site()
@@ -223,6 +233,7 @@ def test_ended_promises_are_not_remembered_for_ever() -> None:
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
+@settings(deadline=None)
 @given(seed=seeds())
 def test_random_changes_and_promises_equal_dictionaries(told: bool, seed: int) -> None:
     """Objects plus the promised pods not yet seen whose node is there: that is the state, whatever happened."""

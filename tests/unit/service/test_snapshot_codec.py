@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from solver.api.v1 import gang_pb2, snapshot_pb2
 from solver.api.v1.snapshot_pb2 import SnapshotChunk
@@ -34,6 +34,7 @@ def assembled(chunks: Iterable[SnapshotChunk], limits: Limits | None = None) -> 
     return assembler.finish()
 
 
+@settings(deadline=None)
 @given(seeds())
 def test_a_random_snapshot_comes_back(seed: int) -> None:
     """In one piece and in pieces of several sizes, in any order, it says what it said."""
@@ -48,6 +49,7 @@ def test_a_random_snapshot_comes_back(seed: int) -> None:
     assert meaning(assembled([encode_whole(snapshot)])) == meaning(snapshot)
 
 
+@settings(deadline=None)
 @given(seeds())
 def test_a_plan_on_what_came_back_is_the_same(seed: int) -> None:
     """Status, values, assignments and reasons do not depend on the way."""
@@ -58,6 +60,7 @@ def test_a_plan_on_what_came_back_is_the_same(seed: int) -> None:
         assert (one.reasons, one.warnings) == (other.reasons, other.warnings)
 
 
+@settings(deadline=None)
 @given(seeds())
 def test_random_changes_come_back(seed: int) -> None:
     """Every kind of change, as bytes and back."""

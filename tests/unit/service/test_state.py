@@ -5,7 +5,7 @@ import threading
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from solver.bound.warm import WarmTables
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound, PodGone, QueueSet, TopologySet
@@ -44,6 +44,7 @@ def names(found: HeldCluster) -> list[tuple[str, str]]:
     return sorted((each.name.removeprefix("default/"), each.node) for each in found.view().snapshot.pods)
 
 
+@settings(deadline=None)
 @given(seeds())
 def test_random_groups_equal_the_objects_they_come_to(seed: int) -> None:
     """Nodes, pods, topologies and queues, set, changed and gone, in groups of any size; versions only grow."""
@@ -72,6 +73,7 @@ def test_random_groups_equal_the_objects_they_come_to(seed: int) -> None:
     assert told.topologies == tuple(sorted(objects.topologies))
 
 
+@settings(deadline=None)
 @given(seeds())
 def test_a_contradiction_changes_nothing(seed: int) -> None:
     """A group with a pod on a node that is not there is refused as a whole, wherever it stands in the group."""
