@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
 from solver.api.v1 import cluster_service_pb2, ledger_service_pb2, placement_service_pb2, plan_pb2
@@ -233,6 +234,34 @@ def test_a_call_without_a_deadline_has_the_default_budget(serve: Serve) -> None:
     request = placement_service_pb2.PlanRequest(cluster=cluster, gangs=[encode_gang(asked)], options=options)
     answer = server.placement.Plan.future(request).result(120)
     assert answer.plan.status != plan_pb2.STATUS_OPTIMAL
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_clients_can_ask_for_the_contract(server: Running, version: str) -> None:
+    """Reflection, in the version grpcio knows and in the one clients ask for first, lists and describes services."""
+    method = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    asked = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="huddle.v1.LedgerService"),
+    ]
+    call = server.channel.stream_stream(method)(iter([request.SerializeToString() for request in asked]), timeout=20)
+    names, files = map(reflection_pb2.ServerReflectionResponse.FromString, call)
+    assert {service.name for service in names.list_services_response.service} >= {
+        "grpc.health.v1.Health",
+        "huddle.v1.ClusterService",
+        "huddle.v1.LedgerService",
+        "huddle.v1.PlacementService",
+    }
+    assert len(files.file_descriptor_response.file_descriptor_proto) > 0
+
+
+def test_reflection_can_be_off(serve: Serve) -> None:
+    """Then there is no such method."""
+    server = serve(reflection=False)
+    method = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    with pytest.raises(grpc.RpcError) as refused:
+        list(server.channel.stream_stream(method)(iter([b""]), timeout=20))
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_quiet_logs(serve: Serve) -> None:
