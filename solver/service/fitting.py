@@ -1,7 +1,7 @@
 """Whether a plan still fits: the verifier's answer for the state as it is now."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from solver.compile.structure import check_levels
 from solver.domain.gang import Gang
@@ -52,10 +52,7 @@ def check_fits(snapshot: Snapshot, gang: Gang, assignments: Sequence[Assignment]
 
 def promised_pods(gang: Gang, assignments: Sequence[Assignment]) -> list[PromisedPod]:
     """What the pods of a plan are to hold."""
-    return [
-        PromisedPod(replace(held, uid=""), item.role)
-        for held, item in zip(as_bound(gang, assignments), assignments, strict=True)
-    ]
+    return [PromisedPod(held, item.role) for held, item in zip(as_bound(gang, assignments), assignments, strict=True)]
 
 
 def _check_pods(gang: Gang, assignments: Sequence[Assignment]) -> None:

@@ -15,12 +15,17 @@ PodRow = tuple[int, str, str, str, int, str]
 
 def to_rows(pods: Sequence[PromisedPod]) -> tuple[str, list[PodRow]]:
     """The shapes that occur, as JSON, and one row for each pod."""
-    shapes: dict[str, int] = {}
-    rows = []
+    shapes: dict[object, int] = {}
+    texts: list[str] = []
+    rows: list[PodRow] = []
     for position, pod in enumerate(pods):
-        shape = shapes.setdefault(_shape(pod.holds), len(shapes))
-        rows.append((position, pod.holds.name, pod.role, pod.holds.node, shape, pod.seen_on))
-    return f"[{','.join(shapes)}]", rows
+        held = pod.holds
+        alike = (held.requests, tuple(held.labels.items()), held.anti_affinity, held.queue)
+        shape = shapes.setdefault(alike, len(shapes))
+        if shape == len(texts):
+            texts.append(_shape(held))
+        rows.append((position, held.name, pod.role, held.node, shape, pod.seen_on))
+    return f"[{','.join(texts)}]", rows
 
 
 def from_rows(promise_id: str, gang: str, shapes: str, rows: Sequence[PodRow]) -> tuple[PromisedPod, ...]:

@@ -119,6 +119,8 @@ class Promises:
         self._unseen: dict[str, dict[str, str]] = {}
         self._stop = threading.Event()
         self._tender = threading.Thread(target=self._tend, name="ledger", daemon=True)
+        for name in ledger.clusters():
+            self._recorder.promises(name, len(ledger.holding(name)))
         clusters.on_new(self._begin)
         clusters.on_seen(self.seen)
 

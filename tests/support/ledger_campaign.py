@@ -82,7 +82,7 @@ class Campaign:
         rng, promises = self.rng, self.known["promises"]
         held = [each for each, told in promises.items() if told and told["phase"] in HOLDING]
         waiting = [pod for each in held for pod, _, seen_on in promises[each]["pods"] if not seen_on]
-        kinds = {"reserve": 30, "pass": 6, "tidy": 6}
+        kinds = {"reserve": 30, "pass": 12, "tidy": 6}
         if promises:
             kinds |= {"confirm": 15, "release": 12}
         if waiting:
@@ -92,7 +92,7 @@ class Campaign:
         task: Task = {"do": rng.choices(list(kinds), list(kinds.values()))[0], "id": f"request-{self.tasks}"}
         match task["do"]:
             case "reserve":
-                task |= {"gang": rng.choice(GANGS), "nodes": rng.sample(NODES, 2), "lease_ms": rng.randrange(1, 60_000)}
+                task |= {"gang": rng.choice(GANGS), "nodes": rng.sample(NODES, 2), "lease_ms": rng.randrange(1, 30_000)}
             case "confirm" | "release":
                 task["promise"] = (
                     rng.choice(held or list(promises)) if rng.random() < 0.9 else rng.choice(list(promises))
@@ -104,7 +104,7 @@ class Campaign:
                 task["pod"] = rng.choice(sorted(self.bound))
                 del self.bound[task["pod"]]
             case "pass":
-                task["ms"] = rng.randrange(1, 30_000)
+                task["ms"] = rng.randrange(1, 60_000)
         return {**task, "ids": list(promises), "requests": [*self.answered, task["id"]]}
 
     def heard(self, task: Task, told: Picture) -> None:

@@ -71,7 +71,7 @@ class ReserveRequest(_message.Message):
     LEASE_MS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the sender, unique, at most 128 bytes. The same id with the same content gives the same answer again;
-    with other content INVALID_ARGUMENT. Required.
+    with other content INVALID_ARGUMENT, for a day. What was refused is not remembered. Required.
     """
     cluster: _builtins.str
     """Name of a held cluster. Required."""
@@ -114,7 +114,7 @@ class ReserveResponse(_message.Message):
     PROMISE_FIELD_NUMBER: _builtins.int
     STATE_VERSION_FIELD_NUMBER: _builtins.int
     state_version: _builtins.int
-    """Version of the state that holds it."""
+    """Version of the state that holds it; 0 while no state of the cluster is held, for example after a restart."""
     @_builtins.property
     def promise(self) -> Global___Promise:
         """The promise."""
@@ -156,7 +156,9 @@ class Promise(_message.Message):
     phase: Global___PromisePhase.ValueType
     """Phase."""
     lease_until_unix_ms: _builtins.int
-    """When the lease ends, in milliseconds since the Unix epoch; 0 once it is confirmed."""
+    """When the lease ends, in milliseconds since the Unix epoch; 0 once it is confirmed. By the ledger's own clock, which
+    follows the machine's but never runs backwards.
+    """
     created_unix_ms: _builtins.int
     """When it was made, in milliseconds since the Unix epoch."""
     revision: _builtins.int
@@ -340,9 +342,9 @@ class ListRequest(_message.Message):
     gang: _builtins.str
     """`namespace/name` of a gang; empty = all."""
     page_size: _builtins.int
-    """Most promises of one answer; 0 = 1,000, which is also the most."""
+    """Most promises of one answer; 0 = 1,000, which is also the most. Large promises make shorter pages."""
     page_token: _builtins.str
-    """`next_page_token` of the answer before."""
+    """`next_page_token` of the answer before. What is there all the time is told once, whatever comes and goes meanwhile."""
     def __init__(
         self,
         *,
@@ -411,7 +413,9 @@ Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
 class WatchResponse(_message.Message):
-    """One event. A reader that falls too far behind gets RESOURCE_EXHAUSTED and has to watch anew."""
+    """One event. A reader that falls too far behind gets RESOURCE_EXHAUSTED and has to watch anew; one that does not even
+    read that is cancelled.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
