@@ -96,7 +96,7 @@ class Relaxation:
         return root is not None and bool(root[0, self._state(counts)] < INFINITE // 2)
 
     def optimum(self) -> Relaxed:
-        """The bound of the whole gang, which must be feasible."""
+        """The bound of the whole gang, which must be feasible; every level is listed."""
         root = self.tables.root
         assert root is not None, "no pod can go anywhere"
         state = self._state(self.projection.caps)
@@ -236,13 +236,14 @@ class Relaxation:
         layout = _SameEverywhere(problem.frame, (self.space,) * (self.height + 1))
         return replace(problem, layout=layout, node_class=self.vectors.host_kind, classes=classes)
 
-    def _lane(self, lane: int) -> Callable[[int, int], Ints]:
+    def _lane(self, lane: int) -> Callable[[int, int], Ints | None]:
         """One lane of the own costs by level and path; a host's path carries its kind in the bits above."""
 
-        def cost(level: int, bits: int) -> Ints:
+        def cost(level: int, bits: int) -> Ints | None:
             if level == self.height:
                 return np.asarray(self.hosts[(bits >> (self.height + 1)) - 1].table[lane])
-            return np.asarray(self.domains[level, bits].table[lane])
+            own = self.domains.get((level, bits))
+            return None if own is None else np.asarray(own.table[lane])
 
         return cost
 
@@ -270,7 +271,7 @@ class _Part:
 
     name: str
     magnitude: int
-    own: Callable[[int, int], Ints] | None = None
+    own: Callable[[int, int], Ints | None] | None = None
     holes: bool = False
     constant: int = 0
     unit: Fraction = Fraction(1)

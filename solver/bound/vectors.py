@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from solver.bound.projection import Projection
+from solver.compile.layout import TreeTooLarge
 from solver.compile.listing import Room, fits_node, listed, node_room, rooms_by_path, vectors_within
 from solver.compile.problem import Problem
 from solver.domain.budget import Budget
@@ -79,11 +80,18 @@ class VectorTables:
 
     Above the hosts a vector is listed when the largest domain of the level and path could hold it, each resource taken
     by itself: more than any one domain holds, never less. At the root only `targets` are, [dims, vectors]; None = the
-    whole gang. host_kind: [nodes] index into hosts, −1 where no pod can go. Raises TreeTooLarge when a listing gets too
-    long, OutOfTime.
+    whole gang. host_kind: [nodes] index into hosts, −1 where no pod can go. Raises OutOfTime, and TreeTooLarge when a
+    listing gets too long; with `gaps`, which are for asking what is feasible only, the level and path is left out.
     """
 
-    def __init__(self, problem: Problem, make_terms: MakeTerms, budget: Budget, targets: Ints | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        make_terms: MakeTerms,
+        budget: Budget,
+        targets: Ints | None = None,
+        gaps: bool = False,
+    ) -> None:
         self.problem, self.make_terms = problem, make_terms
         self.terms = tuple(make_terms(problem))
         if targets is None:
@@ -92,7 +100,11 @@ class VectorTables:
         for level in range(1, problem.tree.height):
             for bits, room in rooms_by_path(problem, level).items():
                 budget.check()
-                self.domains[level, bits] = self._vectors(level, bits, vectors_within(problem, level, room))
+                try:
+                    self.domains[level, bits] = self._vectors(level, bits, vectors_within(problem, level, room))
+                except TreeTooLarge:
+                    if not gaps:
+                        raise
         self.hosts: list[HostKind] = []
         self.host_kind = self._host_kinds(budget)
 

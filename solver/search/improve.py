@@ -1,5 +1,6 @@
 """A known placement made better by CP-SAT on a site, under bounds from elsewhere."""
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from solver.search.worth import worth
 
 #: Part of what is left that one term may take, but for the last.
 TERM_SHARE = 0.7
+#: A model is built only while there is time for so many builds like the slowest so far: they cannot be interrupted.
+BUILDS_LEFT = 3
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,14 @@ def improve(
     """
     terms = tuple(make_terms(problem))
     proven: list[int | None] = [None] * len(terms)
+    built_s = 0.0
     at_lowest = attained = settled = True
     for at, term in enumerate(terms):
         low = lowest[at] if at_lowest else None
-        if placed.sums[at] != low and budget.left_s:
+        if placed.sums[at] != low and budget.left_s > BUILDS_LEFT * built_s:
+            since = time.monotonic()
             stages = Stages(problem, terms, site, placed.states, placed.sums)
+            built_s = max(built_s, time.monotonic() - since)
             for earlier, value in enumerate(placed.sums[: at + 1]):
                 stages.clamp(earlier, low if earlier == at else value if attained else None, value)
             found = stages.minimise(at, budget if at + 1 == len(terms) else budget.part(TERM_SHARE))
@@ -56,6 +62,8 @@ def improve(
             settled = settled and found.answer is Answer.OPTIMAL
             if site is None and attained and found.solved and found.bound is not None:
                 proven[at] = _exact(found.bound, term.constant)
+        else:
+            settled = settled and placed.sums[at] == low
         at_lowest = at_lowest and placed.sums[at] == low
         attained = attained and placed.sums[at] in (low, proven[at])
     return Improved(placed, tuple(proven), settled)

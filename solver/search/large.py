@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from solver.bound.clusters import every_role, projection_within
+from solver.bound.flows import flow_bound
 from solver.bound.merged import Relaxation, Relaxed
 from solver.bound.prices import Steering, fair_prices, no_prices
+from solver.bound.screen import may_be_placed
 from solver.bound.vectors import MakeTerms, VectorTables
 from solver.compile.layout import TreeTooLarge
 from solver.compile.problem import Problem
@@ -109,6 +111,7 @@ class _Search:
         self.low: tuple[int, ...] = (0,) * len(make_terms(problem))  # no term is ever negative
         self.best: Placed | None = None
         self.merged: _Merged | None = None
+        self.unlisted = False
         self.chosen: Mapping[int, Sequence[int]] = {}
         self.proven: tuple[int | None, ...] = (None,) * len(self.low)
         self.widened = False
@@ -132,9 +135,29 @@ class _Search:
         """Work on the bound for a share of the time left, as far as it goes; False when there is no placement."""
         budget = self.budget.part(share)
         with suppress(TreeTooLarge, OutOfTime):
-            if self.merged is None:
-                self.merged = _Merged(self.problem, self.make_terms, budget)
-            return self.bound(self.merged, budget)
+            if self.merged is None and not self.unlisted:
+                self.merged = self.listed(budget)
+            return self.by_flows(budget) if self.merged is None else self.bound(self.merged, budget)
+        return True
+
+    def listed(self, budget: Budget) -> "_Merged | None":
+        """What merged tables are built from; None when the count vectors are too many."""
+        try:
+            return _Merged(self.problem, self.make_terms, budget)
+        except TreeTooLarge:
+            self.unlisted = True
+            return None
+
+    def by_flows(self, budget: Budget) -> bool:
+        """Bound the transfer flow by flow, once; False when there is no placement."""
+        transfer = [at for at, term in enumerate(self.make_terms(self.problem)) if term.name == "transfer_us"]
+        if self.best is not None or len(transfer) != 1:
+            return True
+        found = flow_bound(self.problem, budget) if may_be_placed(self.problem, budget) else None
+        if found is None:
+            return False
+        self.raise_low(tuple(found.transfer if at in transfer else 0 for at in range(len(self.low))))
+        self.chosen = found.lowest
         return True
 
     @property

@@ -13,21 +13,23 @@ def ranked_domains(problem: Problem, chosen: Mapping[int, Sequence[int]]) -> lis
     """Lowest domains above the hosts that can hold pods, the best to look at first.
 
     chosen: those of a relaxed optimum, with what it puts there; the fullest come first. The others follow by how many
-    levels they share with one of these, then by the pods they could take.
+    levels they share with one of these, then by the pods that the domains around them could take, coarse to fine.
     """
-    lowest = lowest_of(problem)
+    tree, lowest = problem.tree, lowest_of(problem)
     usable = np.unique(lowest[problem.node_class >= 0])
     _, most = node_room(problem)
-    room = np.bincount(lowest, weights=most.sum(axis=1), minlength=len(problem.tree.parent[problem.tree.height - 1]))
-    near = np.zeros(len(room), dtype=np.int64)
-    first_node = np.zeros(len(room), dtype=np.int64)
+    room = most.sum(axis=1)
+    first_node = np.zeros(len(tree.parent[tree.height - 1]), dtype=np.int64)
     first_node[lowest[::-1]] = np.arange(len(lowest))[::-1]
-    for level in range(1, problem.tree.height):
-        above = problem.tree.domain_of[level][first_node]
+    near = np.zeros(len(first_node), dtype=np.int64)
+    rooms = []
+    for level in range(1, tree.height):
+        above = tree.domain_of[level][first_node]
         near += np.isin(above, above[list(chosen)])
+        rooms.append(np.bincount(tree.domain_of[level], weights=room)[above])
     others = [domain for domain in usable.tolist() if domain not in chosen]
     fullest = sorted(chosen, key=lambda domain: (-sum(chosen[domain]), domain))
-    return fullest + sorted(others, key=lambda domain: (-near[domain], -room[domain], domain))
+    return fullest + sorted(others, key=lambda domain: (-near[domain], *(-each[domain] for each in rooms), domain))
 
 
 def lowest_of(problem: Problem) -> Codes:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from solver.bound.clusters import every_role, projection_within
+from solver.bound.flows import flow_bound
 from solver.bound.merged import Relaxation, relax
 from solver.bound.prices import Steering, fair_prices, no_prices
 from solver.bound.projection import Projection
@@ -145,6 +146,20 @@ def test_steering_never_makes_a_false_bound() -> None:
                 break
         risen += max(bounds) > bounds[0]
     assert risen >= 5
+
+
+def test_flows_added_up_are_at_most_the_transfer() -> None:
+    """The bound flow by flow is at most the optimum's transfer, often equal, and refutes only what cannot be placed."""
+    seen: Counter[str] = Counter()
+    for _, problem, _, truth in cases(range(4000, 4150)):
+        found = flow_bound(problem, patience())
+        if found is None:
+            assert truth is None
+            seen["refuted"] += 1
+        elif truth is not None:
+            assert found.transfer <= truth.sums[2]
+            seen["met" if found.transfer == truth.sums[2] else "below"] += 1
+    assert min(seen["refuted"], seen["met"], seen["below"]) >= 5, seen
 
 
 def two_racks() -> Problem:
