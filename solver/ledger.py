@@ -98,11 +98,19 @@ class Ledger(Protocol):
     def get(self, promise_id: str) -> Promise | None:
         """One promise, whatever its phase."""
 
-    def holding(self, cluster: str) -> Sequence[Promise]:
-        """Promises that hold capacity, in the order in which they were made."""
+    def holding(self, cluster: str, after: str = "") -> Sequence[Promise]:
+        """Promises that hold capacity, in the order in which they were made.
+
+        after: id of a promise, which may have ended: only those made after it. Raises InvalidRequest when it never was
+        one of this store.
+        """
 
     def clusters(self) -> Sequence[str]:
         """Clusters with promises that hold capacity, by name."""
+
+    @property
+    def held_pods(self) -> int:
+        """Pods that capacity is held for, over all clusters."""
 
     @property
     def revision(self) -> int:

@@ -19,6 +19,7 @@ class HeldPromises:
         self._by_gang: dict[tuple[str, str], dict[str, None]] = {}
         self._by_pod: dict[tuple[str, str], dict[str, None]] = {}
         self._leases: list[tuple[int, str]] = []
+        self.pods = 0  # that are held for
 
     def take(self, changed: Iterable[Promise]) -> None:
         """Know these promises as they are now; those that hold nothing any more are forgotten."""
@@ -76,6 +77,7 @@ class HeldPromises:
             heapq.heappop(self._leases)
 
     def _add(self, promise: Promise) -> None:
+        self.pods += len(promise.held())
         self._by_id[promise.id] = promise
         self._by_cluster.setdefault(promise.cluster, {})[promise.id] = promise
         self._by_gang.setdefault((promise.cluster, promise.gang), {})[promise.id] = None
@@ -87,6 +89,7 @@ class HeldPromises:
     def _replace(self, earlier: Promise, later: Promise) -> None:
         waiting = {pod.name for pod in later.held()}
         gone = [pod.name for pod in earlier.held() if pod.name not in waiting]
+        self.pods -= len(gone)
         for pod in gone:
             _drop(self._by_pod, (later.cluster, pod), later.id)
         if later.phase.holds:
@@ -95,11 +98,6 @@ class HeldPromises:
         del self._by_id[later.id]
         _drop(self._by_cluster, later.cluster, later.id)
         _drop(self._by_gang, (later.cluster, later.gang), later.id)
-
-    def counts(self) -> tuple[int, int, int]:
-        """Reservations, confirmed promises, and pods they hold capacity for."""
-        reserved = sum(promise.phase is Phase.RESERVED for promise in self._by_id.values())
-        return reserved, len(self._by_id) - reserved, sum(len(ids) for ids in self._by_pod.values())
 
 
 def _drop(index: dict[_K, dict[str, _V]], key: _K, promise_id: str) -> None:

@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from solver.domain.errors import InvalidRequest, SourceUnavailable
@@ -23,12 +23,14 @@ class LedgerFile:
 
     def __init__(self, path: Path | None = None, max_bytes: int | None = None) -> None:
         self.where = "the ledger in memory" if path is None else f"ledger {path}"
-        self._lock = None if path is None else _locked(path, self.where)
+        self._open = ExitStack()
         try:
+            if path is not None:
+                self._open.callback(os.close, _locked(path, self.where))
             with self.readable():
-                self.connection = sqlite3.connect(
-                    ":memory:" if path is None else path, isolation_level=None, check_same_thread=False
-                )
+                name = ":memory:" if path is None else path
+                self.connection = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
+                self._open.callback(self.connection.close)
                 self._prepare(path is not None, max_bytes)
         except BaseException:
             self.close()
@@ -36,11 +38,7 @@ class LedgerFile:
 
     def close(self) -> None:
         """Close the file and let others open it."""
-        if hasattr(self, "connection"):
-            self.connection.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._open.close()
 
     def _prepare(self, on_disk: bool, max_bytes: int | None) -> None:
         run = self.connection.execute

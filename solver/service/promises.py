@@ -13,7 +13,8 @@ import structlog
 
 from solver.domain.gang import Gang
 from solver.domain.plan import Assignment
-from solver.ledger import Asked, Phase, Promise
+from solver.ledger import Asked, Ledger, Phase, Promise
+from solver.service.codec.fields import checking
 from solver.service.config import ServiceConfig
 from solver.service.errors import Conflict, Full, InvalidField, NotFound, Unavailable
 from solver.service.failpoints import failpoint
@@ -21,7 +22,6 @@ from solver.service.feed import Feed, Watch
 from solver.service.fitting import TreeOf, check_fits, promised_pods
 from solver.service.ledger_clock import NOTE_PERIOD_S
 from solver.service.recorder import Recorder
-from solver.service.sqlite_ledger import SqliteLedger
 from solver.service.state import Clusters, HeldCluster
 
 #: So often leases are looked at, in seconds.
@@ -104,7 +104,7 @@ class Promises:
 
     def __init__(
         self,
-        ledger: SqliteLedger,
+        ledger: Ledger,
         clusters: Clusters,
         limits: PromiseLimits | None = None,
         recorder: Recorder | None = None,
@@ -165,15 +165,9 @@ class Promises:
 
         after: id of a promise, which may have ended; empty = from the first. Raises InvalidField when it is no id.
         """
-        least = self._ledger.position(after) if after else 0
-        if least is None:
-            raise InvalidField("page_token", "it is no token of this ledger")
-        found = []
-        for promise in self._ledger.holding(cluster):
-            if (not gang or promise.gang == gang) and (self._ledger.position(promise.id) or 0) > least:
-                found.append(promise)
-                if len(found) > count:
-                    break
+        with checking("page_token"):
+            held = self._ledger.holding(cluster, after)
+        found = [promise for promise in held if not gang or promise.gang == gang][: count + 1]
         return Page(tuple(found[:count]), len(found) > count)
 
     def watch(self, cluster: str) -> Watch:
@@ -198,8 +192,11 @@ class Promises:
 
     def describe(self) -> LedgerDescription:
         """How much is promised."""
-        reserved, confirmed, pods = self._ledger.counts()
-        return LedgerDescription(reserved, confirmed, pods, len(self._feed), self._ledger.revision)
+        phases = [promise.phase for name in self._ledger.clusters() for promise in self._ledger.holding(name)]
+        reserved = phases.count(Phase.RESERVED)
+        return LedgerDescription(
+            reserved, len(phases) - reserved, self._ledger.held_pods, len(self._feed), self._ledger.revision
+        )
 
     def _begin(self, state: HeldCluster) -> None:
         """A cluster comes: it takes what is promised in it, and every change from then on."""
@@ -215,7 +212,7 @@ class Promises:
             raise InvalidField("state_version", problem)
         check_fits(view.snapshot, wish.gang, wish.assignments, tree_of)
         pods = promised_pods(wish.gang, wish.assignments)
-        if self._ledger.counts()[2] + len(pods) > self._limits.max_pods:
+        if self._ledger.held_pods + len(pods) > self._limits.max_pods:
             raise Full(f"more than {self._limits.max_pods} pods would be promised")
         lease_ms = wish.lease_ms or self._limits.default_lease_ms
         return self._changing(lambda: self._ledger.reserve(wish.asked, wish.cluster, wish.gang.name, pods, lease_ms))[0]

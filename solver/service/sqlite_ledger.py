@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from solver.domain.errors import InvalidRequest
 from solver.ledger import Asked, Phase, Promise, PromisedPod
 from solver.service.errors import InvalidField, NotFound, Unavailable
 from solver.service.failpoints import failpoint
@@ -158,24 +159,24 @@ class SqliteLedger:
             row = self._run(f"SELECT {_COLUMNS} FROM promises WHERE number = ?", number).fetchone()
             return None if row is None else self._promise(row)
 
-    def holding(self, cluster: str) -> tuple[Promise, ...]:
-        """Promises that hold capacity, in the order in which they were made."""
+    def holding(self, cluster: str, after: str = "") -> tuple[Promise, ...]:
+        """Promises that hold capacity, in the order in which they were made; after: only those made after this one."""
+        least = self._number(after)
+        if after and not least:
+            raise InvalidRequest(f"{after[:64]!r} is no promise of this ledger")
         with self._lock:
-            return self._held.of_cluster(cluster)
+            held = self._held.of_cluster(cluster)
+        return tuple(promise for promise in held if self._number(promise.id) > least) if least else held
 
     def clusters(self) -> list[str]:
         """Clusters with promises that hold capacity, by name."""
         with self._lock:
             return self._held.clusters()
 
-    def counts(self) -> tuple[int, int, int]:
-        """Reservations, confirmed promises, and pods they hold capacity for."""
-        with self._lock:
-            return self._held.counts()
-
-    def position(self, promise_id: str) -> int | None:
-        """Place of a promise, in the order in which all were made; None = no id of ours."""
-        return self._number(promise_id) or None
+    @property
+    def held_pods(self) -> int:
+        """Pods that capacity is held for."""
+        return self._held.pods
 
     def _load(self) -> int:
         """Take what the file holds into memory; the time noted last."""

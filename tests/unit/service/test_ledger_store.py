@@ -1,7 +1,6 @@
 """The SQLite ledger by itself: phases, identities, requests that are asked again, restarts, forgetting."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -241,11 +240,13 @@ def test_much_is_forgotten_bit_by_bit(tmp_path: Path, time: Time) -> None:
     ledger.close()
 
 
-def test_a_promise_says_what_it_would_hold(ledger: SqliteLedger) -> None:
-    """Counts tell reservations, confirmed promises and pods that are still to be seen."""
+def test_pods_are_counted_until_they_are_seen(ledger: SqliteLedger) -> None:
+    """Or until their promise ends."""
     promise = reserve(ledger, "a")
     reserve(ledger, "b", "h")
-    ledger.confirm(asked("c"), promise.id)
+    assert ledger.held_pods == 4
     ledger.seen("site", {"default/g-0": "n0"})
-    assert ledger.counts() == (1, 1, 3)
-    assert replace(promise, phase=Phase.RELEASED).held() == ()
+    ledger.confirm(asked("c"), promise.id)
+    assert ledger.held_pods == 3
+    ledger.release(asked("d"), promise.id)
+    assert ledger.held_pods == 2
