@@ -64,5 +64,11 @@ class Parts:
             worker = kernel.arithmetic(self._pool, shape, len(pairs) * pair_count(shape))
             worker.join(self._pool, shape, pairs, check)
         finally:
-            for pair in pairs[self._pool.count - first :]:
-                del self._found[pair]
+            self._waiting = pairs[self._pool.count - first :]
+            self.forget()
+
+    def forget(self) -> None:
+        """Drop the joins that wait."""
+        for pair in self._waiting:
+            del self._found[pair]
+        self._waiting = []

@@ -7,7 +7,9 @@ import numpy as np
 
 from solver.bound import kernel
 from solver.bound.arithmetic import Domains
-from solver.bound.lanes import INFINITE, Lanes, infeasible, settle
+from solver.bound.lanes import Lanes
+from solver.bound.members import Members, children, grouped
+from solver.bound.own_costs import OwnCosts, counted_hole
 from solver.bound.parts import Parts
 from solver.bound.pool import Pool
 from solver.compile.problem import Problem
@@ -15,9 +17,6 @@ from solver.domain.budget import Budget
 from solver.domain.snapshot import Codes, Ints, Mask
 from solver.terms.base import Term
 from solver.topology.tree import Tree
-
-#: Kinds of children, ascending, and how many there are of each.
-Members = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +85,15 @@ class TreeTables:
         budget: Budget,
         store: TableStore | None = None,
     ) -> None:
-        self.problem, self.terms, self.lanes, self.budget = problem, tuple(terms), lanes, budget
-        self.allowed = allowed
+        self.problem, self.budget = problem, budget
         self.store = store or TableStore()
         self.pool, self.parts = self.store.pool(lanes.count)
+        self.parts.forget()  # an earlier call may have been interrupted while it planned
+        self.own_costs = OwnCosts(problem, terms, lanes, allowed, self.store.own)
         self.recomputed = 0
         height = problem.tree.height
         self.kinds = [self.store.kinds.setdefault(level, []) for level in range(height + 1)]
-        self._add_leaves()
+        self._add_nodes()
         self.kind_of: list[Codes] = [np.empty(0, dtype=np.int32)] * height + [problem.node_class]
         for level in range(height - 1, -1, -1):
             self._build_level(level)
@@ -110,58 +110,29 @@ class TreeTables:
         """Kinds of domains in use, over all levels above the hosts."""
         return sum(int(np.count_nonzero(np.bincount(codes[codes >= 0]))) for codes in self.kind_of[:-1])
 
-    def own_cost(self, level: int, bits: int) -> Ints:
-        """[lanes, states] what a domain of `level` with path `bits` adds, infeasible where a rule forbids it."""
-        key = (level, bits)
-        if key not in self.store.own:
-            table = np.zeros((self.lanes.count, self.problem.layout.spaces[level].size), dtype=np.int64)
-            for term, (lane, weight) in zip(self.terms, self.lanes.slots, strict=True):
-                cost = term.cost(level, bits)
-                if cost is not None:
-                    table[lane] += weight * cost
-            table[0, ~self.allowed(level, bool(bits >> level & 1))] = INFINITE
-            if level < self.problem.tree.height:
-                table[0, ~self.problem.layout.whole(level)] = INFINITE
-            self.store.own[key] = settle(table)
-        return self.store.own[key]
-
     def index(self, level: int) -> Ints:
         """[states of `level`] the state of its children's space that each stands for."""
         if level not in self.store.indices:
             self.store.indices[level] = self.problem.layout.gather(level)[0]
         return self.store.indices[level]
 
-    def _hole_weights(self) -> Ints:
-        """[lanes] what one GPU of a hole costs."""
-        weights = np.zeros(self.lanes.count, dtype=np.int64)
-        for term, (lane, weight) in zip(self.terms, self.lanes.slots, strict=True):
-            weights[lane] += weight * term.holes
-        return weights
-
-    def _add_leaves(self) -> None:
+    def _add_nodes(self) -> None:
         """Tables of the node classes the store does not know yet."""
-        height, classes = self.problem.tree.height, self.problem.classes
-        known = self.kinds[height]
-        for node in classes[len(known) :]:
-            assert node.fits is not None, "the layout was checked"
-            table = infeasible(self.lanes.count, len(node.fits))
-            table[0, node.fits] = 0
-            table += self.own_cost(height, node.bits)
-            if node.bits >> height & 1:
-                table[:, 1:] += (self._hole_weights() * node.hole)[:, None]
-            number = self.pool.put(settle(table))
+        known = self.kinds[self.problem.tree.height]
+        for node in self.problem.classes[len(known) :]:
+            number = self.pool.put(self.own_costs.of_node(node))
             known.append(Kind(number, number))
 
     def _build_level(self, level: int) -> None:
         """Kinds of the level's domains; those whose children and hole are as they were keep theirs."""
         self.budget.check()
-        parents, children = self.problem.tree.parent[level + 1], self.kind_of[level + 1]
+        parents, below = self.problem.tree.parent[level + 1], self.kind_of[level + 1]
         kind_of, changed = self._kept(level)
         self.recomputed += int(changed.sum())
         inside = changed[parents]
         joined: dict[Members, int] = {}
         domains = []
-        for domain, members in _grouped(parents[inside], children[inside]):
+        for domain, members in grouped(parents[inside], below[inside]):
             if members not in joined:
                 joined[members] = self._joined(level, members)
             domains.append((domain, joined[members]))
@@ -215,26 +186,11 @@ class TreeTables:
     def _finish(self, level: int, keys: Sequence[tuple[int, int, int, int]]) -> None:
         """Add each domain's own cost, and its hole to every state with pods."""
         layout = self.problem.layout
-        with_hole = [hole if level and bits >> level & 1 else 0 for _, _, bits, hole in keys]
-        owns = [self.own_cost(level, bits) for _, _, bits, _ in keys]
-        domains = Domains([inner for _, inner, _, _ in keys], owns, with_hole, self._hole_weights())
+        holes = [counted_hole(level, bits, hole) for _, _, bits, hole in keys]
+        owns = [self.own_costs.of(level, bits) for _, _, bits, _ in keys]
+        domains = Domains([inner for _, inner, _, _ in keys], owns, holes, self.own_costs.hole_weights())
         worker = kernel.arithmetic(self.pool, layout.spaces[level].shape, 0)
         worker.finish(self.pool, layout.spaces[level + 1].size, self.index(level), domains)
-
-
-def _grouped(parents: Codes, kinds: Codes) -> Iterator[tuple[int, Members]]:
-    """(parent domain, (kinds of child, how many of each)) for every parent with a child that can hold pods."""
-    usable = kinds >= 0
-    if not usable.any():
-        return
-    width = int(kinds.max()) + 1
-    keys, counts = np.unique(parents[usable].astype(np.int64) * width + kinds[usable], return_counts=True)
-    above = keys // width
-    starts = np.flatnonzero(np.diff(above, prepend=-1))
-    kind_list, count_list = (keys - above * width).tolist(), counts.tolist()
-    ends = [*starts[1:].tolist(), len(keys)]
-    for domain, start, end in zip(above[starts].tolist(), starts.tolist(), ends, strict=True):
-        yield domain, (tuple(kind_list[start:end]), tuple(count_list[start:end]))
 
 
 def assignment(tables: TreeTables, state: int) -> dict[int, int]:
@@ -253,22 +209,9 @@ def assignment(tables: TreeTables, state: int) -> dict[int, int]:
         domains = list(current)
         for position, table, below in kernel.arithmetic(tables.pool, shape, 0).trace(tables.pool, shape, tops):
             shares.setdefault((domains[position], table), []).append(below)
-        members = _members(tables, level + 1, domains)
-        current = {
-            child: below
-            for key, states in shares.items()
-            for child, below in zip(members[key], sorted(states, reverse=True), strict=False)
-        }
+        current = {}
+        alike = children(tree.parent[level + 1], tables.kind_of[level + 1], domains)
+        for (domain, kind), each in alike.items():
+            states = shares.get((domain, tables.kinds[level + 1][kind].table), [])
+            current.update(zip(each, sorted(states, reverse=True), strict=False))
     return current
-
-
-def _members(tables: TreeTables, level: int, parents: Sequence[int]) -> dict[tuple[int, int], list[int]]:
-    """(parent, table) → its children of `level` with that table, in natural order."""
-    above, kind_of, kinds = tables.problem.tree.parent[level], tables.kind_of[level], tables.kinds[level]
-    wanted = np.zeros(len(tables.kind_of[level - 1]), dtype=np.bool_)
-    wanted[parents] = True
-    inside = np.flatnonzero(wanted[above] & (kind_of >= 0))
-    found: dict[tuple[int, int], list[int]] = {}
-    for child, parent, kind in zip(*(each.tolist() for each in (inside, above[inside], kind_of[inside])), strict=True):
-        found.setdefault((parent, kinds[kind].table), []).append(child)
-    return found
