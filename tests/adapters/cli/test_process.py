@@ -73,7 +73,12 @@ def test_interrupting_while_reading_exits_130(cluster: str) -> None:
     """Ctrl-C during a read of standard input ends quietly."""
     command = [sys.executable, "-m", "adapters.cli", "topology", "--cluster", "-"]
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     ) as process:
         assert process.stdin is not None
         process.stdin.write(b"kind: ")
@@ -82,6 +87,10 @@ def test_interrupting_while_reading_exits_130(cluster: str) -> None:
             process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=60)
+        finally:
+            process.kill()
         assert process.stderr is not None
         assert b"Traceback" not in process.stderr.read()
     assert process.returncode == 130
