@@ -32,7 +32,7 @@ from solver.domain.snapshot import Ints, Mask
 from solver.terms.base import Term
 
 #: Prices times pods stay below this.
-PRICE_LIMIT = 1 << 60
+PRICE_LIMIT = 1 << 56
 #: Prices by level: [levels + 1, terms, roles], in units of each term.
 Prices = Ints
 

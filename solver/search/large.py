@@ -26,7 +26,7 @@ from solver.domain.plan import Proof
 from solver.search.cpsat import Answer
 from solver.search.fill import Placed, filled
 from solver.search.improve import improve
-from solver.search.sites import lowest_of, model_size, nodes_in_order, ranked_domains
+from solver.search.sites import lowest_of, model_size, nodes_in_order, ranked_domains, roomy_nodes
 from solver.search.stages import solve_staged
 from solver.search.worth import states_of_pods, worth
 
@@ -34,8 +34,9 @@ from solver.search.worth import states_of_pods, worth
 MERGED_PAIRS = 200_000
 #: Most pairs of states of a site's exact tables.
 SITE_PAIRS = 1_000_000_000
-#: Parts of what is left for the first bounds, for better ones after a better placement, for the tables of one site.
-BOUND_SHARE, REFINE_SHARE, SITE_SHARE = 0.2, 0.1, 0.7
+#: Parts of what is left for a first placement, for bounds, for better ones after a better placement, for the tables of
+#: one site, and for the first bounds when they had too little.
+FILL_SHARE, BOUND_SHARE, REFINE_SHARE, SITE_SHARE, RETRY_SHARE = 0.2, 0.35, 0.1, 0.7, 0.5
 #: Sites tried with exact tables: how many times the domains of the relaxed optimum, and the part of the gap that
 #: decides which count vectors take part. All of both, which proves what it finds, comes last, or as soon as it is
 #: expected to take less than a part of what is left; at once with this few domains.
@@ -45,8 +46,8 @@ PROOF_SHARE, FEW_DOMAINS = 0.5, 16
 SMALL_GAP = 0.003
 #: Relaxations between two looks at which count vectors are still of use.
 SIFT_PERIOD = 3
-#: Relaxed optima that are filled in pod by pod.
-MOST_FILLS = 4
+#: Relaxed optima that are filled in pod by pod, and domains of each level that are before.
+MOST_FILLS, LOWEST_FILLS = 4, 2
 #: Relaxations in a row that may raise the bound by less than this part of the gap, and at most.
 PATIENCE, WORTHWHILE, MOST_ROUNDS = 6, 0.02, 100
 #: Domains beside those of the relaxed optimum that a site starts with.
@@ -77,6 +78,11 @@ def solve_large(problem: Problem, make_terms: MakeTerms, budget: Budget, use_cps
     return _Search(problem, make_terms, budget).answer(use_cpsat)
 
 
+def can_be_built(problem: Problem, site: Collection[int], budget: Budget) -> bool:
+    """Whether building the CP-SAT model of a site takes a small part of what is left at most."""
+    return model_size(problem, site) <= VARIABLES_PER_SECOND * budget.left_s
+
+
 class _Merged:
     """What the merged tables of one problem are built from, and how many relaxations it may still take."""
 
@@ -93,17 +99,19 @@ class _Merged:
         if self.closest is not None:
             self.vectors = self.closest.sifted(goal)
 
-    def note(self, relaxation: Relaxation, relaxed: Relaxed) -> None:
-        """Keep the relaxation with the best bound."""
-        if self.closest is None or relaxed.sums > self._sums:
+    def note(self, relaxation: Relaxation, relaxed: Relaxed) -> bool:
+        """Keep the relaxation if its bound is the best so far; says whether it is."""
+        best = self.closest is None or relaxed.sums > self._sums
+        if best:
             self.closest, self._sums = relaxation, relaxed.sums
+        return best
 
 
 class _Search:
     """One shape under way.
 
     low: lexicographic lower bound of the sums. best: the best placement so far. chosen: lowest domains of the relaxed
-    optimum behind the best placement, with what it puts there.
+    optimum with the best bound, with what it puts there.
     """
 
     def __init__(self, problem: Problem, make_terms: MakeTerms, budget: Budget) -> None:
@@ -118,11 +126,12 @@ class _Search:
 
     def answer(self, use_cpsat: bool) -> Large:
         """Bound, fill, improve."""
+        with suppress(OutOfTime):
+            self.fill_lowest(self.budget.part(FILL_SHARE))
         if not self.bounded():
             return Large(Answer.INFEASIBLE, Proof.TREE)
-        if self.best is None:
-            with suppress(OutOfTime):
-                self.fill(ranked_domains(self.problem, self.chosen), self.budget.part(BOUND_SHARE))
+        if self.merged is None and not self.bounded(RETRY_SHARE):
+            return Large(Answer.INFEASIBLE, Proof.TREE)
         self.tables()
         self.bounded()
         if use_cpsat and self.best is None and not self.find():
@@ -151,7 +160,7 @@ class _Search:
     def by_flows(self, budget: Budget) -> bool:
         """Bound the transfer flow by flow, once; False when there is no placement."""
         transfer = [at for at, term in enumerate(self.make_terms(self.problem)) if term.name == "transfer_us"]
-        if self.best is not None or len(transfer) != 1:
+        if any(self.low) or len(transfer) != 1:
             return True
         found = flow_bound(self.problem, budget) if may_be_placed(self.problem, budget) else None
         if found is None:
@@ -183,7 +192,8 @@ class _Search:
             relaxed = relaxation.optimum()
             gap = self.gap
             self.raise_low(relaxed.sums)
-            merged.note(relaxation, relaxed)
+            if merged.note(relaxation, relaxed):
+                self.chosen = relaxed.lowest
             if self.best is None or merged.rounds >= MOST_ROUNDS - MOST_FILLS:
                 self.fill_near(relaxed, budget)
             if self.best is None or not merged.steering.move(relaxed, self.best.sums):
@@ -216,13 +226,19 @@ class _Search:
 
     def fill_near(self, relaxed: Relaxed, budget: Budget) -> None:
         """Fill the domains of a relaxed optimum and a few more; all that can be used while there is no placement."""
-        before = self.best
         ranked = ranked_domains(self.problem, relaxed.lowest)
         self.fill(ranked[: len(relaxed.lowest) + SPARE], budget)
         if self.best is None:
             self.fill(ranked, budget)
-        if self.best is not before or not self.chosen:
-            self.chosen = relaxed.lowest
+
+    def fill_lowest(self, budget: Budget) -> None:
+        """Fill one of the lowest domains that take the whole gang, those with the least room to spare first."""
+        for level in range(self.problem.tree.height - 1, -1, -1):
+            for order in roomy_nodes(self.problem, level, LOWEST_FILLS):
+                for mixed in (True, False):
+                    self.note(filled(self.problem, self.make_terms, order, budget, mixed))
+                    if self.best is not None:
+                        return
 
     def fill(self, domains: Sequence[int], budget: Budget) -> None:
         """Put pods into `domains` one after another, in the gang's proportions and with the largest first."""
@@ -318,7 +334,7 @@ class _Search:
         count = max(1, len(self.chosen)) + SPARE
         while self.budget.left_s:
             site = {*used, *ranked[:count]}
-            if model_size(self.problem, site) > VARIABLES_PER_SECOND * self.budget.left_s:
+            if not can_be_built(self.problem, site, self.budget):
                 return
             yield site, len(site) == len(ranked)
             if len(site) == len(ranked):

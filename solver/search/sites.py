@@ -1,6 +1,6 @@
 """Sites: the lowest domains a search is restricted to, those of a relaxed optimum first, then what is near."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,23 @@ def ranked_domains(problem: Problem, chosen: Mapping[int, Sequence[int]]) -> lis
     others = [domain for domain in usable.tolist() if domain not in chosen]
     fullest = sorted(chosen, key=lambda domain: (-sum(chosen[domain]), domain))
     return fullest + sorted(others, key=lambda domain: (-near[domain], *(-each[domain] for each in rooms), domain))
+
+
+def roomy_nodes(problem: Problem, level: int, most: int) -> Iterator[Ints]:
+    """Nodes of each of up to `most` domains of a level that could take the whole gang, as far as sums tell.
+
+    Those with the least room to spare come first.
+    """
+    amounts, pods = node_room(problem)
+    domains, usable = problem.tree.domain_of[level], problem.node_class >= 0
+    totals = np.array(problem.totals, dtype=np.int64)
+    room = np.concatenate([amounts, pods], axis=1)
+    needed = np.concatenate([totals @ problem.requests, totals])
+    sums = np.zeros((len(problem.tree.parent[level]), room.shape[1]), dtype=np.int64)
+    np.add.at(sums, domains[usable], room[usable])
+    enough = np.flatnonzero((sums >= needed).all(axis=1))
+    for domain in enough[np.argsort(sums[enough, -len(totals) :].sum(axis=1), kind="stable")][:most].tolist():
+        yield np.flatnonzero(usable & (domains == domain))
 
 
 def lowest_of(problem: Problem) -> Codes:

@@ -22,9 +22,9 @@ from solver.domain.plan import Proof
 from solver.rules import queue
 from solver.search.cpsat import Answer
 from solver.search.elastic import Family, elastic_shapes
-from solver.search.large import solve_large
+from solver.search.large import can_be_built, solve_large
 from solver.search.options import Engine
-from solver.search.stages import States, certify, solve_staged
+from solver.search.stages import States, certify, domains_of, solve_staged
 from solver.terms.base import Term
 from solver.terms.registry import terms_of
 
@@ -275,6 +275,9 @@ def _certified(structure: Structure, outcome: Outcome, budget: Budget, clock: Cl
             agreed = verdict.answer is Answer.INFEASIBLE
     elif settled.problem is not None:
         terms = terms_of(settled.problem)
+        site = domains_of(settled.problem, settled.states)
+        if settled.problem.frame.pods > SMALL_PODS and not can_be_built(settled.problem, site, budget):
+            return outcome
         sums = [int(value / term.unit) for value, term in zip(settled.values, terms, strict=True)]
         agreed = certify(settled.problem, terms, settled.states, sums, budget)
     clock.search_ms += clock.lap()
