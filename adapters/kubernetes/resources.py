@@ -1,0 +1,63 @@
+"""Kinds of the API server that matter here, and where they are found."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind. versions: of its API group, the best first; an empty group is the core one. namespaced: lives in one."""
+
+    group: str
+    versions: tuple[str, ...]
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def base(self, version: str) -> str:
+        """The path of the API group in this version."""
+        return f"/apis/{self.group}/{version}" if self.group else f"/api/{version}"
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "", version: str = "") -> str:
+        """The path of the collection, of one object, or of a subresource; of the best version unless one is given."""
+        words = [self.base(version or self.versions[0])]
+        words += ["namespaces", namespace] if namespace and self.namespaced else []
+        words += [word for word in (self.plural, name, subresource) if word]
+        return "/".join(words)
+
+
+NODES = Resource("", ("v1",), "nodes", "Node", namespaced=False)
+PODS = Resource("", ("v1",), "pods", "Pod")
+GANGS = Resource("huddle.scheduler", ("v1alpha1",), "gangs", "Gang")
+PLACEMENTS = Resource("huddle.scheduler", ("v1alpha1",), "placements", "Placement")
+NATIVE_POD_GROUPS = Resource("scheduling.k8s.io", ("v1", "v1beta1", "v1alpha3", "v1alpha2"), "podgroups", "PodGroup")
+KAI_POD_GROUPS = Resource("scheduling.run.ai", ("v2alpha2",), "podgroups", "PodGroup")
+BIND_REQUESTS = Resource("scheduling.run.ai", ("v1alpha2",), "bindrequests", "BindRequest")
+QUEUES = Resource("scheduling.run.ai", ("v2",), "queues", "Queue", namespaced=False)
+LEADER_WORKER_SETS = Resource("leaderworkerset.x-k8s.io", ("v1",), "leaderworkersets", "LeaderWorkerSet")
+KAI_TOPOLOGIES = Resource("kai.scheduler", ("v1alpha1",), "topologies", "Topology", namespaced=False)
+KUEUE_TOPOLOGIES = Resource("kueue.x-k8s.io", ("v1beta2", "v1beta1", "v1alpha1"), "topologies", "Topology", False)
+GROVE_BINDINGS = Resource(
+    "grove.io", ("v1alpha1",), "clustertopologybindings", "ClusterTopologyBinding", namespaced=False
+)
+GROVE_TOPOLOGIES = Resource("grove.io", ("v1alpha1",), "clustertopologies", "ClusterTopology", namespaced=False)
+PRIORITY_CLASSES = Resource("scheduling.k8s.io", ("v1",), "priorityclasses", "PriorityClass", namespaced=False)
+
+TOPOLOGIES = (KAI_TOPOLOGIES, KUEUE_TOPOLOGIES, GROVE_BINDINGS, GROVE_TOPOLOGIES)
+POD_GROUPS = (NATIVE_POD_GROUPS, KAI_POD_GROUPS)
+
+#: Everything the mirror shows. Nodes come before pods, so that few pods wait for their node.
+MIRRORED = (
+    NODES,
+    PODS,
+    GANGS,
+    PLACEMENTS,
+    *POD_GROUPS,
+    LEADER_WORKER_SETS,
+    *TOPOLOGIES,
+    QUEUES,
+    BIND_REQUESTS,
+    PRIORITY_CLASSES,
+)
