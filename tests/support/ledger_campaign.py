@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,10 @@ class Campaign:
         )
         fatal = self.rng.randrange(5, 40) if not fuse else TASKS
         with child:
-            done, task = self.work(child, fatal)
+            try:
+                done, task = self.work(child, fatal)
+            finally:
+                _hang_up(child)
             assert child.wait() == -signal.SIGKILL, f"{fuse}: ended with {child.returncode} after {done} tasks"
         self.audit(task)
         return done
@@ -135,6 +139,13 @@ class Campaign:
             self.known = told
         finally:
             party.office.promises.close()
+
+
+def _hang_up(child: "subprocess.Popen[str]") -> None:
+    """Say no more; a task that it did not take any more is nothing to complain about."""
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        child.stdin.close()
 
 
 def check(before: Picture, task: Task, after: Picture) -> None:
