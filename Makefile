@@ -21,7 +21,7 @@ $(VENV)/.ready: pyproject.toml requirements-dev.lock
 demo: $(VENV)/.ready ## plan a disaggregated deployment on 1,024 nodes and show it
 	@$(BIN)/python datasets/demo.py
 
-control-plane: ## build kube-apiserver, kube-scheduler, etcd, kwok, grpcurl and ghz for the tests, once (needs Go)
+control-plane: ## build kube-apiserver, kube-scheduler, etcd, kwok and gRPC clients for the tests, once (needs Go)
 	@PYTHONPATH=tests $(PYTHON) -m support.controlplane.build $(CONTROL_PLANE_ARGS)
 
 test: $(VENV)/.ready ## run the tests

@@ -1,12 +1,13 @@
 """`make control-plane` without a real compiler: what it says, what it keeps, and how it ends."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from support.controlplane import build
-from support.controlplane.binaries import PROGRAMS, Missing, cache_folder, find
+from support.controlplane import binaries, build
+from support.controlplane.binaries import PROGRAMS, Missing, cache_folder, find, place
 
 NAMES = [program.name for program in PROGRAMS]
 
@@ -29,6 +30,13 @@ def _fake_go(folder: Path, script: str) -> None:
     go.chmod(0o755)
 
 
+def _built() -> set[str]:
+    """Names of all files of the cache but its lock; each is in the place of its program."""
+    files = {path for path in cache_folder().rglob("*") if path.is_file() and path != cache_folder() / "lock"}
+    assert files <= {place(program) for program in PROGRAMS}
+    return {path.name for path in files}
+
+
 def test_without_go(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One sentence, status 2."""
     monkeypatch.setenv("PATH", str(folder / "bin"))
@@ -40,15 +48,15 @@ def test_without_go(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 def test_built_once(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Every program is built, found, and not built again, for which Go is not even needed."""
-    _fake_go(folder, 'echo "$1" > "$out"; chmod +x "$out"')
+    _fake_go(folder, 'printf "#!/bin/sh\n# %s\n" "$1" > "$out"; chmod +x "$out"')
     assert build.main([]) == 0
-    assert sorted(path.name for path in cache_folder().iterdir()) == sorted(NAMES)
-    assert find("kwok").read_text(encoding="utf-8") == "sigs.k8s.io/kwok/cmd/kwok\n"
+    assert _built() == set(NAMES)
+    assert find("kwok").read_text(encoding="utf-8") == "#!/bin/sh\n# sigs.k8s.io/kwok/cmd/kwok\n"
     built = [line.split()[1] for line in capsys.readouterr().out.splitlines() if " built in " in line]
     assert built == NAMES
     monkeypatch.setenv("PATH", "/nowhere")
     assert build.main([]) == 0
-    assert capsys.readouterr().out == f"control plane: all 6 programs are in {cache_folder()}\n"
+    assert capsys.readouterr().out == f"control plane: all {len(NAMES)} programs are in {cache_folder()}\n"
 
 
 def test_failure_keeps_what_was_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +64,7 @@ def test_failure_keeps_what_was_done(folder: Path, capsys: pytest.CaptureFixture
     _fake_go(folder, 'echo x > "$out"; chmod +x "$out"; case $1 in *kwok*) echo no such package; exit 1;; esac')
     assert build.main([]) == 1
     assert capsys.readouterr().err == "control plane: kwok could not be built:\nno such package\n\n"
-    assert {path.name for path in cache_folder().iterdir()} == {"grpcurl", "ghz", "etcd"}
+    assert _built() == {"grpcurl", "ghz", "etcd"}
 
 
 @pytest.mark.parametrize("limit", ["--limit", "--total"])
@@ -65,7 +73,7 @@ def test_time_limit(folder: Path, capsys: pytest.CaptureFixture[str], limit: str
     _fake_go(folder, f'echo $$ > {folder}/pid; sleep 100 & wait; touch "$out"')
     assert build.main([limit, "0.01"]) == 1
     assert "grpcurl was not built within 0.01 minutes" in capsys.readouterr().err
-    assert list(cache_folder().iterdir()) == []
+    assert _built() == set()
     group = int((folder / "pid").read_text(encoding="utf-8"))
     with pytest.raises(ProcessLookupError):
         os.kill(group, 0)
@@ -78,6 +86,16 @@ def test_assets_come_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(folder / "bin"))
     (folder / "bin" / "kwok").touch(mode=0o755)
     assert find("kwok") == folder / "bin" / "kwok"
+
+
+def test_another_contract_is_another_client(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changed protos build the client anew, and nothing else."""
+    before = {program.name: place(program) for program in PROGRAMS}
+    shutil.copytree(binaries.PROTOS, folder / "protos")
+    (proto,) = (folder / "protos").rglob("gang.proto")
+    proto.write_text(proto.read_text(encoding="utf-8") + "// changed\n", encoding="utf-8")
+    monkeypatch.setattr(binaries, "PROTOS", folder / "protos")
+    assert {program.name for program in PROGRAMS if place(program) != before[program.name]} == {"goclient"}
 
 
 def test_versions_are_those_of_go_mod() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODULES = Path(__file__).parents[2] / "controlplane"
+PROTOS = MODULES.parents[1] / "protos"
 HOW_TO_GET = "`make control-plane` builds it"
 
 
@@ -23,6 +24,7 @@ class Program:
     package: the main package.
     source: the Go module that go.mod pins and whose version the binary states.
     stamps: string variables the linker sets; `{version}`, `{major}` and `{minor}` are filled in.
+    from_protos: whether the module is ours and lacks the Go code of protos/, which is made when it is built.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Program:
     package: str
     source: str
     stamps: tuple[str, ...] = ()
+    from_protos: bool = False
 
     @property
     def version(self) -> str:
@@ -56,7 +59,9 @@ def _kubernetes(name: str) -> Program:
 
 _GRPCURL, _GHZ = "github.com/fullstorydev/grpcurl", "github.com/bojand/ghz"
 _ETCD, _KWOK = "go.etcd.io/etcd/server/v3", "sigs.k8s.io/kwok"
-#: In the order they are built: the quick ones first.
+_BUF, _GRPC, _PROTOBUF = "github.com/bufbuild/buf", "google.golang.org/grpc", "google.golang.org/protobuf"
+_PLUGIN = "cmd/protoc-gen-go"
+#: In the order they are built: the quick ones first, and what others are made with before those.
 PROGRAMS = (
     Program("grpcurl", "tools", f"{_GRPCURL}/cmd/grpcurl", _GRPCURL, ("main.version={version}",)),
     Program("ghz", "tools", f"{_GHZ}/cmd/ghz", _GHZ, ("main.version={version}",)),
@@ -64,30 +69,39 @@ PROGRAMS = (
     Program("kwok", "kwok", f"{_KWOK}/cmd/kwok", _KWOK, (f"{_KWOK}/pkg/consts.Version={{version}}",)),
     _kubernetes("kube-apiserver"),
     _kubernetes("kube-scheduler"),
+    Program("protoc-gen-go", "goclient", f"{_PROTOBUF}/{_PLUGIN}", _PROTOBUF),
+    Program("protoc-gen-go-grpc", "goclient", f"{_GRPC}/{_PLUGIN}-grpc", f"{_GRPC}/{_PLUGIN}-grpc"),
+    Program("buf", "buf", f"{_BUF}/cmd/buf", _BUF),
+    Program("goclient", "goclient", ".", _GRPC, from_protos=True),
 )
 
 
 def cache_folder() -> Path:
-    """Where the builds of this checkout's go.mod and go.sum files are kept, whether or not it exists."""
+    """Where builds are kept, whether or not it exists."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "huddle" / "control-plane" / _fingerprint() / "bin"
+    return base / "huddle" / "control-plane"
+
+
+def place(program: Program) -> Path:
+    """Where the program is once it is built as this checkout says; a change of one module leaves the others theirs."""
+    return cache_folder() / f"{program.name}-{_fingerprint(program)}" / program.name
 
 
 def find(name: str) -> Path:
     """The program, from $KUBEBUILDER_ASSETS or else from the cache; raises Missing."""
+    (built,) = (place(program) for program in PROGRAMS if program.name == name)
     assets = os.environ.get("KUBEBUILDER_ASSETS")
-    for folder in ([Path(assets)] if assets else []) + [cache_folder()]:
-        if os.access(folder / name, os.X_OK):
-            return folder / name
+    for path in ([Path(assets) / name] if assets else []) + [built]:
+        if os.access(path, os.X_OK):
+            return path
     raise Missing(f"{name} is not there: {HOW_TO_GET}")
 
 
-def _fingerprint() -> str:
-    """Changes with any pinned version, any linker flag, and the kind of machine."""
-    digest = hashlib.sha256(f"{platform.system()} {platform.machine()}".encode())
-    for module in sorted({program.module for program in PROGRAMS}):
-        for file in ("go.mod", "go.sum"):
-            digest.update((MODULES / module / file).read_bytes())
-    for program in PROGRAMS:
-        digest.update(f"{program.name} {program.package} {program.linker_flags}".encode())
+def _fingerprint(program: Program) -> str:
+    """Changes with any version its module pins, linker flags, the kind of machine, and what it is generated from."""
+    digest = hashlib.sha256(f"{platform.system()} {platform.machine()} {program.linker_flags}".encode())
+    module = MODULES / program.module
+    sources = sorted([*module.glob("*.go"), *PROTOS.rglob("*.proto")]) if program.from_protos else []
+    for path in [module / "go.mod", module / "go.sum", *sources]:
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

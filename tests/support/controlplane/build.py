@@ -5,6 +5,7 @@ Exit status: 0 all are there, 1 a build failed or took too long (what was built 
 
 import argparse
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -14,14 +15,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 
-from support.controlplane.binaries import MODULES, PROGRAMS, Program, cache_folder
+from support.controlplane.binaries import MODULES, PROGRAMS, PROTOS, Program, cache_folder, find, place
 
 #: Seconds between two looks at a compiler at work.
 LOOK_S = 0.5
 #: Lines of the compiler's words worth repeating.
 TAIL = 20
+#: Seconds in which code is generated, which takes one.
+LIMIT_GENERATE_S = 120.0
 
 
 class Failed(Exception):
@@ -32,8 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Build what is missing; a line per program."""
     options = _options(arguments)
     folder = cache_folder()
-    missing = [program for program in PROGRAMS if not (folder / program.name).exists()]
-    if not missing:
+    if all(place(program).exists() for program in PROGRAMS):
         print(f"control plane: all {len(PROGRAMS)} programs are in {folder}")
         return 0
     if shutil.which("go") is None:
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with _alone(folder):
             for at, program in enumerate(PROGRAMS, 1):
-                _provide(program, folder, f"[{at}/{len(PROGRAMS)}]", options, end)
+                _provide(program, f"[{at}/{len(PROGRAMS)}]", options, end)
     except Failed as failed:
         print(f"control plane: {failed}", file=sys.stderr)
         return 1
@@ -62,23 +64,25 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Two builds of the same programs wait for each other."""
-    with (folder.parent / "lock").open("w") as lock:
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _provide(program: Program, folder: Path, count: str, options: argparse.Namespace, end: float) -> None:
-    """Have one program in `folder`: written under another name, and renamed when it is whole."""
-    title, target = f"{count} {program.name} {program.version}", folder / program.name
+def _provide(program: Program, count: str, options: argparse.Namespace, end: float) -> None:
+    """Have one program in its place: written under another name, and renamed when it is whole."""
+    title, target = f"{count} {program.name} {program.version}", place(program)
     if target.exists():
         print(f"{title}: already there", flush=True)
         return
     limit_s = min(60 * options.limit, end - time.monotonic())
     started = time.monotonic()
     print(f"{title}: building", flush=True)
-    unfinished = folder / f".{program.name}.{os.getpid()}"
+    target.parent.mkdir(exist_ok=True)
+    unfinished = target.parent / f".{program.name}.{os.getpid()}"
     try:
-        _compile(program, unfinished, options.jobs, limit_s)
+        with _sources(program) as folder:
+            _compile(program, folder, unfinished, options.jobs, limit_s)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -86,24 +90,45 @@ def _provide(program: Program, folder: Path, count: str, options: argparse.Names
     print(f"{title}: built in {time.monotonic() - started:.0f} s, {megabytes:.0f} MB", flush=True)
 
 
-def _compile(program: Program, output: Path, jobs: int, limit_s: float) -> None:
-    """Run the compiler in a process group of its own, politely; raises Failed after `limit_s` seconds."""
-    command = ["go", "build", "-trimpath", f"-p={jobs}", "-ldflags", program.linker_flags]
-    command += ["-o", str(output), program.package]
+@contextmanager
+def _sources(program: Program) -> Iterator[Path]:
+    """The folder to build in: that of the module, or a copy of it with the Go code of protos/ added by buf."""
+    module = MODULES / program.module
+    if not program.from_protos:
+        yield module
+        return
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(module, folder, dirs_exist_ok=True)
+        plugins = ("protoc-gen-go", "protoc-gen-go-grpc")
+        made = [{"local": str(find(plugin)), "out": ".", "opt": "module=huddle.scheduler"} for plugin in plugins]
+        template = json.dumps({"version": "v2", "plugins": made})
+        _run(program, [str(find("buf")), "generate", str(PROTOS), "--template", template], folder, LIMIT_GENERATE_S)
+        yield folder
+
+
+def _compile(program: Program, folder: Path, output: Path, jobs: int, limit_s: float) -> None:
+    """Run the compiler, politely; raises Failed after `limit_s` seconds."""
+    command = ["nice", "-n", "19", "go", "build", "-trimpath", f"-p={jobs}", "-ldflags", program.linker_flags]
+    _run(program, [*command, "-o", str(output), program.package], folder, limit_s)
+
+
+def _run(program: Program, command: list[str], folder: Path, limit_s: float) -> None:
+    """Run one step of a build in a process group of its own; raises Failed when it fails or takes too long."""
     plain = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
     with TemporaryFile("w+", encoding="utf-8") as said:
-        go = subprocess.Popen(
-            ["nice", "-n", "19", *command],
-            cwd=MODULES / program.module,
+        step = subprocess.Popen(
+            command,
+            cwd=folder,
             env=os.environ | plain,
             stdout=said,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            status = _wait(go, limit_s)
+            status = _wait(step, limit_s)
         finally:
-            _end(go)
+            _end(step)
         said.seek(0)
         tail = "".join(said.readlines()[-TAIL:])
     if status is None:
@@ -124,7 +149,7 @@ def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the compiler and all it started."""
+    """End a step and all it started."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()

@@ -22,6 +22,8 @@ REQUIRE = "HUDDLE_REQUIRE_CONTROL_PLANE"
 NEEDS = {
     "grpcurl": ("grpcurl",),
     "ghz": ("ghz",),
+    "buf": ("buf",),
+    "goclient": ("goclient",),
     "shared_control_plane": ("etcd", "kube-apiserver", "kube-scheduler", "kwok"),
 }
 
@@ -46,6 +48,18 @@ def grpcurl() -> Path:
 def ghz() -> Path:
     """The program ghz."""
     return find("ghz")
+
+
+@pytest.fixture(scope="session")
+def buf() -> Path:
+    """The program buf."""
+    return find("buf")
+
+
+@pytest.fixture(scope="session")
+def goclient() -> Path:
+    """Our client in Go: plans a gang on the service whose address is its argument."""
+    return find("goclient")
 
 
 @pytest.fixture(scope="session")
