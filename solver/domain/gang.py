@@ -232,6 +232,7 @@ class Gang:
         _refuse_repeats(f"gang {self.name}: group", [group.name for group in self.root.walk()])
         pods = [pod for role in roles for pod in role.pods]
         _refuse_repeats(f"gang {self.name}: pod", pods)
+        members = set(pods)
         known = {role.name for role in roles}
         links: tuple[Flow | Reach, ...] = (*self.flows, *self.reach)
         for link in links:
@@ -240,7 +241,7 @@ class Gang:
                     raise InvalidRequest(f"gang {self.name}: role {name!r} of a flow or reach rule does not exist")
         _refuse_repeats(f"gang {self.name}: running pod", [member.pod for member in self.running])
         for member in self.running:
-            if member.pod not in set(pods):
+            if member.pod not in members:
                 raise InvalidRequest(f"gang {self.name}: running pod {member.pod} belongs to no role")
 
     @property
