@@ -11,8 +11,10 @@ from solver.compile.listing import listed
 from solver.domain.snapshot import Ints
 from solver.terms.base import Term
 
-#: How much of a surplus is remembered a step later, and what is left of the pace after a step in vain.
-FORGETTING, SLOWDOWN = 0.9, 0.85
+#: How much of a surplus is remembered a step later; what is left of the pace after a step in vain, and one too far.
+FORGETTING, SLOWDOWN, BACKTRACK = 0.9, 0.85, 0.5
+#: Part of the gap that a step may lose before it is taken back.
+TOO_FAR = 1.0
 #: Largest change of a price in one step.
 MOST_MOVE = float(1 << 48)
 
@@ -40,38 +42,55 @@ class Steering:
     """Moves prices toward better bounds: what the relaxed optimum has too much of becomes dearer.
 
     Every price has its own step, smaller where the surplus was large before, so that levels with many domains do not
-    drown the others; all steps shrink when the bound does not rise.
+    drown the others. All steps shrink when the bound does not rise; after one that went much too far the way goes on
+    from the best prices so far.
     """
 
     def __init__(self, prices: Prices) -> None:
         self.prices = prices
+        self._useful = [bool(useful) for useful in np.abs(prices).sum(axis=(0, 2)) > 0]
         self._past = np.zeros(prices[:, 0].shape, dtype=np.float64)
         self._pace = 1.0
-        self._best: tuple[int, ...] | None = None
+        self._best: tuple[Relaxed, Prices] | None = None
 
     def move(self, relaxed: Relaxed, goal: Sequence[int]) -> bool:
         """New prices after a relaxation; False when they cannot help.
 
-        goal: sums of a known placement. The first term that the relaxation does not attain is steered, by about the
-        step that would close its gap if the bound were linear.
+        goal: sums of a known placement. The first term that had prices to begin with and that the relaxation does not
+        attain is steered, by about the step that would close its gap if the bound were linear.
         """
-        if self._best is not None and relaxed.sums <= self._best:
+        prices = self.prices
+        if self._best is None or relaxed.sums > self._best[0].sums:
+            self._best = relaxed, prices
+        elif self._far_below(relaxed.sums, self._best[0].sums, goal):
+            self._pace *= BACKTRACK
+            relaxed, prices = self._best
+        else:
             self._pace *= SLOWDOWN
-        self._best = max(self._best or relaxed.sums, relaxed.sums)
+        at = self._open_term(relaxed.sums, goal)
         surplus = relaxed.surplus.astype(np.float64)
-        behind = [at for at, (low, value) in enumerate(zip(relaxed.sums, goal, strict=True)) if low != value]
         self._past = FORGETTING * self._past + surplus**2
         scaled = surplus / np.sqrt(np.maximum(self._past, 1.0))
         rise = float((surplus * scaled).sum())
-        if not behind or not rise:
+        if at is None or not rise:
             return False
-        step = self._pace * (goal[behind[0]] - relaxed.sums[behind[0]]) / rise
-        moved = self.prices.copy()
-        moved[:, behind[0]] += np.rint(np.clip(step * scaled, -MOST_MOVE, MOST_MOVE)).astype(np.int64)
+        step = self._pace * (goal[at] - relaxed.sums[at]) / rise
+        moved = prices.copy()
+        moved[:, at] += np.rint(np.clip(step * scaled, -MOST_MOVE, MOST_MOVE)).astype(np.int64)
         moved[0] = 0
         changed = bool((moved != self.prices).any())
         self.prices = moved
         return changed
+
+    def _open_term(self, sums: Sequence[int], goal: Sequence[int]) -> int | None:
+        """The first term of use in which a bound is below the goal."""
+        pairs = zip(self._useful, sums, goal, strict=True)
+        return next((at for at, (useful, low, value) in enumerate(pairs) if useful and low < value), None)
+
+    def _far_below(self, sums: Sequence[int], best: Sequence[int], goal: Sequence[int]) -> bool:
+        """Whether a bound has lost a good part of what the best one is below the goal."""
+        at = self._open_term(sums, goal)
+        return at is not None and best[at] - sums[at] > TOO_FAR * (goal[at] - best[at])
 
 
 def _share(vectors: VectorTables, projection: Projection, level: int) -> Ints:
