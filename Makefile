@@ -6,7 +6,7 @@ PROTOS_OUT ?= .
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo control-plane test soak bench lint format types contracts check lock clean
+.PHONY: help demo control-plane test soak bench lint format types contracts protos protos-listing check lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ PROTOS = -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy=$(BIN)/protoc-g
 protos: $(VENV)/.ready ## regenerate solver/api from protos/ (PROTOS_OUT=folder)
 	@$(BIN)/python $(PROTOS) --python_out=$(PROTOS_OUT) --mypy_out=quiet:$(PROTOS_OUT) protos/solver/api/v1/*.proto
 	@$(BIN)/python $(PROTOS) --grpc_python_out=$(PROTOS_OUT) --mypy_grpc_out=quiet:$(PROTOS_OUT) protos/solver/api/v1/*_service.proto
+
+protos-listing: $(VENV)/.ready ## list what is on the wire in protos/contract.txt
+	@PYTHONPATH=tests $(BIN)/python -m support.contract
 
 check: lint types contracts test ## everything CI runs
 
