@@ -1,9 +1,9 @@
 """The contract: generated code is fresh, protos are clean and documented, and what was released is never broken.
 
-protos/contract.txt lists what is on the wire. Whoever changes the contract runs `make protos-listing` and commits the listing
-with it, so that no change goes by unseen. While no version tag exists (`v…`, among the ancestors of this checkout),
-anything may change that way. From the first one on, every line of the listing at that tag stays: fields, values and
-methods may be added, and none may go or get another name, number or type.
+protos/contract.txt lists what is on the wire. Whoever changes the contract runs `make protos-listing` and commits the
+listing with it, so that no change goes by unseen. While no version tag exists (`v…`, among the ancestors of this
+checkout), anything may change that way. From the first one on, every line of the listing at that tag stays: fields,
+values and methods may be added, and none may go or get another name, number or type.
 """
 
 import subprocess
