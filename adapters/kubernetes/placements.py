@@ -85,11 +85,12 @@ class PlacementRecord:
 
     Of its spec: seats, of all members that have one, bound ones too. left_out: uids of members that the plan found no
     room for and the gang can do without. hand: of most members. attempt: number of this plan, 0 without one.
-    planned_from: version of the state it was computed on. objective: its terms.
+    planned_from: version of the state it was computed on. avoid: nodes it kept away from, because they did not take a
+    pod of this gang in time. objective: its terms.
 
-    Of its status: phase, and since when. partial_since: since when fewer members than the gang needs are bound, None
-    while none are or enough. failures: evictions in a row; not_before: when to plan again after the last one. avoid:
-    nodes that did not take a pod of this gang in time. reasons: why it waits. conditions: by type.
+    Of its status: phase, and since when. released: when pods were let go last, None when none are. partial_since: since
+    when pods are let go or bound, but fewer bound than the gang needs; None when enough are or none. failures:
+    evictions in a row; not_before: when to plan again after the last one. reasons: why it waits. conditions: by type.
     """
 
     namespace: str
@@ -103,13 +104,14 @@ class PlacementRecord:
     hand: Hand = Hand.GATE
     attempt: int = 0
     planned_from: int = 0
+    avoid: tuple[str, ...] = ()
     objective: tuple[TermValue, ...] = ()
     phase: Phase = Phase.PENDING
     since: datetime | None = None
+    released: datetime | None = None
     partial_since: datetime | None = None
     failures: int = 0
     not_before: datetime | None = None
-    avoid: tuple[str, ...] = ()
     reasons: tuple[Why, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
