@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from adapters.files.garbage import garbage_collection_paused
+from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.files.own_cluster import is_own_cluster, read_own_clusters
 from adapters.kubernetes.cluster import ClusterObjects, queues_by_gang, sorted_objects
 from adapters.kubernetes.nodes import read_node

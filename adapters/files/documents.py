@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from adapters.files.garbage import garbage_collection_paused
+from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.files.json_text import read_json
 from adapters.files.parsed import MAX_DEPTH, Parsed, TextError
 from adapters.files.yaml_text import read_yaml
