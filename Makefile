@@ -36,7 +36,7 @@ $(VENV)/.bench: $(VENV)/.ready
 	  | $(BIN)/pip install --quiet --disable-pip-version-check --requirement /dev/stdin \
 	  && touch $@ || echo "matplotlib could not be installed: there will be no plot"
 
-bench: $(VENV)/.bench ## measure: times, proofs and memory by size, growth, stream, engines (BENCH_ARGS="--sizes 1000 --only table")
+bench: $(VENV)/.bench ## measure: times, proofs and memory by size, growth, stream, engines, service (BENCH_ARGS="--sizes 1000 --only table")
 	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
 
 lint: $(VENV)/.ready ## ruff: rules and format

@@ -5,13 +5,9 @@ one pod that goes and one that comes; its round trip ends with the acknowledgeme
 """
 
 import argparse
-import json
 import queue
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +15,7 @@ import grpc
 
 from benchmarks.cases import GIB
 from benchmarks.output import machine, percentile, print_table, say, time_text, write_csv
+from benchmarks.service_process import served
 from solver.api.v1 import cluster_service_pb2 as pb
 from solver.api.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from solver.domain.changes import Change, NodeSet, PodBound, PodGone
@@ -82,8 +79,8 @@ class Line:
         list(self._answers)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, and write service_state.csv."""
+def main(arguments: Sequence[str] | None = None) -> list[Row]:
+    """Measure, print, write service_state.csv, and give its rows."""
     parser = argparse.ArgumentParser(description="Snapshots and changes sent to a server on loopback.")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--groups", type=int, default=2_000)
@@ -94,10 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     for nodes in sizes:
         say(f"[service state, {nodes} nodes]")
-        with served() as stub:
-            rows.append(measured(stub, nodes, groups, repeat))
+        with served() as address, grpc.insecure_channel(address) as channel:
+            rows.append(measured(ClusterServiceStub(channel), nodes, groups, repeat))
     write_csv("service_state.csv", rows)
     _print(rows)
+    return rows
 
 
 def measured(stub: ClusterServiceStub, nodes: int, groups: int, repeat: int) -> Row:
@@ -139,22 +137,6 @@ def site(nodes: int) -> Snapshot:
         for at in range(nodes * 9 // 10)
     ]
     return build_snapshot((_node(at) for at in range(nodes)), pods, [TOPOLOGY])
-
-
-@contextmanager
-def served() -> Iterator[ClusterServiceStub]:
-    """A server of its own process, for the time of the block."""
-    command = [sys.executable, "-m", "adapters.cli", "serve", "--listen", "127.0.0.1:0", "--log-level", "error"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        ready = next(line for line in map(json.loads, process.stderr) if line["event"] == "ready")
-        with grpc.insecure_channel(f"127.0.0.1:{ready['port']}") as channel:
-            yield ClusterServiceStub(channel)
-    finally:
-        process.terminate()
-        process.wait(30)
-        process.stderr.close()
 
 
 def _node(at: int, ready: bool = True) -> NodeRecord:
