@@ -45,7 +45,7 @@ def flow_bound(problem: Problem, budget: Budget) -> FlowBound | None:
     lowest: Mapping[int, Sequence[int]] = {}
     for at, stream in enumerate(term.traffic.streams):
         alone = _alone(problem, stream)
-        least = _at_best(alone)
+        least = at_best(alone)
         if not problem.frame.structure.gang.reach and not problem.running.any():
             share = budget.part(1 / (len(term.traffic.streams) - at))
             with suppress(TreeTooLarge, OutOfTime):
@@ -64,8 +64,8 @@ def _alone(problem: Problem, stream: Stream) -> TrafficTerm:
     return TrafficTerm("transfer_us", problem, [stream], Fraction(1, 1000))
 
 
-def _at_best(term: TrafficTerm) -> int:
-    """What a stream costs if all its pods are on one node below every level: no pair ever pays less."""
+def at_best(term: TrafficTerm) -> int:
+    """What a term costs if all pods are on one node that has every level: no pair ever pays less."""
     totals = np.array([term.traffic.totals], dtype=np.int64).T
     levels = range(term.traffic.height + 1)
     return term.constant + sum(int(term.traffic.cost(level, (2 << level) - 1, totals)[0]) for level in levels)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solver.bound.clusters import every_role, projection_within
-from solver.bound.flows import flow_bound
+from solver.bound.flows import at_best, flow_bound
 from solver.bound.merged import Relaxation, Relaxed
 from solver.bound.prices import Steering, fair_prices, no_prices
 from solver.bound.screen import may_be_placed
@@ -29,6 +29,7 @@ from solver.search.improve import improve
 from solver.search.sites import lowest_of, model_size, nodes_in_order, ranked_domains, roomy_nodes
 from solver.search.stages import solve_staged
 from solver.search.worth import states_of_pods, worth
+from solver.terms.transfer import TrafficTerm
 
 #: Pairs of merged states that one join may take.
 MERGED_PAIRS = 200_000
@@ -116,10 +117,11 @@ class _Search:
 
     def __init__(self, problem: Problem, make_terms: MakeTerms, budget: Budget) -> None:
         self.problem, self.make_terms, self.budget = problem, make_terms, budget
-        self.low: tuple[int, ...] = (0,) * len(make_terms(problem))  # no term is ever negative
+        terms = make_terms(problem)
+        self.low = tuple(at_best(term) if isinstance(term, TrafficTerm) else 0 for term in terms)  # none is negative
         self.best: Placed | None = None
         self.merged: _Merged | None = None
-        self.unlisted = False
+        self.unlisted = self.by_flow = False
         self.chosen: Mapping[int, Sequence[int]] = {}
         self.proven: tuple[int | None, ...] = (None,) * len(self.low)
         self.widened = False
@@ -160,12 +162,13 @@ class _Search:
     def by_flows(self, budget: Budget) -> bool:
         """Bound the transfer flow by flow, once; False when there is no placement."""
         transfer = [at for at, term in enumerate(self.make_terms(self.problem)) if term.name == "transfer_us"]
-        if any(self.low) or len(transfer) != 1:
+        if self.by_flow or len(transfer) != 1:
             return True
+        self.by_flow = True
         found = flow_bound(self.problem, budget) if may_be_placed(self.problem, budget) else None
         if found is None:
             return False
-        self.raise_low(tuple(found.transfer if at in transfer else 0 for at in range(len(self.low))))
+        self.raise_low(tuple(found.transfer if at in transfer else low for at, low in enumerate(self.low)))
         self.chosen = found.lowest
         return True
 
