@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import urllib3
@@ -29,13 +29,12 @@ class Blind(AssertionError):
 class Witness:
     """Threads that watch, from `start` until `finish`.
 
-    make_api: makes the calls of one thread, with rights to list and watch the four kinds.
+    make_api: makes the calls of one thread, with rights to list and watch the kinds.
     """
 
-    def __init__(self, make_api: Callable[[], Api]) -> None:
-        self._make_api = make_api
+    def __init__(self, make_api: Callable[[], Api], kinds: Iterable[str] = tuple(PATHS)) -> None:
         self._ends = threading.Event()
-        self._streams = [_Stream(kind, make_api(), self._ends) for kind in PATHS]
+        self._streams = [_Stream(kind, make_api(), self._ends) for kind in kinds]
 
     def __enter__(self) -> "Witness":
         for stream in self._streams:
@@ -53,8 +52,11 @@ class Witness:
             eventually(stream.is_up_to_date, f"the auditor has seen all {stream.kind}")
         if missed := [stream.missed for stream in self._streams if stream.missed]:
             raise Blind("; ".join(missed))
-        seen = [sighting for stream in self._streams for sighting in tuple(stream.sightings)]
-        return judged(seen, grace_s, time.monotonic(), tuple(self._streams[0].outages), planned)
+        return judged(self.sightings(), grace_s, time.monotonic(), tuple(self._streams[0].outages), planned)
+
+    def sightings(self) -> list[Sighting]:
+        """Everything seen so far, kind by kind."""
+        return [sighting for stream in self._streams for sighting in tuple(stream.sightings)]
 
 
 class _Stream(threading.Thread):
