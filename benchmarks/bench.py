@@ -1,4 +1,4 @@
-"""The benchmark, `make bench`: times, proofs and memory by size, beside targets; growth, stream, engines, limits, service.
+"""`make bench`: times, proofs and memory by size, beside the targets; then growth, stream, engines, limits, service.
 
 Options: --sizes, --repeat, --budget, --limit, --only, --quick. Tables go to stdout and, with every single sample, to
 build/bench/. Nothing here judges by exit code: a missed target is a line that says so.
