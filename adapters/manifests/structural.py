@@ -1,8 +1,8 @@
 """From our JSON Schemas to the structural schemas that custom resources need.
 
 A structural schema has no references, so nesting ends somewhere; it knows no `additionalProperties: false`, since the
-API server prunes or refuses unknown fields itself, and every value has one type. Names in one list differ. Rules that go beyond types are CEL
-expressions, one list for each definition of the JSON Schema.
+API server prunes or refuses unknown fields itself; every value has one type, and names in one list differ. Rules that
+go beyond that are CEL expressions, listed by the definition of the JSON Schema they belong to.
 """
 
 from collections.abc import Mapping, Sequence
