@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from adapters.apply.minimum import can_be_enough, is_enough
-from adapters.apply.observed import Fixed, Member, Observed
+from adapters.apply.observed import MOST_NAMED, Fixed, Member, Observed
 from adapters.apply.settings import Settings
 from adapters.apply.steps import Confirm, Forget, GiveUp, Nothing, Plan, Release, Replace, Step, Wait, Withdraw
 from adapters.kubernetes.placements import Phase, PlacementRecord, Seat, Why
@@ -367,11 +367,11 @@ def _soonest(*moments: datetime | None) -> datetime | None:
 
 
 def _pods(members: Iterable[Member]) -> tuple[str, ...]:
-    return tuple(member.pod for member in members)
+    return tuple(member.pod for member in members)[:MOST_NAMED]
 
 
 def _names(members: Iterable[Member]) -> str:
     """Up to three names, and how many more there are."""
-    names = _pods(members)
+    names = [member.pod for member in members]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

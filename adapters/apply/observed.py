@@ -7,6 +7,9 @@ from datetime import datetime
 from adapters.kubernetes.placements import Hand, Owner, PlacementRecord, Why
 from solver.domain.gang import Gang
 
+#: Most objects that one reason names.
+MOST_NAMED = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
