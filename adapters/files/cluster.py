@@ -48,7 +48,7 @@ def _loaded(objects: ClusterObjects) -> LoadedCluster:
         objects.pods,
         {node.name for node in nodes},
         read_bind_requests(objects.bind_requests),
-        queues_by_gang(objects.pod_groups),
+        queues_by_gang((*objects.pod_groups, *objects.gangs)),
     )
     topologies, notices = _topologies(objects, own.topologies)
     return LoadedCluster(

@@ -7,6 +7,7 @@ from adapters.kubernetes.objects import CLUSTER_SCOPED, Document
 from adapters.kubernetes.running import QUEUE_LABEL, bound_node
 from adapters.kubernetes.topologies import KINDS as TOPOLOGY_KINDS
 
+OWN_GROUP = "huddle.scheduler"
 KAI_GROUP = "scheduling.run.ai"
 NATIVE_GROUP = "scheduling.k8s.io"
 
@@ -22,6 +23,11 @@ class ClusterObjects:
     queues: list[Document] = field(default_factory=list)
     pod_groups: list[Document] = field(default_factory=list)
     others: list[Document] = field(default_factory=list)
+
+    @property
+    def gangs(self) -> list[Document]:
+        """Huddle's own Gangs, which are among the others."""
+        return [doc for doc in self.others if doc.kind == "Gang" and doc.api_group in (OWN_GROUP, "")]
 
     def list_for(self, doc: Document) -> list[Document]:
         """The list `doc` belongs in; an object without apiVersion is judged by its kind alone."""
@@ -55,10 +61,10 @@ def sorted_objects(documents: Iterable[Document]) -> ClusterObjects:
     return objects
 
 
-def queues_by_gang(pod_groups: Iterable[Document]) -> Mapping[str, str]:
-    """Gang `namespace/name` → the queue its PodGroup names, for those that name one."""
-    named = {group.full_name: group.text("spec.queue", "") or group.labels.get(QUEUE_LABEL, "") for group in pod_groups}
-    return {gang: queue for gang, queue in named.items() if queue}
+def queues_by_gang(groups: Iterable[Document]) -> Mapping[str, str]:
+    """Gang `namespace/name` → the queue that its PodGroup or Gang names, the last of them that names one."""
+    named = ((group.full_name, group.text("spec.queue", "") or group.labels.get(QUEUE_LABEL, "")) for group in groups)
+    return {gang: queue for gang, queue in named if queue}
 
 
 def _one_of(known: Document, doc: Document) -> Document:

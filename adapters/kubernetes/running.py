@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from adapters.kubernetes.amounts import pod_requests
 from adapters.kubernetes.constraints import ANTI_TERMS, anti_affinity
+from adapters.kubernetes.gang_keys import POD_GROUP_ANNOTATION, gang_name
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.pods import refuse_fractions
 from solver.domain.plan import Notice
 from solver.domain.pods import BoundPod
 
 QUEUE_LABEL = "kai.scheduler/queue"
-POD_GROUP_ANNOTATION = "pod-group-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ def read_bound_pod(pod: Document, node: str, queue_of: Mapping[str, str] | None 
     """
     if pod.annotations:
         refuse_fractions(pod)
-    gang = gang_of(pod)
+    group = pod.text("spec.schedulingGroup.podGroupName", "")
+    gang = gang_name(pod.namespace, pod.labels, pod.annotations, group)
     return BoundPod(
         name=pod.full_name,
         node=node,

@@ -1,0 +1,120 @@
+"""Which pods hold capacity, kept up to date pod by pod: their nodes, their queues, and what promises a node to them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from adapters.kubernetes.cluster import queues_by_gang
+from adapters.kubernetes.objects import Document
+from adapters.kubernetes.problems import Problems
+from adapters.kubernetes.resources import BIND_REQUESTS, GANGS, POD_GROUPS, PODS, Resource
+from adapters.kubernetes.running import bound_node, read_bind_requests, read_bound_pod
+from solver.domain.errors import InvalidRequest
+from solver.domain.pods import BoundPod
+
+Body = dict[str, Any]
+#: Namespace (empty for kinds without one) and name.
+Key = tuple[str, str]
+Store = Mapping[Resource, Mapping[Key, Body]]
+
+#: How messages call the source of an object.
+SOURCE = "API server"
+#: Objects that name the queue of a gang, later ones before earlier ones.
+NAMING_QUEUES = (*POD_GROUPS, GANGS)
+
+
+class Occupancy:
+    """The pods of a store that hold capacity, read anew one by one."""
+
+    def __init__(self, store: Store, problems: Problems) -> None:
+        self._store, self._problems = store, problems
+        self._bound: dict[Key, BoundPod] = {}
+        self._unread: dict[Key, str] = {}  # the nodes of bound pods that cannot be read
+        self._on_node: dict[str, dict[Key, None]] = {}  # of both
+        self._of_gang: dict[str, dict[Key, None]] = {}  # of `_bound`
+        self._queue_of: dict[str, str] = {}  # by gang
+        self._requests: dict[Key, dict[Key, None]] = {}  # BindRequests by pod
+
+    def get(self, key: Key) -> BoundPod | None:
+        """A pod that holds capacity, as last read."""
+        return self._bound.get(key)
+
+    def on(self, node: str) -> Sequence[Key]:
+        """Pods bound to a node, whether it is known or not."""
+        return tuple(self._on_node.get(node, ()))
+
+    def is_unclear(self, node: str) -> bool:
+        """Whether a pod on this node cannot be read: nobody knows what is free."""
+        return node in self._unread.values()
+
+    def read_request(self, key: Key, before: Body | None, now: Body | None) -> Iterator[Key]:
+        """Learn a BindRequest anew; the pods it is about."""
+        for body, add in ((before, False), (now, True)):
+            name = ((body or {}).get("spec") or {}).get("podName")
+            if not name:
+                continue
+            pod = (key[0], name)
+            if add:
+                self._requests.setdefault(pod, {})[key] = None
+            else:
+                _discard(self._requests, pod, key)
+            yield pod
+
+    def read_queue_of(self, key: Key) -> Iterable[Key]:
+        """Learn the queue of a gang anew; the pods whose queue that changes."""
+        gang = f"{key[0]}/{key[1]}"
+        docs = [Document(body, SOURCE) for kind in NAMING_QUEUES if (body := self._store[kind].get(key))]
+        queue = self._problems.reading(f"queue of gang {gang}", lambda: queues_by_gang(docs).get(gang, ""), "")
+        if queue == self._queue_of.get(gang, ""):
+            return ()
+        self._queue_of[gang] = queue
+        if not queue:
+            del self._queue_of[gang]
+        return tuple(self._of_gang.get(gang, ()))
+
+    def read_pod(self, key: Key) -> Iterator[str]:
+        """Learn a pod anew; the nodes about which less, or more, is clear because of that."""
+        yield from self._forget(key)
+        node, pod, problem = "", None, ""
+        body = self._store[PODS].get(key)
+        if body is not None:
+            try:
+                doc = Document(body, SOURCE)
+                node = self._node_of(key, doc)
+                pod = read_bound_pod(doc, node, self._queue_of) if node else None
+            except InvalidRequest as error:
+                problem = str(error)
+        self._problems.set(f"Pod {key[0]}/{key[1]}", problem)
+        if not node:
+            return
+        self._on_node.setdefault(node, {})[key] = None
+        if pod is None:
+            self._unread[key] = node
+            yield node
+            return
+        self._bound[key] = pod
+        self._of_gang.setdefault(pod.gang, {})[key] = None
+
+    def _forget(self, key: Key) -> Iterator[str]:
+        before, unread = self._bound.pop(key, None), self._unread.pop(key, "")
+        if before is not None:
+            _discard(self._on_node, before.node, key)
+            _discard(self._of_gang, before.gang, key)
+        if unread:
+            _discard(self._on_node, unread, key)
+            yield unread
+
+    def _node_of(self, key: Key, pod: Document) -> str:
+        """The node that a pod is bound to, or that a BindRequest promises it."""
+        requests = self._requests.get(key)
+        if not requests:
+            return bound_node(pod)
+        docs = [Document(self._store[BIND_REQUESTS][request], SOURCE) for request in sorted(requests)]
+        return bound_node(pod, read_bind_requests(docs))
+
+
+def _discard(index: dict[Any, dict[Key, None]], at: Any, key: Key) -> None:
+    """Take a key out of an index, and the entry with its last key."""
+    keys = index.get(at, {})
+    keys.pop(key, None)
+    if not keys:
+        index.pop(at, None)
