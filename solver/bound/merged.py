@@ -71,8 +71,10 @@ class Relaxation:
         self.space = projection.space
         self._with_prices: dict[int, Ints] = {}
         self.lanes = self._planned_lanes()
+        budget.check()
         self.domains = {key: self._cheapest(key[0], each) for key, each in vectors.domains.items()}
         self.hosts = [self._cheapest(self.height, kind.vectors) for kind in vectors.hosts]
+        budget.check()
         self._with_prices.clear()
         parts = [_Part(f"lane {lane}", 0, self._lane(lane)) for lane in range(self.lanes.count)]
         slots = [(lane, 1) for lane in range(self.lanes.count)]
@@ -106,22 +108,35 @@ class Relaxation:
         exact = tuple(s - int(p) + term.constant for s, p, term in zip(sums, paid, terms, strict=True))
         return self._relaxed(exact, assignment(self.tables, state))
 
-    def sifted(self, goal: Sequence[int], share: float = 1.0) -> VectorTables:
+    def sifted(self, goal: Sequence[int]) -> VectorTables:
         """The vectors that a placement worth `goal` or less may use.
 
         What a vector costs more than the cheapest one behind the same merged state, prices included, comes on top of
-        the bound for every placement that has it in some domain; with more than the gap it is out. share: of the gap,
-        below 1 to look only where good placements are likely.
+        the bound for every placement that has it in some domain; with more than the gap it is out.
         """
         root = self.tables.root
         assert root is not None, "no pod can go anywhere"
         paid = self.prices.sum(axis=0) @ np.array(self.projection.totals, dtype=np.int64)
-        worth = [0] * self.lanes.count
-        for (lane, weight), value, price, term in zip(self.lanes.slots, goal, paid, self.vectors.terms, strict=True):
-            worth[lane] += weight * (value - term.constant + int(price))
+        terms = zip(goal, paid, self.vectors.terms, strict=True)
+        worth = self._in_lanes([value - term.constant + int(price) for value, price, term in terms])
         least = root[:, self._state(self.projection.caps)]
-        gap = [value - int(low) for value, low in zip(worth, least, strict=True)]
-        slack = gap if share >= 1 else [int(share * value) for value in gap]
+        return self._dearer_by([value - int(low) for value, low in zip(worth, least, strict=True)])
+
+    def near(self, slack: Sequence[int]) -> VectorTables:
+        """The vectors that cost at most `slack`, by term, more than the cheapest behind their merged state.
+
+        Good placements are likely among them, but nothing is proven.
+        """
+        return self._dearer_by(self._in_lanes(slack))
+
+    def _in_lanes(self, sums: Sequence[int]) -> list[int]:
+        lanes = [0] * self.lanes.count
+        for (lane, weight), value in zip(self.lanes.slots, sums, strict=True):
+            lanes[lane] += weight * value
+        return lanes
+
+    def _dearer_by(self, slack: Sequence[int]) -> VectorTables:
+        """The vectors that cost at most `slack` [lanes] more than the cheapest behind their merged state."""
 
         def keep(level: int, which: int) -> Mask:
             vectors = self.vectors.hosts[which].vectors if level == self.height else self.vectors.domains[level, which]

@@ -41,7 +41,7 @@ FILL_SHARE, BOUND_SHARE, REFINE_SHARE, SITE_SHARE, RETRY_SHARE = 0.2, 0.35, 0.1,
 #: Sites tried with exact tables: how many times the domains of the relaxed optimum, and the part of the gap that
 #: decides which count vectors take part. All of both, which proves what it finds, comes last, or as soon as it is
 #: expected to take less than a part of what is left; at once with this few domains.
-SITES = ((1, 0.1), (3, 0.05), (10**9, 0.05))
+SITES = ((1, 0.02), (1, 0.1), (3, 0.05), (10**9, 0.05))
 PROOF_SHARE, FEW_DOMAINS = 0.5, 16
 #: Part of a term's value below which its gap leaves little room for better placements.
 SMALL_GAP = 0.003
@@ -100,12 +100,13 @@ class _Merged:
         if self.closest is not None:
             self.vectors = self.closest.sifted(goal)
 
-    def note(self, relaxation: Relaxation, relaxed: Relaxed) -> bool:
-        """Keep the relaxation if its bound is the best so far; says whether it is."""
-        best = self.closest is None or relaxed.sums > self._sums
-        if best:
-            self.closest, self._sums = relaxation, relaxed.sums
-        return best
+    def note(self, relaxation: Relaxation, relaxed: Relaxed) -> float:
+        """Keep the relaxation if its bound is the best so far; by how much it is, in the first term that differs."""
+        if self.closest is not None and relaxed.sums <= self._sums:
+            return 0.0
+        rises = (float(new - old) for new, old in zip(relaxed.sums, self._sums, strict=False))
+        self.closest, self._sums = relaxation, relaxed.sums
+        return next((rise for rise in rises if rise), float("inf"))
 
 
 class _Search:
@@ -184,6 +185,7 @@ class _Search:
         """
         idle = 0
         while not self.done and merged.rounds:
+            budget.check()
             if self.best is not None and merged.rounds % SIFT_PERIOD == 0:
                 merged.sift(self.best.sums)
             merged.rounds -= 1
@@ -193,15 +195,15 @@ class _Search:
                     raise InternalError("merged tables prove that there is no placement, but there is one")
                 return False
             relaxed = relaxation.optimum()
-            gap = self.gap
             self.raise_low(relaxed.sums)
-            if merged.note(relaxation, relaxed):
+            rise = merged.note(relaxation, relaxed)
+            if rise:
                 self.chosen = relaxed.lowest
             if self.best is None or merged.rounds >= MOST_ROUNDS - MOST_FILLS:
                 self.fill_near(relaxed, budget)
             if self.best is None or not merged.steering.move(relaxed, self.best.sums):
                 return True
-            idle = 0 if self.gap < (1 - WORTHWHILE) * gap else idle + 1
+            idle = 0 if rise > WORTHWHILE * self.gap else idle + 1
             if idle >= PATIENCE:
                 return True
         return True
@@ -214,6 +216,13 @@ class _Search:
         return next(
             (float(value - low) for value, low in zip(self.best.sums, self.low, strict=True) if value != low), 0
         )
+
+    def slack(self, share: float) -> list[int]:
+        """By term, that share of the first gap and nothing else."""
+        assert self.best is not None
+        gaps = [value - low for value, low in zip(self.best.sums, self.low, strict=True)]
+        first = next(at for at, gap in enumerate(gaps) if gap)
+        return [int(share * gap) if at == first else 0 for at, gap in enumerate(gaps)]
 
     @property
     def small_gap(self) -> float:
@@ -290,9 +299,10 @@ class _Search:
         With all domains and the whole gap its worth is a bound, too. Raises TreeTooLarge, OutOfTime.
         """
         budget = self.budget.part(SITE_SHARE)
+        budget.check()
         vectors = merged.vectors
         if self.best is not None and merged.closest is not None:
-            vectors = merged.closest.sifted(self.best.sums, share)
+            vectors = merged.closest.sifted(self.best.sums) if share >= 1 else merged.closest.near(self.slack(share))
         site = ranked_domains(self.problem, self.chosen)[:count]
         usable = np.isin(lowest_of(self.problem), site) | self.problem.running.any(axis=0)
         vectors = vectors.on(usable)

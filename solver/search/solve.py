@@ -35,7 +35,7 @@ TREE_SHARE = 0.6
 #: Above so many pairs of states merged tables come first: exact ones take a second and more on 10,000 nodes.
 LARGE_PAIRS = 100_000_000
 #: Parts of what is left then: all but what names and checks take; for shapes that tie; for which may fit at all.
-MERGING_SHARE, FAMILY_SHARE, SCREEN_SHARE = 0.96, 0.8, 0.2
+MERGING_SHARE, FAMILY_SHARE, SCREEN_SHARE = 0.93, 0.8, 0.2
 
 
 @dataclass(frozen=True)
