@@ -22,6 +22,8 @@ WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HOP = frozenset(
     {"connection", "content-encoding", "content-length", "date", "host", "keep-alive", "transfer-encoding"}
 )
+#: TLS connections close in the background; nobody tells when they have.
+CLOSING_S = 0.3
 _REASONS = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError"}
 
 
@@ -98,6 +100,7 @@ class FaultyProxy:
     async def _end(self) -> None:
         await self._runner.cleanup()
         await self._session.close()
+        await asyncio.sleep(CLOSING_S)
 
     def _server_context(self) -> ssl.SSLContext:
         identity = self._plane.authority.server()
@@ -155,6 +158,7 @@ class FaultyProxy:
         """It happened, but who asked does not hear of it."""
         if self._rng.random() < 0.5 and request.transport is not None:
             request.transport.abort()
+            raise ConnectionResetError
         return _status(500, _REASONS[500])
 
     async def _watched(
