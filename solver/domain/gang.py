@@ -138,6 +138,8 @@ class Flow:
     receiver_name: str = ""
 
     def __post_init__(self) -> None:
+        if not self.senders or not self.receivers:
+            raise InvalidRequest(f"flow {self}: senders and receivers must not be empty")
         if not 0 <= self.bytes <= 10**15:
             raise InvalidRequest(f"flow {self}: bytes {self.bytes} is out of range (0 to 10^15)")
         if not 0 <= self.per_request <= 10**6:
@@ -175,6 +177,8 @@ class Reach:
     ratio: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
+        if not self.senders or not self.receivers:
+            raise InvalidRequest(f"reach on level {self.level!r}: senders and receivers must not be empty")
         if not 0 <= self.ratio <= 1:
             raise InvalidRequest(f"reach on level {self.level!r}: ratio {self.ratio} is out of range (0 to 1)")
 

@@ -96,6 +96,8 @@ WRONG: dict[str, tuple[Callable[[pb.Gang], object], str]] = {
         "gangs[0].flows[0].per_request.denominator",
     ),
     "pattern": (lambda m: setattr(m.flows[0], "pattern", 9), "gangs[0].flows[0].pattern"),
+    "flow without receivers": (lambda m: m.flows[0].ClearField("receivers"), "gangs[0].flows[0]"),
+    "reach without senders": (lambda m: m.reach.add(receivers=["decode"], level="rack"), "gangs[0].reach[0]"),
     "unknown role": (lambda m: m.flows[0].senders.append("router"), "gangs[0]"),
     "reach without level": (
         lambda m: m.reach.add(senders=["prefill"], receivers=["decode"]),
