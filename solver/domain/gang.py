@@ -138,8 +138,6 @@ class Flow:
     receiver_name: str = ""
 
     def __post_init__(self) -> None:
-        if not self.senders or not self.receivers:
-            raise InvalidRequest(f"flow {self}: senders and receivers must not be empty")
         if not 0 <= self.bytes <= 10**15:
             raise InvalidRequest(f"flow {self}: bytes {self.bytes} is out of range (0 to 10^15)")
         if not 0 <= self.per_request <= 10**6:

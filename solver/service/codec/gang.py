@@ -189,6 +189,8 @@ def _encode_spread(spread: Sequence[Spread]) -> list[pb.Spread]:
 
 
 def _decode_flow(message: pb.Flow, field: str) -> Flow:
+    if not message.senders or not message.receivers:
+        raise InvalidField(field, "senders and receivers must not be empty")
     per_request = Fraction(1)
     if message.HasField("per_request"):
         per_request = decode_rational(message.per_request, f"{field}.per_request")
