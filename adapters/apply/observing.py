@@ -41,10 +41,11 @@ class Source(Protocol):
 class GangReader(Protocol):
     """Makes the gang of a key."""
 
-    def __call__(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str]) -> LiveGang:
-        """The gang made of exactly these pods. fixed: `namespace/pod` → node of those that stay where they are.
+    def __call__(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body]) -> LiveGang:
+        """The gang made of exactly `pods`. fixed: `namespace/pod` → node of those that stay where they are.
 
-        Pods that succeeded have done their part: what the gang needs at least is so much less.
+        done: pods that succeeded. They have done their part, so what their roles need at least is so much less, and
+        they are not missing.
         """
 
 
@@ -113,7 +114,7 @@ class Observer:
         found: dict[str, Body] = {}
         for shown in self._source.pods_of(key):
             body = self._pods.newest(shown)
-            if body is not None and (body.get("status") or {}).get("phase") not in _ENDED:
+            if body is not None and _status(body) not in _ENDED:
                 found[uid_of(body)] = body
         return found
 
@@ -122,7 +123,8 @@ class Observer:
     ) -> LiveGang:
         there = [bodies[member.uid] for member in members if member.is_placeable]
         names = {member.pod for member in members if member.is_placeable}
-        return self._read_gang(key, there, {pod: node for pod, node in fixed.items() if pod in names})
+        done = [body for body in self._source.pods_of(key) if _status(body) == "Succeeded"]
+        return self._read_gang(key, there, {pod: node for pod, node in fixed.items() if pod in names}, done)
 
     def _losses(self, bodies: Iterable[Body], now: datetime) -> tuple[dict[str, tuple[bool, bool]], datetime | None]:
         """Node → whether it is lost, and whether it is gone; and when the next one will be lost."""
@@ -184,6 +186,10 @@ def _member(body: Body, lost: bool, stranded: bool) -> Member:
     )
 
 
+def _status(body: Body) -> str:
+    return str((body.get("status") or {}).get("phase") or "")
+
+
 def _node(body: Body) -> str:
     return str(body["spec"].get("nodeName") or "")
 
@@ -200,10 +206,14 @@ def _refusal(body: Body) -> str:
     return str(condition.get("message") or "no reason given") if is_refused else ""
 
 
+def is_ready(node: Body) -> bool:
+    """Whether a node says that it is ready, or never said anything."""
+    return str(_condition(node, "Ready").get("status", "True")) == "True"
+
+
 def _silent_since(node: Body) -> datetime | None:
     """Since when a node is not ready; None if it is, or never said anything."""
-    condition = _condition(node, "Ready")
-    return None if condition.get("status", "True") == "True" else _moment(condition.get("lastTransitionTime"))
+    return None if is_ready(node) else _moment(_condition(node, "Ready").get("lastTransitionTime"))
 
 
 def _moment(text: object) -> datetime | None:

@@ -97,6 +97,11 @@ def says_the_same(before: PlacementRecord | None, after: PlacementRecord, number
     return kept == replace(before, resource_version="") and _gist(before.reasons) == _gist(after.reasons)
 
 
+def is_same_news(before: PlacementRecord, after: PlacementRecord) -> bool:
+    """Whether people need not be told: the same phase for the same kind of reason."""
+    return before.phase is after.phase and _gist(before.reasons) == _gist(after.reasons)
+
+
 def whys(reasons: Iterable[Reason]) -> tuple[Why, ...]:
     """Reasons of the solver."""
     return tuple(

@@ -28,6 +28,18 @@ POINTS = (
     "ledger.tidy.after_commit",
     "promises.before_state",
     "promises.after_state",
+    "apply.plan.before_write",
+    "apply.plan.after_write",
+    "apply.status.before_write",
+    "apply.status.after_write",
+    "apply.gate.before_patch",
+    "apply.gate.after_patch",
+    "apply.bind.before",
+    "apply.bind.after",
+    "apply.give_back.before",
+    "apply.give_back.after",
+    "apply.forget.before",
+    "apply.forget.after",
 )
 
 

@@ -1,0 +1,185 @@
+"""Who is planned next, and with whom: one solve at a time, in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from adapters.apply.steps import Plan
+from solver.domain.budget import Stop
+from solver.domain.errors import HuddleError
+from solver.domain.gang import Gang
+from solver.domain.holding import as_bound
+from solver.domain.plan import GangPlan, Status
+from solver.domain.plan import Plan as Answer
+from solver.domain.snapshot import Snapshot, frozen
+from solver.service.state import HeldCluster
+
+#: Gangs that are planned together at most, and the pause in which they gather, in seconds.
+MOST_TOGETHER = 16
+GATHER_S = 0.02
+
+_log = structlog.get_logger("huddle.apply")
+
+
+class Solver(Protocol):
+    """Plans gangs. Called from one thread at a time."""
+
+    def plan(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop) -> Answer:
+        """One after another, as `solver.planner.plan`."""
+
+    def plan_jointly(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop, fair_before: datetime) -> Answer:
+        """All together, as `solver.batch.plan.plan_batch`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A gang that wants seats. step: what was decided. gang: with the fixed members running. since: when it came.
+
+    is_alone: whether it has to be planned by itself, since something is held for it already.
+    """
+
+    key: str
+    step: Plan
+    gang: Gang
+    since: datetime
+    is_alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of it. version: of the state; room: the count at that time. problem: why there is no answer."""
+
+    wanted: Wanted
+    version: int
+    room: int
+    plan: GangPlan | None = None
+    problem: str = ""
+
+
+@dataclass
+class Planning:
+    """Gangs that wait to be planned. In one event loop.
+
+    settle: what is done with an answer. room: how often capacity was gained so far. fair_after_s: gangs that waited so
+    long go before others of their priority.
+    """
+
+    held: HeldCluster
+    solver: Solver
+    settle: Callable[[Found], Awaitable[None]]
+    room: Callable[[], int]
+    now: Callable[[], datetime]
+    fair_after_s: float
+    _wanted: dict[str, Wanted] = field(default_factory=dict)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def want(self, wanted: Wanted) -> None:
+        """Plan a gang when it is its turn, instead of what was wanted for it before."""
+        self._wanted[wanted.key] = wanted
+        self._news.set()
+
+    def drop(self, key: str) -> None:
+        """A gang needs no plan any more."""
+        self._wanted.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._wanted)
+
+    async def run(self) -> None:
+        """Plan until cancelled."""
+        try:
+            while True:
+                await self._news.wait()
+                await asyncio.sleep(GATHER_S)
+                await self.round()
+        finally:
+            self._stop.set()
+
+    async def round(self) -> None:
+        """Plan those whose turn it is, and settle what came of it."""
+        chosen = self._next()
+        if not self._wanted:
+            self._news.clear()
+        if not chosen:
+            return
+        room = self.room()
+        view = self.held.view([wanted.key for wanted in chosen])
+        fair_before = self.now() - timedelta(seconds=self.fair_after_s)
+        found = await asyncio.to_thread(self._solve, view.snapshot, view.version, room, chosen, fair_before)
+        for each in found:
+            await self.settle(each)
+
+    def _next(self) -> list[Wanted]:
+        """The first in order alone, or with those after it that can be planned together; they are wanted no more."""
+        order = sorted(self._wanted.values(), key=_rank)
+        chosen: list[Wanted] = []
+        for wanted in order[:MOST_TOGETHER]:
+            if chosen and (wanted.is_alone or chosen[0].is_alone):
+                break
+            chosen.append(wanted)
+        for wanted in chosen:
+            del self._wanted[wanted.key]
+        return chosen
+
+    def _solve(
+        self, snapshot: Snapshot, version: int, room: int, chosen: Sequence[Wanted], fair_before: datetime
+    ) -> list[Found]:
+        """In the thread: one after another, and together where that left somebody out."""
+        found, state = [], snapshot
+        for wanted in chosen:
+            each = self._alone(without_nodes(state, wanted.step.avoid), version, room, wanted)
+            if each.plan is not None and each.plan.assignments:
+                state = state.with_pods(as_bound(wanted.gang, each.plan.assignments))
+            found.append(each)
+        sound = [each.wanted for each in found if each.plan is not None]
+        out = [each for each in found if each.plan is not None and each.plan.status is not Status.OPTIMAL]
+        if len(sound) < 2 or all(each.plan is not None and each.plan.status.placed for each in out):
+            return found
+        return self._together(snapshot, sound, fair_before, found)
+
+    def _alone(self, snapshot: Snapshot, version: int, room: int, wanted: Wanted) -> Found:
+        try:
+            plan = self.solver.plan(snapshot, [wanted.gang], self._stop).gangs[0]
+        except HuddleError as error:
+            return Found(wanted, version, room, problem=str(error))
+        except Exception as error:  # a fault of ours must not stop all other gangs
+            _log.exception("planning_failed", gang=wanted.key)
+            return Found(wanted, version, room, problem=f"planning failed: {error!r}")
+        return Found(wanted, version, room, plan)
+
+    def _together(
+        self, snapshot: Snapshot, sound: Sequence[Wanted], fair_before: datetime, alone: Sequence[Found]
+    ) -> list[Found]:
+        try:
+            gangs = [wanted.gang for wanted in sound]
+            answer = self.solver.plan_jointly(snapshot, gangs, self._stop, fair_before)
+        except Exception:
+            _log.exception("joint_planning_failed", gangs=[wanted.key for wanted in sound])
+            return list(alone)
+        plans = {plan.name: plan for plan in answer.gangs}
+        return [
+            replace(each, plan=plans.get(each.wanted.gang.name, each.plan)) if each.plan is not None else each
+            for each in alone
+        ]
+
+
+def without_nodes(snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
+    """The snapshot with these nodes closed for new pods."""
+    idcs = [snapshot.node_idx[name] for name in names if name in snapshot.node_idx]
+    if not idcs:
+        return snapshot
+    schedulable = snapshot.schedulable.copy()
+    schedulable[np.array(idcs)] = False
+    return replace(snapshot, schedulable=frozen(schedulable))
+
+
+def _rank(wanted: Wanted) -> tuple[int, bool, datetime, str]:
+    """Higher priority first; then those that are under way, then those that wait longest."""
+    return (-wanted.gang.priority, not wanted.is_alone, wanted.gang.created or wanted.since, wanted.key)

@@ -1,0 +1,477 @@
+"""The reconciler: looks at every gang that may have changed, decides, acts, and looks again.
+
+plan → reserve → release → confirm or repair. What it knows beside the Placements (what was tried, which writes the
+mirror does not show yet) only saves work: after a restart it finds the same again.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import structlog
+
+from adapters.apply import outcome
+from adapters.apply.decide import decide
+from adapters.apply.fits import Fits
+from adapters.apply.hands import Hands
+from adapters.apply.observed import Tried
+from adapters.apply.observing import GangReader, Observer, Sight, is_ready
+from adapters.apply.own_writes import OwnWrites
+from adapters.apply.planning import Found, Planning, Solver, Wanted
+from adapters.apply.promised import Promised
+from adapters.apply.reporter import Reporter
+from adapters.apply.settings import Settings
+from adapters.apply.steps import Confirm, Forget, GiveUp, Nothing, Plan, Release, Replace, Step, Wait, Withdraw
+from adapters.apply.telling import Telling
+from adapters.apply.writes import Calls, Placements
+from adapters.kubernetes.api_errors import ApiError, Conflict
+from adapters.kubernetes.placements import Phase, PlacementRecord, Seat, Why
+from adapters.kubernetes.resources import GANGS, NODES, PLACEMENTS, Resource
+from solver.domain.errors import HuddleError, InvalidRequest
+from solver.domain.plan import Assignment, Status
+from solver.service.state import HeldCluster
+
+Body = Mapping[str, Any]
+Hook = Callable[[tuple[str, str], Any, Any], None]
+
+#: Gangs looked at at once; steps about one gang before others have a turn.
+WORKERS, MOST_STEPS = 8, 12
+#: Room that is gained is waited for so long to become more, in seconds.
+ROOM_PAUSE_S = 0.2
+#: Until a gang is tried again without any change, and until an action is repeated, in seconds; doubled up to the most.
+RETRY_S, MOST_RETRY_S = 15.0, 300.0
+REPEAT_S, MOST_REPEAT_S = 0.2, 30.0
+#: A pod is acted upon again after so long, if nothing is seen of it.
+AGAIN_S = 3.0
+#: Changed numbers in a reason are written at most so often, in seconds.
+RESTATE_S = 30.0
+#: Names of timers that are no gang's.
+_ROOM, _NODES = "room", "nodes"
+
+_log = structlog.get_logger("huddle.apply")
+
+
+class News(Protocol):
+    """What may have changed: gangs by key, and whether there may be room for those that wait."""
+
+    @property
+    def gangs(self) -> frozenset[str]:
+        """Keys."""
+
+    @property
+    def room(self) -> bool:
+        """Whether capacity was gained."""
+
+
+class Subscription(Protocol):
+    """News one after another."""
+
+    async def next(self) -> News:
+        """Waits for something to have changed."""
+
+
+class Shown(Protocol):
+    """What is used of `adapters.kubernetes.mirror.Mirror`."""
+
+    held: HeldCluster
+
+    async def synced(self) -> None:
+        """Wait until it shows everything."""
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Any:
+        """One object, or None."""
+
+    def pods_of(self, gang_key: str) -> Sequence[Any]:
+        """Pods of a gang."""
+
+    def gang_keys(self) -> frozenset[str]:
+        """All gangs."""
+
+    def subscribe(self) -> Subscription:
+        """News from now on; the first names every gang."""
+
+    def on_change(self, resource: Resource, hook: Hook) -> None:
+        """Call `hook` with every change of a kind."""
+
+
+@dataclass
+class _Memory:
+    """What is remembered of a gang to save work. tries: in a row that found no room; failures: calls that failed."""
+
+    tried: Tried | None = None
+    tries: int = 0
+    failures: int = 0
+    told_at: datetime | None = None
+    acted: dict[str, float] = field(default_factory=dict)
+
+
+class Reconciler:
+    """Brings gangs of one cluster to their nodes. In one event loop."""
+
+    def __init__(
+        self,
+        mirror: Shown,
+        calls: Calls,
+        read_gang: GangReader,
+        solver: Solver,
+        settings: Settings | None = None,
+        reporter: Reporter | None = None,
+        instance: str = "huddle",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._mirror, self._settings, self._now = mirror, settings or Settings(), now
+        self._reporter = reporter or Reporter()
+        self._own_pods, self._own_placements = OwnWrites(), OwnWrites()
+        self._fits, self._promised = Fits(mirror.held), Promised(mirror.held)
+        self._observer = Observer(
+            mirror, read_gang, self._fits, self._settings, self._own_pods, self._own_placements, now
+        )
+        self._placements = Placements(calls, self._own_placements)
+        self._hands, self._telling = Hands(calls, self._own_pods), Telling(calls, instance)
+        self.planning = Planning(
+            mirror.held, solver, self._settle, lambda: self._room, now, self._settings.fair_after_s
+        )
+        self._room = 0
+        self._memory: defaultdict[str, _Memory] = defaultdict(_Memory)
+        self._dirty: dict[str, None] = {}
+        self._news = asyncio.Event()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._changed_nodes: set[str] = set()
+        self._told: set[asyncio.Task[None]] = set()
+        mirror.on_change(PLACEMENTS, lambda _, before, now: self._own_placements.shown(before, now))
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await self._mirror.synced()
+        for key in self._mirror.gang_keys():
+            self._know(key)
+        self._mirror.on_change(NODES, self._node_changed)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen())
+                tasks.create_task(self.planning.run())
+                for _ in range(WORKERS):
+                    tasks.create_task(self._work())
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+
+    def mark(self, keys: Iterable[str]) -> None:
+        """Look at these gangs soon."""
+        for key in keys:
+            self._dirty[key] = None
+        if self._dirty:
+            self._news.set()
+
+    async def reconcile(self, key: str) -> None:
+        """Do what there is to do about a gang now, as far as it goes without waiting."""
+        async with self._lock(key):
+            for _ in range(MOST_STEPS):
+                sight = self._look(key)
+                step = decide(sight.seen, self._settings)
+                if not isinstance(step, Plan):
+                    self.planning.drop(key)
+                if not await self._act(key, sight, step):
+                    return
+            self._later(key, 0.0)
+
+    async def _listen(self) -> None:
+        subscription = self._mirror.subscribe()
+        while True:
+            news = await subscription.next()
+            self.mark(news.gangs)
+            if news.room:
+                self._gained()
+
+    async def _work(self) -> None:
+        while True:
+            await self._news.wait()
+            key = next((key for key in self._dirty if not self._lock(key).locked()), None)
+            if key is None:
+                self._news.clear()  # whoever has the lock sets it again
+                continue
+            del self._dirty[key]
+            await self._trying(key, self.reconcile(key))
+
+    async def _trying(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do something about a gang; what goes wrong is tried again later."""
+        try:
+            await work
+        except Conflict as error:
+            _log.debug("changed_meanwhile", gang=key, problem=str(error))
+            self._later(key, REPEAT_S)
+        except Exception as error:  # one gang must not end the work for all
+            failures = self._memory[key].failures = self._memory[key].failures + 1
+            self._reporter.failed(key, str(error))
+            is_ours = not isinstance(error, HuddleError)
+            _log.warning("tried_again_later", gang=key, problem=str(error) or repr(error), exc_info=is_ours)
+            self._later(key, min(REPEAT_S * 2.0 ** min(failures, 20), MOST_REPEAT_S))
+        else:
+            if key in self._memory:
+                self._memory[key].failures = 0
+        finally:
+            if self._dirty:
+                self._news.set()
+
+    def _look(self, key: str) -> Sight:
+        """The gang as it is now; what it is promised is what its Placement says."""
+        memory = self._memory[key]
+        sight = self._observer.look(key, memory.tried, self._room)
+        self._tell_state(key, sight.seen.record, sight)
+        return sight
+
+    def _know(self, key: str) -> None:
+        """Learn at the start what was promised before."""
+        try:
+            self._look(key)
+        except InvalidRequest as error:
+            _log.warning("placement_makes_no_sense", gang=key, problem=str(error))
+
+    def _tell_state(self, key: str, record: PlacementRecord | None, sight: Sight) -> None:
+        if self._promised.know(key, record, sight.waiting):
+            self._gained()
+
+    async def _act(self, key: str, sight: Sight, step: Step) -> bool:
+        """Do a step; whether to look again at once."""
+        if isinstance(step, Nothing):
+            return self._rest(key, sight, step.until)
+        if isinstance(step, Wait):
+            await self._write(sight, outcome.waiting(sight.seen, step))
+            return self._rest(key, sight, step.until)
+        if isinstance(step, Plan):
+            return self._want(key, sight, step)
+        if isinstance(step, Release):
+            return await self._release(key, sight, step)
+        if isinstance(step, Replace):
+            return await self._replace(key, sight, step)
+        if isinstance(step, Forget):
+            return await self._forget(key, sight)
+        writes: dict[type[Step], Callable[..., PlacementRecord]] = {
+            Confirm: outcome.confirmed,
+            GiveUp: outcome.giving_up,
+            Withdraw: outcome.withdrawn,
+        }
+        await self._write(sight, writes[type(step)](sight.seen, step))
+        if isinstance(step, Confirm):
+            self._confirmed(key, sight, step)
+        return True
+
+    def _rest(self, key: str, sight: Sight, until: datetime | None) -> bool:
+        """Nothing to do for now."""
+        if sight.seen.record is None and not sight.seen.members:
+            self._drop(key)
+        elif until is not None:
+            self._later(key, (until - self._now()).total_seconds())
+        return False
+
+    def _want(self, key: str, sight: Sight, step: Plan) -> bool:
+        gang = self._observer.gang(sight, step.fixed.node_of)
+        if gang is None:
+            return self._rest(key, sight, self._now() + timedelta(seconds=RETRY_S))
+        alone = bool(step.fixed.nodes or step.avoid) or self._promised.is_holding(key)
+        self.planning.want(Wanted(key, step, gang, self._now(), alone))
+        return False
+
+    async def _settle(self, found: Found) -> None:
+        """Reserve what was found, or remember that nothing was."""
+        await self._trying(found.wanted.key, self._settling(found))
+
+    async def _settling(self, found: Found) -> None:
+        async with self._lock(found.wanted.key):
+            await self._settled(found.wanted.key, found)
+
+    async def _settled(self, key: str, found: Found) -> None:
+        sight, asked = self._look(key), found.wanted
+        is_current = decide(sight.seen, self._settings) == asked.step
+        if not is_current or self._observer.gang(sight, asked.step.fixed.node_of) != asked.gang:
+            self.mark([key])
+            return
+        plan = found.plan
+        if plan is None or not plan.status.placed or not plan.assignments:
+            self._remember(key, sight, found)
+            self.mark([key])
+            return
+        problem = self._fits.problem(asked.gang, plan.assignments)
+        if problem:
+            _log.debug("plan_is_old", gang=key, problem=problem)
+            self._later(key, REPEAT_S)
+            return
+        record = await self._placements.write_plan(outcome.planned(sight.seen, asked.step, plan, found.version))
+        self.planning.drop(key)
+        self._memory[key].tries = 0
+        self._tell_state(key, record, sight)
+        self._reporter.phase(key, sight.seen.record.phase if sight.seen.record else None, record.phase)
+        self._say(record)
+        self.mark([key])
+
+    def _remember(self, key: str, sight: Sight, found: Found) -> None:
+        """What was tried in vain, so that it is not tried again before something has changed."""
+        memory, gang = self._memory[key], sight.seen.live.gang
+        if gang is None:
+            return
+        memory.tries += 1
+        pause_s = min(RETRY_S * 2.0 ** min(memory.tries - 1, 20), MOST_RETRY_S)
+        until = self._now() + timedelta(seconds=pause_s)
+        step = found.wanted.step
+        memory.tried = Tried(gang, step.fixed, step.avoid, found.room, until, _why_not(found))
+
+    async def _release(self, key: str, sight: Sight, step: Release) -> bool:
+        seen, memory = sight.seen, self._memory[key]
+        clock = asyncio.get_running_loop().time()
+        if seen.record is None or seen.record.phase is not Phase.RELEASING:
+            problem = self._problem_of(sight, step)
+            if problem:
+                _log.info("plan_does_not_hold", gang=key, problem=problem)
+                held = frozenset(seat.uid for seat in step.seats)
+                plan = decide(replace(seen, unfit=seen.unfit | held), self._settings)
+                return await self._act(key, sight, plan) if not isinstance(plan, Release) else False
+            await self._write(sight, outcome.releasing(seen))
+            memory.acted.clear()
+        members = {member.uid: member for member in seen.members}
+        due = [seat for seat in step.seats if memory.acted.get(seat.uid, 0.0) <= clock]
+        memory.acted |= {seat.uid: clock + AGAIN_S for seat in due}
+        try:
+            problems = await self._hands.let_go(due, members, sight.bodies)
+        except ApiError:
+            memory.acted.clear()
+            raise
+        for pod, problem in problems.items():
+            _log.info("pod_not_let_go", gang=key, pod=pod, problem=problem)
+        self._later(key, self._settings.look_s)
+        return False
+
+    def _problem_of(self, sight: Sight, step: Release) -> str:
+        """Why the seats cannot be taken now, empty if they can."""
+        if not step.seats:
+            return ""
+        gang = self._observer.gang(sight, step.fixed.node_of)
+        if gang is None:
+            return "nothing describes the gang any more"
+        return self._fits.problem(gang, [_assignment(seat) for seat in step.seats])
+
+    async def _replace(self, key: str, sight: Sight, step: Replace) -> bool:
+        memory, clock = self._memory[key], asyncio.get_running_loop().time()
+        due = [member for member in step.members if memory.acted.get(member.uid, 0.0) <= clock]
+        memory.acted |= {member.uid: clock + AGAIN_S for member in due}
+        try:
+            for pod, problem in (await self._hands.give_back(due)).items():
+                _log.info("pod_not_given_back", gang=key, pod=pod, problem=problem)
+        except ApiError:
+            memory.acted.clear()
+            raise
+        self._reporter.given_back(key, len(due))
+        self._later(key, self._settings.look_s)
+        return False
+
+    async def _forget(self, key: str, sight: Sight) -> bool:
+        record = sight.seen.record
+        if record is not None:
+            await self._placements.forget(record)
+            self._reporter.phase(key, record.phase, None)
+        self._tell_state(key, None, sight)
+        self._drop(key)
+        return False
+
+    async def _write(self, sight: Sight, after: PlacementRecord) -> None:
+        """Write a Placement and tell of it, if it says anything new."""
+        before, memory = sight.seen.record, self._memory[sight.seen.key]
+        is_due = memory.told_at is None or self._now() >= memory.told_at + timedelta(seconds=RESTATE_S)
+        if outcome.says_the_same(before, after, numbers=is_due):
+            return
+        bound = sum(bool(member.node) and not member.leaving for member in sight.seen.members)
+        record = await self._placements.write(before, after, bound)
+        memory.told_at = self._now()
+        self._tell_state(sight.seen.key, record, sight)
+        if before is None or before.phase is not record.phase:
+            self._reporter.phase(sight.seen.key, before.phase if before else None, record.phase)
+        if before is None or not outcome.is_same_news(before, record):
+            self._say(record)
+
+    def _say(self, record: PlacementRecord) -> None:
+        """Tell people, without waiting for it."""
+        gang = self._mirror.get(GANGS, *record.gang.split("/", 1))
+        task = asyncio.create_task(self._telling.tell(record, self._now(), gang))
+        self._told.add(task)
+        task.add_done_callback(self._told.discard)
+
+    def _confirmed(self, key: str, sight: Sight, step: Confirm) -> None:
+        memory = self._memory[key]
+        memory.tries, memory.acted = 0, {}
+        gang = sight.seen.live.gang
+        created = gang.created if gang else None
+        waited_s = (self._now() - created).total_seconds() if created else None
+        self._reporter.bound(key, len(step.seats), waited_s)
+
+    def _gained(self) -> None:
+        """There may be room for those that wait: they are looked at once more room had time to come."""
+        self._after(_ROOM, ROOM_PAUSE_S, self._wake)
+
+    def _wake(self) -> None:
+        self._room += 1
+        self.mark([key for key, memory in self._memory.items() if memory.tried is not None])
+
+    def _node_changed(self, key: tuple[str, str], before: Body | None, now: Body | None) -> None:
+        """Gangs with members on a node that went or changed its mind are looked at."""
+        if before is not None and (now is None or is_ready(before) != is_ready(now)):
+            self._changed_nodes.add(key[1])
+            self._after(_NODES, ROOM_PAUSE_S, self._look_at_nodes)
+
+    def _look_at_nodes(self) -> None:
+        names, self._changed_nodes = self._changed_nodes, set()
+        self.mark(
+            gang
+            for gang in self._mirror.gang_keys()
+            if any(pod["spec"].get("nodeName") in names for pod in self._mirror.pods_of(gang))
+        )
+
+    def _lock(self, key: str) -> asyncio.Lock:
+        """Held by whoever acts on the gang."""
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock
+
+    def _after(self, name: str, seconds: float, call: Callable[[], None]) -> None:
+        """Call once, so long after the first time that this is asked."""
+        if name not in self._timers:
+            self._timers[name] = asyncio.get_running_loop().call_later(seconds, partial(self._elapsed, name, call))
+
+    def _elapsed(self, name: str, call: Callable[[], None]) -> None:
+        del self._timers[name]
+        call()
+
+    def _later(self, key: str, seconds: float) -> None:
+        """Look at a gang again after so long at the latest."""
+        self._cancel(key)
+        self._after(key, max(seconds, 0.01), partial(self.mark, (key,)))
+
+    def _cancel(self, name: str) -> None:
+        if (timer := self._timers.pop(name, None)) is not None:
+            timer.cancel()
+
+    def _drop(self, key: str) -> None:
+        """Remember nothing of a gang that is gone."""
+        self._memory.pop(key, None)
+        self._observer.forget(key)
+        self._cancel(key)
+
+
+def _why_not(found: Found) -> tuple[Why, ...]:
+    """Why nobody got a seat."""
+    if found.plan is None:
+        return (Why("invalid", found.problem),)
+    if found.plan.status is Status.UNKNOWN:
+        return (Why("unknown", "time ran out before a placement was found or ruled out"),)
+    if found.plan.status.placed:
+        return (Why("no_room", "there is no room for members that the gang can do without"),)
+    return outcome.whys(found.plan.reasons) or (Why("capacity", "there is no room"),)
+
+
+def _assignment(seat: Seat) -> Assignment:
+    return Assignment(seat.pod, seat.role, seat.node)

@@ -1,0 +1,83 @@
+"""What people are told: events, and the condition on the Gang. Nothing depends on them: what fails is left out."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from adapters.apply.outcome import PLACED, sentence, word
+from adapters.apply.writes import Calls
+from adapters.kubernetes.api_errors import ApiError
+from adapters.kubernetes.placement_objects import API_VERSION
+from adapters.kubernetes.placements import Phase, PlacementRecord
+from adapters.kubernetes.resources import GANGS
+
+_CONTROLLER = "huddle.scheduler/controller"
+_LONGEST_NOTE = 1024
+_WARNINGS = (Phase.REPAIRING, Phase.EVICTING)
+
+_log = structlog.get_logger("huddle.apply")
+
+
+class Telling:
+    """Tells of Placements. instance: who tells, such as the name of the pod."""
+
+    def __init__(self, calls: Calls, instance: str) -> None:
+        self._calls, self._instance = calls, instance
+
+    async def tell(self, record: PlacementRecord, now: datetime, gang: Mapping[str, Any] | None) -> None:
+        """Tell what a Placement says now. gang: the object of Huddle's own kind that stands for it, if there is one."""
+        try:
+            path = f"/apis/events.k8s.io/v1/namespaces/{record.namespace}/events"
+            await self._calls.create(path, event(record, now, self._instance))
+            condition = placed_condition(record)
+            if gang is not None and condition is not None and not _says(gang, condition):
+                metadata = gang["metadata"]
+                path = GANGS.path(record.namespace, metadata["name"], "status")
+                patch = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [condition]}}
+                await self._calls.patch(path, patch)
+        except ApiError as error:
+            _log.warning("could_not_tell", gang=record.gang, problem=str(error))
+
+
+def event(record: PlacementRecord, now: datetime, instance: str) -> dict[str, Any]:
+    """The event about what a Placement says now."""
+    moment = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    note = sentence(record)
+    regarding = {"apiVersion": API_VERSION, "kind": "Placement", "name": record.name, "uid": record.uid}
+    if record.owner:
+        owner = record.owner
+        regarding = {"apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid}
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": f"{record.name[:200]}.{uuid.uuid4().hex[:16]}", "namespace": record.namespace},
+        "eventTime": moment,
+        "reportingController": _CONTROLLER,
+        "reportingInstance": instance[:128],
+        "action": "Placing",
+        "reason": word(record),
+        "regarding": {**regarding, "namespace": record.namespace},
+        "note": note if len(note) <= _LONGEST_NOTE else f"{note[: _LONGEST_NOTE - 1]}…",
+        "type": "Warning" if record.phase in _WARNINGS else "Normal",
+    }
+
+
+def placed_condition(record: PlacementRecord) -> dict[str, Any] | None:
+    """The Placement's condition `Placed`, as the Gang carries it too."""
+    found = next((condition for condition in record.conditions if condition.type == PLACED), None)
+    if found is None:
+        return None
+    return {
+        "type": PLACED,
+        "status": "True" if found.holds else "False",
+        "reason": found.reason,
+        "message": found.message,
+        "lastTransitionTime": found.since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+
+
+def _says(gang: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
+    return condition in ((gang.get("status") or {}).get("conditions") or ())
