@@ -2,7 +2,7 @@
 
 import click
 
-COMMANDS = frozenset({"explain", "capacity", "whatif", "controller", "snapshot"})
+COMMANDS = frozenset({"explain", "capacity", "whatif", "controller"})
 OPTIONS = frozenset({"--allow-evict", "--allow-moves", "--as", "--html"})
 
 

@@ -10,6 +10,7 @@ from adapters.cli import later
 from adapters.cli.outcome import guarded
 from adapters.cli.plan import plan_command
 from adapters.cli.serve import serve_command
+from adapters.cli.snapshot import snapshot_command
 from adapters.cli.topology import topology_command
 
 HELP = """Place gangs of GPU pods: all of a gang or nothing, KV caches on the shortest paths, proven.
@@ -44,6 +45,7 @@ def huddle() -> None:
 huddle.add_command(plan_command)
 huddle.add_command(topology_command)
 huddle.add_command(serve_command)
+huddle.add_command(snapshot_command)
 
 
 def main() -> NoReturn:

@@ -10,9 +10,9 @@ import click
 
 from adapters.cli import later
 from adapters.cli.durations import duration_option
+from adapters.cli.extras import needs_extra
 from adapters.cli.outcome import write_out
 from adapters.cli.signals import Signals
-from solver.domain.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from solver.service.config import ServiceConfig
@@ -104,14 +104,9 @@ def _server(config: "ServiceConfig") -> "Server":
     """The service, not yet started. Raises InvalidRequest when its libraries are not installed."""
     # Messages of gRPC's core are no JSON, and tell nothing about a failed handshake that a client would not know.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    try:
+    with needs_extra("huddle serve", "service"):
         from solver.service import logs
         from solver.service.server import Server
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.partition(".")[0] in ("solver", "adapters"):
-            raise
-        extra = "pip install 'huddle-scheduler[service]'"
-        raise InvalidRequest(f"huddle serve needs the extra `service`: {extra}") from error
     logs.configure(config.logs)
     return Server(config)
 

@@ -103,7 +103,8 @@ class Api:
             more = (found.get("metadata") or {}).get("continue")
             if not more:
                 return
-            asked["continue"] = more
+            asked = {name: value for name, value in asked.items() if not name.startswith("resourceVersion")}
+            asked["continue"] = more  # which says as of when
 
     async def watch(self, path: str, since: str, query: Query | None = None) -> AsyncGenerator[list[bytes], None]:
         """Lines of a watch after resource version `since`, as they arrive, until the server ends it; one attempt.

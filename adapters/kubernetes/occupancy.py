@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters.kubernetes.cluster import queues_by_gang
+from adapters.kubernetes.listing import Body
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.problems import Problems
 from adapters.kubernetes.resources import BIND_REQUESTS, GANGS, POD_GROUPS, PODS, Resource
@@ -11,7 +12,6 @@ from adapters.kubernetes.running import bound_node, read_bind_requests, read_bou
 from solver.domain.errors import InvalidRequest
 from solver.domain.pods import BoundPod
 
-Body = dict[str, Any]
 #: Namespace (empty for kinds without one) and name.
 Key = tuple[str, str]
 Store = Mapping[Resource, Mapping[Key, Body]]

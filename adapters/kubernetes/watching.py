@@ -7,15 +7,14 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 
 from adapters.kubernetes.api import Api
-from adapters.kubernetes.api_errors import ApiError, Gone, NotFound, Refused, api_error
+from adapters.kubernetes.api_errors import ApiError, Gone, NotFound, api_error
+from adapters.kubernetes.listing import Body, list_kind, slim
 from adapters.kubernetes.resources import Resource
-
-Body = dict[str, Any]
 
 #: A watch that ends sooner, in seconds, has not worked.
 _SHORT_S = 1.0
@@ -107,41 +106,10 @@ class Follower:
                 await asyncio.sleep(self._rhythm.pause(self._failures))
 
     async def _list(self) -> None:
-        """Tell everything there is. Raises NotFound when the server does not know the kind in any version."""
-        for version in self._resource.versions:
-            try:
-                bodies, since = await self._pages(version)
-            except NotFound:
-                continue
-            except Refused:
-                if await self._is_served(version):
-                    raise
-                continue
-            self._sink.listed(self._resource, version, bodies)
-            self._api_version, self._since = version, since
-            return
-        raise NotFound(404, "NotFound", f"the API server does not know {self._resource}")
-
-    async def _pages(self, version: str) -> tuple[list[Body], str]:
-        """Every object and the resource version of the list."""
-        bodies: list[Body] = []
-        since = ""
-        identity = {"apiVersion": f"{self._resource.group}/{version}".lstrip("/"), "kind": self._resource.kind}
-        async with aclosing(
-            self._api.list_pages(self._resource.path(version=version), page=self._rhythm.page)
-        ) as pages:
-            async for page in pages:
-                bodies.extend(slim({**identity, **body}) for body in page.get("items") or ())
-                since = page["metadata"]["resourceVersion"]
-        return bodies, since
-
-    async def _is_served(self, version: str) -> bool:
-        """Whether a kind that must not be read is there at all; a server refuses what it does not know, too."""
-        try:
-            group = await self._api.get(self._resource.base(version))
-        except NotFound:
-            return False
-        return any(kind.get("name") == self._resource.plural for kind in group.get("resources") or ())
+        """Tell everything there is. Raises NotFound when the server does not know the kind."""
+        found = await list_kind(self._api, self._resource, self._rhythm.page)
+        self._sink.listed(self._resource, found.version, found.bodies)
+        self._api_version, self._since = found.version, found.since
 
     async def _watch(self) -> None:
         """Tell changes until the server ends the watch."""
@@ -170,16 +138,6 @@ class Follower:
                 yield [Event(verb, slim(body)) for verb, body in read if verb is not None]
                 if read:
                     self._since, self._failures = read[-1][1]["metadata"]["resourceVersion"], 0
-
-
-def slim(body: Body) -> Body:
-    """The object itself without what nobody here reads and what would fill the memory."""
-    metadata, status = body["metadata"], body.get("status")
-    metadata.pop("managedFields", None)
-    if status:
-        for field in ("containerStatuses", "initContainerStatuses", "images"):
-            status.pop(field, None)
-    return body
 
 
 def _read(line: bytes) -> tuple[Verb | None, Body]:

@@ -1,0 +1,69 @@
+"""All objects of a kind, in the best API version the server has."""
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.kubernetes.api import Api
+from adapters.kubernetes.api_errors import NotFound, Refused
+from adapters.kubernetes.garbage import garbage_collection_paused
+from adapters.kubernetes.resources import Resource
+
+Body = dict[str, Any]
+
+#: Fields of a status that nobody here reads and that would fill the memory.
+_BULK = ("containerStatuses", "initContainerStatuses", "images")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list. version: of the API group. since: the resource version it shows. bodies: `slim`, with kind."""
+
+    version: str
+    since: str
+    bodies: list[Body]
+
+
+async def list_kind(api: Api, resource: Resource, page: int, query: Mapping[str, str] | None = None) -> Listing:
+    """Every object of a kind. Raises ApiError; NotFound when the server does not know the kind in any version."""
+    for version in resource.versions:
+        try:
+            return await _pages(api, resource, version, page, query)
+        except NotFound:
+            continue
+        except Refused:
+            if await _is_served(api, resource, version):
+                raise
+    raise NotFound(404, "NotFound", f"the API server does not know {resource}")
+
+
+def slim(body: Body) -> Body:
+    """The object itself without what nobody here reads and what would fill the memory."""
+    body["metadata"].pop("managedFields", None)
+    status = body.get("status")
+    if status:
+        for field in _BULK:
+            status.pop(field, None)
+    return body
+
+
+async def _pages(api: Api, resource: Resource, version: str, page: int, query: Mapping[str, str] | None) -> Listing:
+    bodies: list[Body] = []
+    since = ""
+    identity = {"apiVersion": f"{resource.group}/{version}".lstrip("/"), "kind": resource.kind}
+    async with aclosing(api.list_pages(resource.path(version=version), query, page)) as found:
+        async for each in found:
+            with garbage_collection_paused():
+                bodies.extend(slim({**identity, **body}) for body in each.get("items") or ())
+            since = each["metadata"]["resourceVersion"]
+    return Listing(version, since, bodies)
+
+
+async def _is_served(api: Api, resource: Resource, version: str) -> bool:
+    """Whether a kind that must not be read is there at all; a server refuses what it does not know, too."""
+    try:
+        group = await api.get(resource.base(version))
+    except NotFound:
+        return False
+    return any(kind.get("name") == resource.plural for kind in group.get("resources") or ())
