@@ -206,14 +206,10 @@ def _refusal(body: Body) -> str:
     return str(condition.get("message") or "no reason given") if is_refused else ""
 
 
-def is_ready(node: Body) -> bool:
-    """Whether a node says that it is ready, or never said anything."""
-    return str(_condition(node, "Ready").get("status", "True")) == "True"
-
-
 def _silent_since(node: Body) -> datetime | None:
     """Since when a node is not ready; None if it is, or never said anything."""
-    return None if is_ready(node) else _moment(_condition(node, "Ready").get("lastTransitionTime"))
+    condition = _condition(node, "Ready")
+    return None if condition.get("status", "True") == "True" else _moment(condition.get("lastTransitionTime"))
 
 
 def _moment(text: object) -> datetime | None:

@@ -20,7 +20,7 @@ from adapters.apply.decide import decide
 from adapters.apply.fits import Fits
 from adapters.apply.hands import Hands
 from adapters.apply.observed import Tried
-from adapters.apply.observing import GangReader, Observer, Sight, is_ready
+from adapters.apply.observing import GangReader, Observer, Sight
 from adapters.apply.own_writes import OwnWrites
 from adapters.apply.planning import Found, Planning, Solver, Wanted
 from adapters.apply.promised import Promised
@@ -31,7 +31,7 @@ from adapters.apply.telling import Telling
 from adapters.apply.writes import Calls, Placements
 from adapters.kubernetes.api_errors import ApiError, Conflict
 from adapters.kubernetes.placements import Phase, PlacementRecord, Seat, Why
-from adapters.kubernetes.resources import GANGS, NODES, PLACEMENTS, Resource
+from adapters.kubernetes.resources import GANGS, PLACEMENTS, Resource
 from solver.domain.errors import HuddleError, InvalidRequest
 from solver.domain.plan import Assignment, Status
 from solver.service.state import HeldCluster
@@ -50,8 +50,8 @@ REPEAT_S, MOST_REPEAT_S = 0.2, 30.0
 AGAIN_S = 3.0
 #: Changed numbers in a reason are written at most so often, in seconds.
 RESTATE_S = 30.0
-#: Names of timers that are no gang's.
-_ROOM, _NODES = "room", "nodes"
+#: The name of a timer that is no gang's.
+_ROOM = "room"
 
 _log = structlog.get_logger("huddle.apply")
 
@@ -101,13 +101,23 @@ class Shown(Protocol):
 
 @dataclass
 class _Memory:
-    """What is remembered of a gang to save work. tries: in a row that found no room; failures: calls that failed."""
+    """What is remembered of a gang to save work.
+
+    tries: in a row that found no room. failures: in a row, of calls. told_at: when the Placement was written last.
+    acted: when pods, by uid, are acted upon again.
+    """
 
     tried: Tried | None = None
     tries: int = 0
     failures: int = 0
     told_at: datetime | None = None
-    acted: dict[str, float] = field(default_factory=dict)
+    acted: dict[str, datetime] = field(default_factory=dict)
+
+    def due(self, uids: Iterable[str], now: datetime) -> set[str]:
+        """Those of some pods that are to be acted upon now; from now on they have been."""
+        due = {uid for uid in uids if self.acted.get(uid, now) <= now}
+        self.acted |= dict.fromkeys(due, now + timedelta(seconds=AGAIN_S))
+        return due
 
 
 class Reconciler:
@@ -142,7 +152,6 @@ class Reconciler:
         self._news = asyncio.Event()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._changed_nodes: set[str] = set()
         self._told: set[asyncio.Task[None]] = set()
         mirror.on_change(PLACEMENTS, lambda _, before, now: self._own_placements.shown(before, now))
 
@@ -151,7 +160,6 @@ class Reconciler:
         await self._mirror.synced()
         for key in self._mirror.gang_keys():
             self._know(key)
-        self._mirror.on_change(NODES, self._node_changed)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
@@ -159,8 +167,13 @@ class Reconciler:
                 for _ in range(WORKERS):
                     tasks.create_task(self._work())
         finally:
-            for timer in self._timers.values():
-                timer.cancel()
+            self.close()
+
+    def close(self) -> None:
+        """Let no timer go off any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
 
     def mark(self, keys: Iterable[str]) -> None:
         """Look at these gangs soon."""
@@ -323,7 +336,6 @@ class Reconciler:
 
     async def _release(self, key: str, sight: Sight, step: Release) -> bool:
         seen, memory = sight.seen, self._memory[key]
-        clock = asyncio.get_running_loop().time()
         if seen.record is None or seen.record.phase is not Phase.RELEASING:
             problem = self._problem_of(sight, step)
             if problem:
@@ -334,10 +346,10 @@ class Reconciler:
             await self._write(sight, outcome.releasing(seen))
             memory.acted.clear()
         members = {member.uid: member for member in seen.members}
-        due = [seat for seat in step.seats if memory.acted.get(seat.uid, 0.0) <= clock]
-        memory.acted |= {seat.uid: clock + AGAIN_S for seat in due}
+        due = memory.due((seat.uid for seat in step.seats), self._now())
+        seats = [seat for seat in step.seats if seat.uid in due]
         try:
-            problems = await self._hands.let_go(due, members, sight.bodies)
+            problems = await self._hands.let_go(seats, members, sight.bodies)
         except ApiError:
             memory.acted.clear()
             raise
@@ -356,16 +368,16 @@ class Reconciler:
         return self._fits.problem(gang, [_assignment(seat) for seat in step.seats])
 
     async def _replace(self, key: str, sight: Sight, step: Replace) -> bool:
-        memory, clock = self._memory[key], asyncio.get_running_loop().time()
-        due = [member for member in step.members if memory.acted.get(member.uid, 0.0) <= clock]
-        memory.acted |= {member.uid: clock + AGAIN_S for member in due}
+        memory = self._memory[key]
+        due = memory.due((member.uid for member in step.members), self._now())
+        members = [member for member in step.members if member.uid in due]
         try:
-            for pod, problem in (await self._hands.give_back(due)).items():
+            for pod, problem in (await self._hands.give_back(members)).items():
                 _log.info("pod_not_given_back", gang=key, pod=pod, problem=problem)
         except ApiError:
             memory.acted.clear()
             raise
-        self._reporter.given_back(key, len(due))
+        self._reporter.given_back(key, len(members))
         self._later(key, self._settings.look_s)
         return False
 
@@ -415,20 +427,6 @@ class Reconciler:
     def _wake(self) -> None:
         self._room += 1
         self.mark([key for key, memory in self._memory.items() if memory.tried is not None])
-
-    def _node_changed(self, key: tuple[str, str], before: Body | None, now: Body | None) -> None:
-        """Gangs with members on a node that went or changed its mind are looked at."""
-        if before is not None and (now is None or is_ready(before) != is_ready(now)):
-            self._changed_nodes.add(key[1])
-            self._after(_NODES, ROOM_PAUSE_S, self._look_at_nodes)
-
-    def _look_at_nodes(self) -> None:
-        names, self._changed_nodes = self._changed_nodes, set()
-        self.mark(
-            gang
-            for gang in self._mirror.gang_keys()
-            if any(pod["spec"].get("nodeName") in names for pod in self._mirror.pods_of(gang))
-        )
 
     def _lock(self, key: str) -> asyncio.Lock:
         """Held by whoever acts on the gang."""
