@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from adapters.kubernetes.listing import Body
 from adapters.kubernetes.nodes import read_node
 from adapters.kubernetes.objects import Document
-from adapters.kubernetes.occupancy import NAMING_QUEUES, SOURCE, Body, Key, Occupancy, Store
+from adapters.kubernetes.occupancy import NAMING_QUEUES, SOURCE, Key, Occupancy, Store
 from adapters.kubernetes.problems import Problems
 from adapters.kubernetes.queues import read_queue
 from adapters.kubernetes.resources import BIND_REQUESTS, NODES, PODS, QUEUES, TOPOLOGIES, Resource

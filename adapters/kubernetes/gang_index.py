@@ -1,7 +1,8 @@
 """Pods by gang, and which gangs an object is about."""
 
 from adapters.kubernetes.gang_keys import gang_key, replica_keys
-from adapters.kubernetes.occupancy import Body, Key, Store
+from adapters.kubernetes.listing import Body
+from adapters.kubernetes.occupancy import Key, Store
 from adapters.kubernetes.resources import (
     BIND_REQUESTS,
     GANGS,

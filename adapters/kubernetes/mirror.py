@@ -14,7 +14,8 @@ from adapters.kubernetes.api import Api
 from adapters.kubernetes.folding import FOLDED, Fold
 from adapters.kubernetes.gang_index import GangIndex
 from adapters.kubernetes.garbage import garbage_collection_paused
-from adapters.kubernetes.occupancy import Body, Key
+from adapters.kubernetes.listing import Body
+from adapters.kubernetes.occupancy import Key
 from adapters.kubernetes.problems import Problems
 from adapters.kubernetes.resources import MIRRORED, PODS, PRIORITY_CLASSES, Resource
 from adapters.kubernetes.watching import Event, Follower, Rhythm, Verb

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.kubernetes.listing import Body
 from adapters.kubernetes.objects import Document
-from adapters.kubernetes.occupancy import NAMING_QUEUES, Body, Key
+from adapters.kubernetes.occupancy import NAMING_QUEUES, Key
 from adapters.kubernetes.resources import (
     BIND_REQUESTS,
     GANGS,
