@@ -179,6 +179,12 @@ class _Facts:
         return tuple(found)
 
     @property
+    def gathering(self) -> tuple[Why, ...]:
+        """That more pods may be on their way, where nobody says how many there will be."""
+        text = f"{len(self.members)} pods exist, and nothing says how many there will be"
+        return (Why("gathering", text, (), {"there": len(self.members)}),) if self.seen.live.is_open else ()
+
+    @property
     def grace_end(self) -> datetime | None:
         """When the grace ends, if that is still to come."""
         since = self.record.partial_since if self.record else None
@@ -283,11 +289,12 @@ def _incomplete(facts: _Facts) -> Step | None:
     gang = facts.seen.live.gang
     if gang is None or not can_be_enough(gang):
         return Wait(facts.resting, facts.obstacles or (Why("pods_missing", "pods do not exist yet"),))
-    if facts.bound or facts.freed or facts.seats or not facts.obstacles:
+    lacking = facts.obstacles or facts.gathering
+    if facts.bound or facts.freed or facts.seats or not lacking:
         return None
     last = max((member.created for member in facts.members if member.created is not None), default=None)
     until = None if last is None else last + timedelta(seconds=facts.settings.gather_s)
-    return Wait(Phase.PENDING, facts.obstacles, until) if until and facts.seen.now < until else None
+    return Wait(Phase.PENDING, lacking, until) if until and facts.seen.now < until else None
 
 
 def _unplaced(facts: _Facts) -> Step | None:

@@ -66,7 +66,7 @@ class LiveGang:
     gang: with the real names of its pods; None when there is none to make. missing: role → pods declared that do not
     exist. problem: why the gang cannot be read, in one sentence. owner: the object that stands for it. is_own: that is
     an object of Huddle's own kind, so the gang is Huddle's whether pods say so or not. is_declared: there is such an
-    object at all.
+    object at all. is_open: nobody says how many pods there will be.
     """
 
     gang: Gang | None = None
@@ -75,6 +75,7 @@ class LiveGang:
     owner: Owner | None = None
     is_own: bool = False
     is_declared: bool = False
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

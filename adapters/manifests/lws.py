@@ -11,7 +11,8 @@ from adapters.manifests.reading import FoundGang, Reading, located
 from solver.domain.gang import MAX_PODS, BoundMember, Gang, Group, Kind, Role
 
 _TEMPLATE = "spec.leaderWorkerTemplate"
-_EXCLUSIVE = (
+#: Annotations that want whole domains for one replica.
+EXCLUSIVE = (
     "leaderworkerset.sigs.k8s.io/exclusive-topology",
     "leaderworkerset.sigs.k8s.io/subgroup-exclusive-topology",
 )
@@ -29,7 +30,7 @@ def read_leader_worker_set(reading: Reading) -> Iterator[FoundGang]:
     size = doc.whole(f"{_TEMPLATE}.size", 1, minimum=1, maximum=MAX_PODS)
     if replicas * size > MAX_PODS:
         raise doc.refuse("spec.replicas", f"{replicas} replicas of {size} pods are more than {MAX_PODS} pods")
-    for key in _EXCLUSIVE:
+    for key in EXCLUSIVE:
         if doc.annotations.get(key):
             place = f"metadata.annotations[{key}]"
             reading.unsupported(Finding(place, "exclusive domains are not supported"))

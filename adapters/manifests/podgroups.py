@@ -37,11 +37,15 @@ def read_native_group(reading: Reading, pods: Sequence[Document]) -> FoundGang:
     keys = [part.text("key") for part in doc.parts("spec.schedulingConstraints.topology")]
     if len(keys) > 1:
         raise doc.refuse("spec.schedulingConstraints.topology", "holds at most one constraint")
-    least = doc.whole("spec.schedulingPolicy.gang.minCount", 1, maximum=MAX_PODS)
     rule = packing(required=keys[0]) if keys else annotated(doc.annotations)
     priority = doc.whole("spec.priority", None, minimum=-(2**31))
-    tree = Subgroup(doc.name, least, rule)
+    tree = Subgroup(doc.name, least_pods(reading), rule)
     return _gang(reading, pods, tree, reading.priority() if priority is None else priority)
+
+
+def least_pods(reading: Reading) -> int:
+    """Fewest pods of a `scheduling.k8s.io` PodGroup."""
+    return reading.doc.whole("spec.schedulingPolicy.gang.minCount", 1, maximum=MAX_PODS)
 
 
 def _gang(reading: Reading, pods: Sequence[Document], tree: Subgroup, priority: int) -> FoundGang:

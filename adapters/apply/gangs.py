@@ -1,0 +1,167 @@
+"""Gangs as they are in the cluster: what their objects declare, made of the pods that exist.
+
+A `Gang` counts before a PodGroup, that before a LeaderWorkerSet, and that before the name that pods share by KAI's
+annotation alone. Requests and constraints are those of the pods.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from adapters.apply.live_pods import SOURCE, Body, Joined, LivePods
+from adapters.apply.observed import LiveGang
+from adapters.apply.own_gang import declared_gang, join
+from adapters.apply.pod_groups import join_pod_group, join_replica, join_shared_name
+from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, replica_keys
+from adapters.kubernetes.objects import Document
+from adapters.kubernetes.placements import Owner
+from adapters.kubernetes.resources import (
+    GANGS,
+    KAI_POD_GROUPS,
+    LEADER_WORKER_SETS,
+    NATIVE_POD_GROUPS,
+    PRIORITY_CLASSES,
+    Resource,
+)
+from adapters.manifests.reading import GangOptions, Reading, World
+from solver.domain.errors import InvalidRequest
+from solver.domain.gang import Gang
+
+_SET_NAME = "leaderworkerset.sigs.k8s.io/name"
+_ENDED = ("Succeeded", "Failed")
+
+
+class Source(Protocol):
+    """What is read of a mirror."""
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Body | None:
+        """One object, or None."""
+
+    def all(self, resource: Resource) -> Mapping[tuple[str, str], Body]:
+        """Every object of a kind."""
+
+    def pods_of(self, gang_key: str) -> Sequence[Body]:
+        """Pods of a gang, those that have ended or are leaving too."""
+
+    def version_of(self, resource: Resource) -> str | None:
+        """The API version under which a kind is served."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    """The object that stands for a gang."""
+
+    resource: Resource
+    doc: Document
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.doc.api_version, self.doc.kind, self.doc.name, self.doc.uid)
+
+
+class LiveGangs:
+    """Reads gangs of one cluster: a `GangReader`. In one thread."""
+
+    def __init__(self, source: Source, options: GangOptions | None = None) -> None:
+        self._source, self._options = source, options or GangOptions()
+        self._declared: dict[str, tuple[str, Gang]] = {}  # of `Gang` objects, by key: version and content
+
+    def __call__(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body] = ()) -> LiveGang:
+        """The gang made of exactly `pods`.
+
+        fixed: `namespace/pod` → node of those that stay where they are. done: pods that succeeded; they are not
+        missing, and what their roles need at least is so much less.
+        """
+        found = self._declaration(key, pods)
+        owner = found.owner if found else None
+        is_own = found is not None and found.resource is GANGS
+        try:
+            joined = self._joined(key, found, self._live(key, pods, fixed, done))
+        except InvalidRequest as error:
+            problem = str(error).removeprefix(f"{SOURCE}: ")
+            return LiveGang(problem=problem, owner=owner, is_own=is_own, is_declared=found is not None)
+        if joined is None:
+            return LiveGang()
+        return LiveGang(
+            joined.gang, joined.missing, "", owner, is_own, found is not None, joined.is_open
+        )  # fmt: skip
+
+    def forget(self, key: str) -> None:
+        """A gang is gone."""
+        self._declared.pop(key, None)
+
+    def _joined(self, key: str, found: _Declaration | None, live: LivePods) -> Joined | None:
+        """The gang of an object and pods; None for pods that name a Gang which does not exist."""
+        if found is None:
+            return self._undeclared(key, live)
+        reading = self._reading(found.doc)
+        if found.resource is GANGS:
+            return join(reading, self._declared_gang(key, reading), live)
+        if found.resource is LEADER_WORKER_SETS:
+            return join_replica(reading, key, live)
+        return join_pod_group(reading, live)
+
+    def _undeclared(self, key: str, live: LivePods) -> Joined | None:
+        if not live.bodies:
+            return None
+        metadata = live.bodies[0]["metadata"]
+        labels, reading = metadata.get("labels") or {}, self._reading(live.documents()[0])
+        if labels.get(GANG_LABEL):
+            return None
+        if (metadata.get("annotations") or {}).get(POD_GROUP_ANNOTATION):
+            return join_shared_name(reading, key, live)
+        return join_replica(reading, key, live) if labels.get(_SET_NAME) else None
+
+    def _declared_gang(self, key: str, reading: Reading) -> Gang:
+        """The gang its object describes, read once for each version of it."""
+        version = f"{reading.doc.uid}/{reading.doc.text('metadata.resourceVersion', '')}"
+        known = self._declared.get(key)
+        if known is None or known[0] != version:
+            known = self._declared[key] = (version, declared_gang(reading))
+        return known[1]
+
+    def _reading(self, doc: Document) -> Reading:
+        classes = (_document(PRIORITY_CLASSES, body, "v1") for body in self._source.all(PRIORITY_CLASSES).values())
+        return Reading(doc, World((doc,), tuple(classes)), self._options)
+
+    def _live(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body]) -> LivePods:
+        counted = {body["metadata"]["uid"] for body in (*pods, *done)}
+        others = [
+            body
+            for body in self._source.pods_of(key)
+            if body["metadata"]["uid"] not in counted and not _is_over(body)
+        ]  # fmt: skip
+        names = frozenset(
+            f"{body['metadata'].get('namespace') or 'default'}/{body['metadata']['name']}" for body in done
+        )
+        return LivePods((*pods, *done), fixed, names, others)
+
+    def _declaration(self, key: str, pods: Sequence[Body]) -> _Declaration | None:
+        namespace, _, name = key.partition("/")
+        annotated = any((pod["metadata"].get("annotations") or {}).get(POD_GROUP_ANNOTATION) for pod in pods)
+        groups = (KAI_POD_GROUPS, NATIVE_POD_GROUPS) if annotated else (NATIVE_POD_GROUPS, KAI_POD_GROUPS)
+        for resource in (GANGS, *groups):
+            body = self._source.get(resource, namespace, name)
+            if body is not None:
+                return self._declare(resource, body)
+        for body in self._source.all(LEADER_WORKER_SETS).values():
+            is_its = body["metadata"].get("namespace") == namespace and name.startswith(body["metadata"]["name"])
+            if is_its and key in replica_keys(body):
+                return self._declare(LEADER_WORKER_SETS, body)
+        return None
+
+    def _declare(self, resource: Resource, body: Body) -> _Declaration:
+        version = self._source.version_of(resource) or resource.versions[0]
+        return _Declaration(resource, _document(resource, body, version))
+
+
+def _document(resource: Resource, body: Body, version: str) -> Document:
+    """An object with its kind, which lists leave out."""
+    api_version = f"{resource.group}/{version}" if resource.group else version
+    return Document({"apiVersion": api_version, "kind": resource.kind, **body}, SOURCE)
+
+
+def _is_over(pod: Body) -> bool:
+    """Whether a pod has ended or is leaving."""
+    phase = (pod.get("status") or {}).get("phase")
+    return phase in _ENDED or bool(pod["metadata"].get("deletionTimestamp"))

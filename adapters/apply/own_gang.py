@@ -1,0 +1,245 @@
+"""A `Gang` object joined with the pods that name it: the object says how they hang together, the pods what they need.
+
+Groups that replicate stay so while every pod of theirs is still to be placed. Otherwise each replica becomes a group of
+its own, so that those that run stay what they are: `decode` with two replicas becomes a group `decode` of `decode#0`
+and `decode#1`, and so do its roles.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from adapters.apply.live_pods import SOURCE, Joined, LivePods, common_shape, oldest, read_live
+from adapters.kubernetes.gang_keys import ROLE_LABEL
+from adapters.kubernetes.objects import Document
+from adapters.manifests.members import Member
+from adapters.manifests.own import read_gang
+from adapters.manifests.reading import Reading
+from solver.domain.errors import InvalidRequest
+from solver.domain.gang import BoundMember, Flow, Gang, Group, Reach, Role
+from solver.domain.naming import natural_key
+
+#: Which replica of its group a pod belongs to, counted from 0 over all there are.
+REPLICA_LABEL = "huddle.scheduler/replica"
+_SET_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
+_ORDINAL = re.compile(r"-([0-9]{1,6})$")
+
+#: Role → members of each replica there is.
+Slots = Mapping[str, list[list[Member]]]
+
+
+def declared_gang(reading: Reading) -> Gang:
+    """The gang as its object describes it, whatever its templates say. Raises InvalidRequest."""
+    body = {**reading.doc.body, "spec": _without_templates(reading.doc.body.get("spec"))}
+    return read_gang(replace(reading, doc=Document(body, SOURCE))).gang
+
+
+def join(reading: Reading, declared: Gang, pods: LivePods) -> Joined:
+    """The declared gang with the pods in place of its own. Raises InvalidRequest in one sentence."""
+    return _Joining(reading, declared, pods).joined()
+
+
+class _Joining:
+    """One gang being joined. names: declared role → the roles it has become."""
+
+    def __init__(self, reading: Reading, declared: Gang, pods: LivePods) -> None:
+        self.reading, self.declared, self.pods = reading, declared, pods
+        members = read_live(reading, pods)
+        self.by_role = _by_role(declared, members)
+        self.shapes = {name: common_shape(name, found, pods) for name, found in self.by_role.items() if found}
+        self.settled = {*pods.fixed, *pods.done}
+        self.missing: dict[str, int] = {}
+        self.names: dict[str, list[str]] = {role.name: [] for role in declared.roles}
+
+    def joined(self) -> Joined:
+        """The gang, and what is missing in it."""
+        root = self.alone(self.declared.root)
+        known = {pod for group in root.walk() for role in group.roles for pod in role.pods}
+        if not known:
+            return Joined(None, self.missing)
+        running = [BoundMember(pod, node) for pod, node in self.pods.fixed.items() if pod in known]
+        gang = replace(
+            self.declared,
+            root=root,
+            flows=tuple(self.flow(flow) for flow in self.declared.flows),
+            reach=tuple(self.reach(reach) for reach in self.declared.reach),
+            running=tuple(sorted(running, key=lambda member: natural_key(member.pod))),
+        )
+        created = oldest([self.reading.doc.body, *self.pods.bodies])
+        return Joined(replace(self.reading.found(gang).gang, created=created), self.missing)
+
+    def alone(self, group: Group) -> Group:
+        """A group of which there is one."""
+        roles = tuple(self.role(role, self.slots(role, 1, False)[0], role.name) for role in group.roles)
+        return replace(group, roles=roles, groups=tuple(self.child(child) for child in group.groups))
+
+    def child(self, group: Group) -> Group:
+        """A group inside one of which there is one: whole, or replica by replica."""
+        if group.replicas == 1:
+            return self.alone(group)
+        slots = self.all_slots(group, group.replicas, _is_one_pod(group))
+        if self.is_whole(slots):
+            return self.whole(group, slots)
+        replicas = tuple(self.replica(group, index, slots) for index in range(group.replicas))
+        return Group(group.name, groups=replicas, min=group.min_replicas)
+
+    def whole(self, group: Group, slots: Slots) -> Group:
+        """The group as declared, all its pods to be placed."""
+        roles = []
+        for role in group.roles:
+            pods = [pod for slot in slots[role.name] for pod in slot]
+            roles.append(replace(self.role(role, pods, role.name), replicas=role.replicas))
+        return replace(group, roles=tuple(roles), groups=tuple(self.whole(child, slots) for child in group.groups))
+
+    def replica(self, group: Group, index: int, slots: Slots) -> Group:
+        """One replica as a group of its own; index: over all there are."""
+        self.refuse_spread(group)
+        name = f"{group.name}#{index}"
+        roles = tuple(self.role(role, slots[role.name][index], f"{role.name}#{index}") for role in group.roles)
+        children = []
+        for child in group.groups:
+            first = index * child.replicas
+            inner = tuple(self.replica(child, first + number, slots) for number in range(child.replicas))
+            several = Group(f"{child.name} of {name}", groups=inner, min=child.min_replicas)
+            children.append(inner[0] if child.replicas == 1 else several)
+        return replace(group, name=name, roles=roles, groups=tuple(children), replicas=1, min_replicas=1, spread=())
+
+    def role(self, role: Role, members: Sequence[Member], name: str) -> Role:
+        """A role of these members, of which some may have done their part."""
+        done = sum(member.name in self.pods.done for member in members)
+        live = tuple(member.name for member in members if member.name not in self.pods.done)
+        self.names[role.name].append(name)
+        shape = self.shapes.get(role.name)
+        known = replace(role, name=name, replicas=len(live), min=max(0, role.min - done), pods=live)
+        if shape is None:
+            return known
+        spread = tuple(dict.fromkeys((*role.spread, *shape.spread)))
+        return replace(known, requests=shape.requests, constraints=shape.constraints, spread=spread)
+
+    def all_slots(self, group: Group, copies: int, any_order: bool) -> Slots:
+        """Role → members of each of the replicas there are, for a group and all below it."""
+        found = {role.name: self.slots(role, copies, any_order) for role in group.roles}
+        for child in group.groups:
+            found |= self.all_slots(child, copies * child.replicas, any_order)
+        return found
+
+    def slots(self, role: Role, copies: int, any_order: bool) -> list[list[Member]]:
+        """Members of each of `copies` replicas. any_order: it does not matter which pod is in which."""
+        members = self.by_role[role.name]
+        if copies == 1:
+            found = [self.most_wanted(members, role.replicas)]
+        else:
+            settled_first = sorted(members, key=lambda member: member.name not in self.settled)
+            replica_of = _replicas(role, settled_first, copies, any_order)
+            found = [
+                self.most_wanted([member for member in members if replica_of.get(member.name) == index], role.replicas)
+                for index in range(copies)
+            ]
+        only = role.name if len(self.by_role) == 1 else ""
+        lacking = role.replicas * copies - self.pods.count(ROLE_LABEL, role.name, only)
+        if lacking > 0:
+            self.missing[role.name] = lacking
+        return found
+
+    def most_wanted(self, members: Sequence[Member], count: int) -> list[Member]:
+        """Members up to a count, but all that stay where they are: those come first, then the oldest."""
+        kept = [member for member in members if member.name in self.settled]
+        rest = [member for member in members if member.name not in self.settled]
+        rest.sort(key=lambda member: (member.doc.text("metadata.creationTimestamp", ""), natural_key(member.name)))
+        return sorted((*kept, *rest[: max(0, count - len(kept))]), key=lambda member: natural_key(member.name))
+
+    def is_whole(self, slots: Slots) -> bool:
+        """Whether every pod is there and still to be placed."""
+        wanted = {role.name: role.replicas for role in self.declared.roles}
+        return all(
+            len(slot) == wanted[name] and not any(member.name in self.settled for member in slot)
+            for name, found in slots.items()
+            for slot in found
+        )
+
+    def refuse_spread(self, group: Group) -> None:
+        """Raise InvalidRequest for a rule over all replicas, which the replicas alone cannot keep."""
+        if group.spread or any(role.spread or self.has_spread(role) for role in group.roles):
+            problem = "its pods or replicas are spread, which is not supported while some of them run or are missing"
+            raise InvalidRequest(f"group {group.name}: {problem}")
+
+    def has_spread(self, role: Role) -> bool:
+        """Whether the pods of a role keep away from each other."""
+        return role.name in self.shapes and bool(self.shapes[role.name].spread)
+
+    def flow(self, flow: Flow) -> Flow:
+        """The flow between what its roles have become."""
+        return replace(
+            flow,
+            senders=self.renamed(flow.senders),
+            receivers=self.renamed(flow.receivers),
+            sender_name=flow.source,
+            receiver_name=flow.target,
+        )
+
+    def reach(self, reach: Reach) -> Reach:
+        """The rule between what its roles have become."""
+        return replace(reach, senders=self.renamed(reach.senders), receivers=self.renamed(reach.receivers))
+
+    def renamed(self, roles: Sequence[str]) -> tuple[str, ...]:
+        """What roles have become; unknown ones stay, for the gang to refuse."""
+        return tuple(name for role in roles for name in self.names.get(role, [role]))
+
+
+def _by_role(declared: Gang, members: Sequence[Member]) -> dict[str, list[Member]]:
+    """Members by role. A gang with one role needs no label. Raises InvalidRequest for a role nobody declared."""
+    names = [role.name for role in declared.roles]
+    found: dict[str, list[Member]] = {name: [] for name in names}
+    for member in members:
+        name = member.doc.labels.get(ROLE_LABEL) or (names[0] if len(names) == 1 else "")
+        if name not in found:
+            what = f"{name!r} is no role of the Gang" if name else "is missing"
+            raise member.doc.refuse(f"metadata.labels[{ROLE_LABEL}]", f"{what}; its roles are {', '.join(names)}")
+        found[name].append(member)
+    return found
+
+
+def _replicas(role: Role, members: Sequence[Member], copies: int, any_order: bool) -> dict[str, int]:
+    """Pod → the replica it is in, by label, else by the number at the end of its name.
+
+    Raises InvalidRequest when neither tells and it matters.
+    """
+    for told in (_labelled(members), _numbered(members, role.replicas)):
+        if told is not None:
+            return told
+    if any_order:
+        return {member.name: index for index, member in enumerate(members)}
+    first = members[0].doc
+    problem = f"pods of role {role.name} do not say which of {copies} replicas they are in; number them from 0"
+    raise first.refuse(f"metadata.labels[{REPLICA_LABEL}]", problem)
+
+
+def _labelled(members: Sequence[Member]) -> dict[str, int] | None:
+    for label in (REPLICA_LABEL, _SET_INDEX):
+        words = {member.name: member.doc.labels.get(label, "") for member in members}
+        if words and all(word.isascii() and word.isdigit() for word in words.values()):
+            return {pod: int(word) for pod, word in words.items()}
+    return None
+
+
+def _numbered(members: Sequence[Member], each: int) -> dict[str, int] | None:
+    """By names such as those of a StatefulSet, which differ in the number at their end only."""
+    matches = {member.name: _ORDINAL.search(member.name) for member in members}
+    numbers = {pod: int(match[1]) for pod, match in matches.items() if match}
+    stems = {pod[: match.start()] for pod, match in matches.items() if match}
+    if len(numbers) < len(members) or len(stems) > 1 or len(set(numbers.values())) < len(numbers):
+        return None
+    return {pod: number // max(1, each) for pod, number in numbers.items()}
+
+
+def _is_one_pod(group: Group) -> bool:
+    """Whether a replica of the group is a single pod."""
+    return not group.groups and sum(role.replicas for role in group.roles) == 1
+
+
+def _without_templates(value: Any) -> Any:
+    """The spec of a Gang without pod templates: what pods ask for is read from the pods."""
+    if isinstance(value, Mapping):
+        return {key: _without_templates(inner) for key, inner in value.items() if key != "template"}
+    return [_without_templates(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,152 @@
+"""Gangs of pods without a `Gang`: those of a PodGroup, of one replica of a LeaderWorkerSet, or of a shared name."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from adapters.apply.live_pods import Joined, LivePods, common_shape, oldest, read_live
+from adapters.kubernetes.cluster import NATIVE_GROUP
+from adapters.kubernetes.pods import Finding
+from adapters.kubernetes.running import QUEUE_LABEL
+from adapters.manifests.kinds import kind_of
+from adapters.manifests.loose_pods import Bond, read_loose_gang
+from adapters.manifests.lws import EXCLUSIVE
+from adapters.manifests.members import Member, bound_members, first_label
+from adapters.manifests.packing import annotated
+from adapters.manifests.podgroups import SUBGROUP_LABEL, least_pods, read_kai_group, read_native_group
+from adapters.manifests.reading import Reading, located
+from adapters.manifests.subgroups import read_tree
+from solver.domain.errors import InvalidRequest
+from solver.domain.gang import MAX_PODS, Gang, Group, Role
+
+#: How many pods a gang has that only its pods tell of: an annotation of theirs.
+SIZE_ANNOTATION = "huddle.scheduler/size"
+_SET_SIZE = "leaderworkerset.sigs.k8s.io/size"
+_WORKER_INDEX = "leaderworkerset.sigs.k8s.io/worker-index"
+_TEMPLATE = "spec.leaderWorkerTemplate"
+
+
+def join_pod_group(reading: Reading, pods: LivePods) -> Joined:
+    """A PodGroup, KAI's or Kubernetes' own, with its pods: missing are those that its minimums lack."""
+    native = reading.doc.api_group == NATIVE_GROUP
+    if native:
+        leaves = {reading.doc.name: least_pods(reading)}
+    else:
+        leaves = {leaf.name: leaf.least or 0 for leaf in read_tree(reading).leaves()}
+    only = next(iter(leaves)) if len(leaves) == 1 else ""
+    lacking = {name: least - pods.count(SUBGROUP_LABEL, name, only) for name, least in leaves.items()}
+    missing = {name: count for name, count in lacking.items() if count > 0}
+    if not pods.bodies:
+        return Joined(None, missing)
+    found = (read_native_group if native else read_kai_group)(reading, pods.documents())
+    return _joined(found.gang, reading, pods, missing)
+
+
+def join_shared_name(reading: Reading, key: str, pods: LivePods) -> Joined:
+    """Pods that name a PodGroup which does not exist: as many as they say, or as there are."""
+    documents = pods.documents()
+    wanted = {doc.annotations[SIZE_ANNOTATION] for doc in documents if doc.annotations.get(SIZE_ANNOTATION)}
+    if len(wanted) > 1:
+        raise InvalidRequest(f"pods of {key} differ in their annotation {SIZE_ANNOTATION}: {', '.join(sorted(wanted))}")
+    gang = read_loose_gang(reading, Bond(key, "group"), documents).gang
+    if not wanted:
+        return _joined(gang, reading, pods, {}, is_open=True)
+    size = _number(reading, wanted.pop())
+    (role, *more) = gang.root.roles
+    root = replace(gang.root, min=size) if more else replace(gang.root, roles=(replace(role, min=size),))
+    lacking = size - len(pods.bodies) - len(pods.others)
+    missing = {key.partition("/")[2]: lacking} if lacking > 0 else {}
+    return _joined(replace(gang, root=root), reading, pods, missing)
+
+
+def join_replica(reading: Reading, key: str, pods: LivePods) -> Joined:
+    """One replica of a LeaderWorkerSet: every pod of it is needed. Without the set its pods say how many there are."""
+    doc = reading.doc
+    for annotation in EXCLUSIVE:
+        if doc.annotations.get(annotation):
+            problem = "exclusive domains are not supported"
+            reading.unsupported(Finding(f"metadata.annotations[{annotation}]", problem))
+    members = read_live(reading, pods)
+    size = _size(reading, members)
+    missing = size - len(pods.bodies) - len(pods.others)
+    if missing > 0 and doc.text("spec.startupPolicy", "") == "LeaderReady":
+        problem = "LeaderReady makes workers only once their leader is ready, so the gang would never be complete"
+        raise doc.refuse("spec.startupPolicy", problem)
+    lacking = {"worker": missing} if missing > 0 else {}
+    if not members:
+        return Joined(None, lacking)
+    return _joined(_engine(reading, key, members, size, pods), reading, pods, lacking)
+
+
+def _engine(reading: Reading, key: str, members: Sequence[Member], size: int, pods: LivePods) -> Gang:
+    """The gang of one replica: leader and workers, or workers alone where the leader is like them."""
+    labels = {label: value for member in members for label, value in member.doc.labels.items()}
+    kind = kind_of({**reading.doc.labels, **labels}, key)
+    rule = annotated(reading.doc.annotations, *(member.doc.annotations for member in members))
+    roles = []
+    for name, found, count in _ranks(reading, members, size):
+        if found:
+            shape = common_shape(name, found, pods)
+            names = tuple(member.name for member in found)
+            roles.append(
+                Role(name, len(found), count, kind, shape.requests, shape.constraints, shape.spread, names)
+            )  # fmt: skip
+        elif count:
+            roles.append(Role(name, 0, count, kind))
+    priority = members[0].doc.whole("spec.priority", None, minimum=-(2**31))
+    with located(reading.doc):
+        return Gang(
+            key,
+            Group(key, tuple(roles), pack=rule.pack, multinode=True),
+            reading.priority() if priority is None else priority,
+            reading.doc.labels.get(QUEUE_LABEL) or first_label(members, QUEUE_LABEL),
+            rule.topology,
+            running=bound_members(members),
+        )
+
+
+def _ranks(reading: Reading, members: Sequence[Member], size: int) -> tuple[tuple[str, Sequence[Member], int], ...]:
+    """Roles of an engine: name, members, pods needed."""
+    leads = [member for member in members if member.doc.labels.get(_WORKER_INDEX) == "0"]
+    others = [member for member in members if member not in leads]
+    known = reading.doc.kind == "LeaderWorkerSet"
+    alike = not leads or not others or leads[0].shape == others[0].shape
+    if not reading.doc.has(f"{_TEMPLATE}.leaderTemplate") and (known or alike):
+        return (("worker", members, size),)
+    return (("leader", leads, 1), ("worker", others, size - 1))
+
+
+def _size(reading: Reading, members: Sequence[Member]) -> int:
+    if reading.doc.kind == "LeaderWorkerSet":
+        return reading.doc.whole(f"{_TEMPLATE}.size", 1, minimum=1, maximum=MAX_PODS)
+    told = next((text for member in members if (text := member.doc.annotations.get(_SET_SIZE))), "")
+    return _number(reading, told) if told else len(members)
+
+
+def _number(reading: Reading, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PODS):
+        raise reading.doc.refuse("metadata.annotations", f"{text!r} is no number of pods (1 to {MAX_PODS})")
+    return int(text)
+
+
+def _joined(gang: Gang, reading: Reading, pods: LivePods, missing: Mapping[str, int], is_open: bool = False) -> Joined:
+    """The gang without the pods that have succeeded; it waits since the first of its objects was made."""
+    gang = replace(gang, created=oldest([reading.doc.body, *pods.bodies]))
+    if pods.done:
+        root = _without(gang.root, pods.done)
+        if not any(role.pods for group in root.walk() for role in group.roles):
+            return Joined(None, missing, is_open)
+        gang = replace(gang, root=root)
+    return Joined(gang, missing, is_open)
+
+
+def _without(group: Group, done: Collection[str]) -> Group:
+    """The group without pods that have done their part: it needs so many less."""
+    roles, spared = [], 0
+    for role in group.roles:
+        left = tuple(pod for pod in role.pods if pod not in done)
+        gone = len(role.pods) - len(left)
+        spared += gone
+        roles.append(replace(role, replicas=len(left), min=max(0, role.min - gone), pods=left))
+    least = None if group.min is None else max(0, group.min - spared)
+    children = tuple(_without(child, done) for child in group.groups)
+    return replace(group, roles=tuple(roles), groups=children, min=least)
