@@ -1,4 +1,4 @@
-"""`make bench`: times, proofs and memory by size, beside the targets; then growth, stream, engines, limits, service.
+"""`make bench`: times, proofs and memory by size, and targets; growth, stream, engines, hotspots, limits, service.
 
 Options: --sizes, --repeat, --budget, --limit, --only, --quick. Tables go to stdout and, with every single sample, to
 build/bench/. Nothing here judges by exit code: a missed target is a line that says so.
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import budgets, engines, growth, service, stream
+from benchmarks import budgets, engines, growth, hotspots, service, stream
 from benchmarks.cases import CASES
 from benchmarks.measure import Job, by_first_model
 from benchmarks.output import FOLDER, machine, percentile, print_table, say, time_text, write_csv
@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "growth": lambda: growth.main(["--quick"] if chosen.quick else []),
         "stream": lambda: stream.main(["--decisions", "5"] if chosen.quick else []),
         "engines": lambda: engines.main(["--quick"] if chosen.quick else []),
+        "hotspots": lambda: hotspots.main(["--quick"] if chosen.quick else []),
         "budgets": lambda: budgets.main(["--quick"] if chosen.quick else []),
         "service": lambda: service.main(["--quick"] if chosen.quick else []),
     }
@@ -103,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=int, default=24, help="most samples of a case and size")
     parser.add_argument("--budget", type=float, default=10.0, help="seconds of planning for a case and size")
     parser.add_argument("--limit", type=float, default=20.0, help="time limit of one call of plan(), in seconds")
-    parts = ["table", "growth", "stream", "engines", "budgets", "service"]
+    parts = ["table", "growth", "stream", "engines", "hotspots", "budgets", "service"]
     parser.add_argument("--only", nargs="+", choices=parts, help="parts to run")
     parser.add_argument("--quick", action="store_true", help="one sample on 128 nodes: does it still run")
     return parser

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench, budgets, cases, engines, growth, measure, output, stream
+from benchmarks import bench, budgets, cases, engines, growth, hotspots, measure, output, stream
 from solver.domain.plan import Status
 from solver.planner import plan
 from solver.topology.tree import build_tree
@@ -91,6 +91,14 @@ def test_budgets_writes_rows(capsys: pytest.CaptureFixture[str], folder: Path) -
     with (folder / "budgets.csv").open(encoding="utf-8") as file:
         told = [row["told"].split()[0] for row in csv.DictReader(file)]
     assert told == ["limit", "limit", "stop", "stop"]
+
+
+def test_hotspots_name_functions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stages without the profiler, and functions of the project under it."""
+    hotspots.main(["--quick"])
+    told = capsys.readouterr().out
+    assert "warm 4p8d on 128 nodes" in told
+    assert "solver/" in told.split("under the profiler")[1]
 
 
 def test_engines_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
