@@ -121,6 +121,8 @@ class Api:
                 *lines, rest = (rest + part).split(b"\n")
                 if lines:
                     yield lines
+            if rest:
+                yield [rest]
 
     async def create(self, path: str, body: Mapping[str, Any], query: Query | None = None) -> Json:
         """POST to a collection or a subresource."""

@@ -12,7 +12,7 @@ from typing import Protocol
 import orjson
 
 from adapters.kubernetes.api import Api
-from adapters.kubernetes.api_errors import ApiError, Gone, NotFound, api_error
+from adapters.kubernetes.api_errors import ApiError, Gone, NotFound, Unreachable, api_error
 from adapters.kubernetes.listing import Body, list_kind, slim
 from adapters.kubernetes.resources import Resource
 
@@ -101,8 +101,10 @@ class Follower:
                 self._sink.absent(self._resource)
                 await asyncio.sleep(self._rhythm.absent_s * random.uniform(0.75, 1.0))
             except ApiError as error:
-                self._failures, self._in_trouble = self._failures + 1, True
-                self._sink.trouble(self._resource, str(error))
+                self._failures += 1
+                if self._failures > 1 or not isinstance(error, Unreachable):  # a watch that breaks is no news
+                    self._in_trouble = True
+                    self._sink.trouble(self._resource, str(error))
                 await asyncio.sleep(self._rhythm.pause(self._failures))
 
     async def _list(self) -> None:
