@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
+from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound, Refused
 from adapters.kubernetes.resources import Resource
-from solver.domain.errors import InvalidRequest, SourceUnavailable
+from solver.domain.errors import InvalidRequest
 
 Json = dict[str, Any]
 
@@ -44,7 +44,7 @@ class Calls(Protocol):
         """PUT; Conflict if the object has changed since."""
 
 
-class LeaseLost(SourceUnavailable):
+class LeaseLost(ApiError):
     """Another controller may be at work by now: nothing may be written."""
 
 
@@ -99,7 +99,16 @@ class Lease:
     def guard(self) -> None:
         """Raise LeaseLost unless this candidate may write."""
         if not self.holds:
-            raise LeaseLost(f"{self.identity} does not hold the lease {self._namespace}/{self._name}")
+            raise LeaseLost(0, "LeaseLost", f"{self.identity} does not hold the lease {self._namespace}/{self._name}")
+
+    async def check(self) -> None:
+        """Raise Refused when the Lease may not be read; whatever else goes wrong may be over soon."""
+        try:
+            await self._look()
+        except Refused:
+            raise
+        except ApiError as error:
+            _log.warning("lease_not_read", problem=str(error))
 
     async def run(self) -> None:
         """Try to get the Lease and to keep it, until cancelled."""

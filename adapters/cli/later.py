@@ -2,7 +2,7 @@
 
 import click
 
-COMMANDS = frozenset({"explain", "capacity", "whatif", "controller"})
+COMMANDS = frozenset({"explain", "capacity", "whatif"})
 OPTIONS = frozenset({"--allow-evict", "--allow-moves", "--as", "--html"})
 
 

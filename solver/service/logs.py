@@ -9,7 +9,15 @@ import structlog
 from solver.service.config import Logs
 
 #: Loggers of the standard library that belong into the log, with the least level each.
-_LOGGERS = {"solver": logging.DEBUG, "grpc": logging.WARNING, "opentelemetry": logging.WARNING}
+_LOGGERS = {
+    "solver": logging.DEBUG,
+    "huddle": logging.DEBUG,
+    "grpc": logging.WARNING,
+    "opentelemetry": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "aiohttp": logging.WARNING,
+    "kubernetes": logging.WARNING,
+}
 
 #: What every line passes, wherever it comes from. Tracebacks are plain text: richer ones show local variables.
 _COMMON: list[Any] = [

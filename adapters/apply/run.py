@@ -1,0 +1,142 @@
+"""A controller from start to end: watches, waits for its turn, reconciles while it may, and leaves in good order."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import structlog
+
+from adapters.apply.finishing import Finishing
+from adapters.apply.first_of import first_of
+from adapters.apply.lease import Lease, LeaseTimes
+from adapters.apply.metrics import Metrics
+from adapters.apply.observing import GangReader
+from adapters.apply.pages import pages
+from adapters.apply.planning import Solver
+from adapters.apply.reconciler import Reconciler
+from adapters.apply.requirements import check_server
+from adapters.apply.scope import Scoped
+from adapters.apply.settings import Settings
+from adapters.kubernetes.api import Api, Patience
+from adapters.kubernetes.mirror import Mirror
+
+#: Seconds that calls under way have to end in when the controller ends; less than a pod is given.
+FINISH_S = 15.0
+
+#: Makes the reader of gangs for a mirror.
+ReaderFor = Callable[[Mirror], GangReader]
+
+_log = structlog.get_logger("huddle.controller")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAt:
+    """Where the Lease is for which controllers of a cluster compete."""
+
+    namespace: str
+    name: str
+    times: LeaseTimes = field(default_factory=LeaseTimes)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerConfig:
+    """How a controller runs.
+
+    instance: its name among others, unique. kubeconfig, context: as for kubectl. namespaces: of the gangs it looks
+    after; none = all. listen: host and port for health and metrics, None = nowhere. lease: None = it is the only one.
+    """
+
+    instance: str
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespaces: tuple[str, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    listen: tuple[str, int] | None = None
+    lease: LeaseAt | None = None
+
+
+class Controller:
+    """One controller. Run it once."""
+
+    def __init__(self, config: ControllerConfig, solver: Solver, reader_for: ReaderFor) -> None:
+        self._config, self._solver, self._reader_for = config, solver, reader_for
+        self.metrics = Metrics()
+        self._lease: Lease | None = None
+        self._mirror: Mirror | None = None
+        self._works = False
+        self.metrics.leads = lambda: self._works
+        self.metrics.everything = lambda resource: self._mirror.all(resource) if self._mirror else {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then end what was begun and give the Lease back.
+
+        Raises SourceUnavailable, in one sentence, when it cannot start.
+        """
+        async with AsyncExitStack() as open_:
+            api = await open_.enter_async_context(Api(self._config.kubeconfig, self._config.context, None, self._guard))
+            await check_server(api)
+            port = await self._serve_pages(open_)
+            await self._compete(open_)
+            _log.info("started", server=api.server, instance=self._config.instance, port=port)
+            calls = Finishing(api)
+            election = [self._lease.run()] if self._lease else []
+            try:
+                await first_of(stop.wait(), self._terms(api, calls), *election)
+            finally:
+                ended = await calls.finish(FINISH_S)
+                if self._lease is not None:
+                    await self._lease.release()
+                _log.info("ended", all_calls_ended=ended)
+
+    def obstacles(self) -> list[str]:
+        """What keeps it from being ready."""
+        if self._mirror is None or not self._mirror.is_synced:
+            problems = self._mirror.problems if self._mirror else {}
+            return ["not everything has been listed yet", *(f"{kind}: {text}" for kind, text in problems.items())]
+        return []
+
+    async def _serve_pages(self, open_: AsyncExitStack) -> int | None:
+        if self._config.listen is None:
+            return None
+        host, port = self._config.listen
+        return await open_.enter_async_context(pages(host, port, self.metrics, self.obstacles))
+
+    async def _compete(self, open_: AsyncExitStack) -> None:
+        """Become a candidate. Raises ApiError when the Lease cannot be read or written at all."""
+        where = self._config.lease
+        if where is None:
+            return
+        patience = Patience(request_s=where.times.retry_s, attempts=1)
+        api = await open_.enter_async_context(Api(self._config.kubeconfig, self._config.context, patience))
+        self._lease = Lease(api, where.namespace, where.name, self._config.instance, where.times)
+        await self._lease.check()
+
+    async def _terms(self, api: Api, calls: Finishing) -> None:
+        """One term after the other. Each begins with a mirror of its own: the reconciler is part of it."""
+        while True:
+            self._mirror = Mirror(api)
+            await first_of(self._mirror.run(), self._term(self._mirror, calls))
+            _log.warning("lease_lost", instance=self._config.instance)
+
+    async def _term(self, mirror: Mirror, calls: Finishing) -> None:
+        """Wait until everything is known and it is this controller's turn; reconcile until that is over."""
+        await mirror.synced()
+        _log.info("synced", nodes=len(mirror.held.view().snapshot.nodes))
+        if self._lease is not None:
+            await self._lease.won()
+        config = self._config
+        shown = Scoped(mirror, config.namespaces)
+        reader = self._reader_for(mirror)
+        reconciler = Reconciler(shown, calls, reader, self._solver, config.settings, self.metrics, config.instance)
+        self._works = True
+        _log.info("leading", instance=config.instance)
+        try:
+            await first_of(reconciler.run(), *([self._lease.lost()] if self._lease else []))
+        finally:
+            self._works = False
+
+    def _guard(self) -> None:
+        """Called before every write."""
+        if self._lease is not None:
+            self._lease.guard()
