@@ -13,7 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adapters.cli.plan import Inputs, read_inputs, solve
+from adapters.cli.plan import read_inputs
+from adapters.cli.solving import Wish, solve
 from adapters.manifests.gangs import GangOptions
 from adapters.report.consoles import rendered
 from adapters.report.numbers import percent, short
@@ -58,7 +59,7 @@ def main() -> None:
     importlib.import_module("solver.planner")
     load_ms = (time.perf_counter() - started) * 1000
     started = time.perf_counter()
-    plan = solve(inputs, "auto", 10.0)
+    plan = solve(inputs, Wish(time_limit_s=10.0))
     plan_ms = (time.perf_counter() - started) * 1000
     scene = Scene(inputs.snapshot, inputs.gangs, plan)
     rows = compare(inputs.snapshot, inputs.gangs[0], plan, plan_ms)
