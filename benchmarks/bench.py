@@ -26,7 +26,7 @@ SIZES = (1_000, 10_000, 100_000)
 #: Gangs with at most 300 states, those that keep tables warm, and those the simple placers are compared on.
 SMALL = ("4p8d", "16p16d")
 COMPARED = ("4p8d", "16p16d", "32p64d", "two-units")
-#: Cases beyond the tree's tables, which CP-SAT works on alone; measured in a process of their own.
+#: Cases that merged tables bound; measured in a process of their own.
 WIDE = ("128p384d-rack",)
 #: Above so many nodes the simple placers take minutes.
 MOST_NODES_COMPARED = 10_000

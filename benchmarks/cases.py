@@ -236,7 +236,7 @@ def many_alike() -> Gang:
 
 @case("128p384d-rack", used=0.5, loads=("loaded",))
 def many_unlike() -> Gang:
-    """512 pods in two roles that prefer one rack: S = 49,665, more than the tree's tables hold today."""
+    """512 pods in two roles that prefer one rack: S = 49,665, bounded by merged tables."""
     return pd_gang("128p384d-rack", 128, 384, tp=2, preferred="rack")
 
 
