@@ -17,12 +17,7 @@ from solver.domain.gang import Gang
 Body = Mapping[str, Any]
 
 SOURCE = "cluster"
-#: Labels that the API server copies from the node of a pod when it is bound.
-_FROM_THE_NODE = ("topology.kubernetes.io/zone", "topology.kubernetes.io/region")
-#: Labels that controllers put on pods to tell their generations apart; nobody selects by them across gangs.
-_OF_A_GENERATION = ("pod-template-hash", "controller-revision-hash", "pod-template-generation")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
-_LEFT_OUT = frozenset((*_FROM_THE_NODE, *_OF_A_GENERATION))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +46,8 @@ class LivePods:
         metadata = body["metadata"]
         name = f"{metadata.get('namespace') or 'default'}/{metadata['name']}"
         before = body if _is_held(body) and name not in self.fixed else without_pin(body)
-        labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in _LEFT_OUT}
-        clean = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {**metadata, "labels": labels},
-            "spec": {**before["spec"], "nodeName": self.fixed.get(name)},
-        }
-        return Document(clean, SOURCE)
+        spec = {**before["spec"], "nodeName": self.fixed.get(name)}
+        return Document({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}, SOURCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,11 @@ from solver.domain.gang import BoundMember, Kind, Role
 from solver.domain.naming import natural_key
 
 #: Labels that tell one pod from its like and say nothing about where it may run.
-_OWN_LABEL = re.compile(r"(index|ordinal|rank|pod-name|group-key)$|^runai-gpu-group")
+_OWN_LABEL = re.compile(
+    r"(index|ordinal|rank|pod-name|group-key)$|^runai-gpu-group|^huddle\.scheduler/replica$"
+    r"|^topology\.kubernetes\.io/(zone|region)$"  # copied from the node when the pod is bound
+    r"|^(pod-template-hash|controller-revision-hash|pod-template-generation)$"
+)
 
 
 @dataclass(frozen=True, slots=True)
