@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adapters.cli.plan import read_inputs
-from adapters.cli.solving import Wish, solve
+from adapters.cli.solving import Inputs, Wish, solve
 from adapters.manifests.gangs import GangOptions
 from adapters.report.consoles import rendered
 from adapters.report.numbers import percent, short
