@@ -135,7 +135,8 @@ class Api:
     async def patch(self, path: str, body: Any, kind: PatchKind = "merge", query: Query | None = None) -> Json:
         """PATCH. body: a list of operations for `json`, else a mapping.
 
-        `metadata.uid` and `metadata.resourceVersion` in a mapping are what the object must have: Conflict if not.
+        `metadata.resourceVersion` in a mapping is what the object must have: Conflict if not. So is `metadata.uid`:
+        Invalid if not.
         """
         return _decoded(await self._call(Request("PATCH", path, body, _PATCHES[kind], query)))
 
