@@ -22,7 +22,7 @@ def install_definitions(api: Api) -> None:
 
 
 def _established(api: Api, path: str) -> bool:
-    conditions = api.get(path).get("status", {}).get("conditions", [])
+    conditions = api.get(path).get("status", {}).get("conditions") or []
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
