@@ -14,6 +14,11 @@ def install_definitions(api: Api) -> None:
     """Install Gang and Placement, and wait until they are served."""
     for definition in definitions():
         api.create(CRDS, definition, fieldValidation="Strict")
+    wait_served(api)
+
+
+def wait_served(api: Api) -> None:
+    """Wait until both kinds, once installed, can be used."""
     for definition in definitions():
         path = f"{CRDS}/{definition['metadata']['name']}"
         eventually(partial(_established, api, path), f"{path} is established")

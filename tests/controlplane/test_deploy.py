@@ -1,0 +1,200 @@
+"""What deploy/ installs, on a real API server: it is accepted, and its role is what the controller needs, no more."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters.kubernetes.resources import GANGS, LEADER_WORKER_SETS, MIRRORED, PLACEMENTS, PODS
+from deploy.render import objects
+from support.controlling import QUICK, controlled
+from support.controlplane.api import Api, Json, Refused
+from support.controlplane.definitions import wait_served
+from support.controlplane.fleet import create_gpu_nodes
+from support.controlplane.plane import ControlPlane
+from support.controlplane.waiting import eventually
+from support.workloads import Role, Workload, events
+
+pytestmark = pytest.mark.controlplane
+
+SYSTEM, ACCOUNT = "huddle-system", "huddle-controller"
+PLURALS = {
+    "CustomResourceDefinition": "customresourcedefinitions",
+    "Namespace": "namespaces",
+    "ServiceAccount": "serviceaccounts",
+    "ClusterRole": "clusterroles",
+    "ClusterRoleBinding": "clusterrolebindings",
+    "Role": "roles",
+    "RoleBinding": "rolebindings",
+    "Deployment": "deployments",
+    "Service": "services",
+    "PodDisruptionBudget": "poddisruptionbudgets",
+    "NetworkPolicy": "networkpolicies",
+}
+DRY = {"dryRun": "All"}
+
+
+def apply(api: Api, body: Json, **query: str) -> Json:
+    """What `kubectl apply --server-side` does."""
+    version, metadata = body["apiVersion"], body["metadata"]
+    words = ["apis" if "/" in version else "api", version]
+    words += ["namespaces", metadata["namespace"]] if "namespace" in metadata else []
+    path = "/".join(["", *words, PLURALS[body["kind"]], metadata["name"]])
+    return api.patch(path, body, "apply", fieldManager="tests", force="true", fieldValidation="Strict", **query)
+
+
+@pytest.fixture
+def installed(control_plane: ControlPlane) -> Api:
+    """Calls as admin, with everything installed."""
+    api = control_plane.api()
+    for body in objects():
+        apply(api, body)
+    wait_served(api)
+    return api
+
+
+@pytest.fixture
+def token(control_plane: ControlPlane, installed: Api) -> str:
+    """That of the controller's account."""
+    return control_plane.service_account_token(SYSTEM, ACCOUNT)
+
+
+@pytest.fixture
+def account(control_plane: ControlPlane, token: str) -> Iterator[Api]:
+    """Calls as the controller's account, once its rights are in force."""
+    api = control_plane.api_with(token)
+    eventually(lambda: status(api, "GET", PODS.path()) == 200, "the rights are in force")
+    eventually(lambda: status(api, "GET", lease()) != 403, "the rights in its namespace are in force")
+    yield api
+    api.close()
+
+
+def lease(name: str = ACCOUNT, namespace: str = SYSTEM) -> str:
+    """The path of a Lease."""
+    return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
+
+
+def status(api: Api, method: str, path: str, body: Json | None = None) -> int:
+    """The HTTP status of a call that changes nothing."""
+    query = {} if method == "GET" else DRY
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    try:
+        api.call(method, path, body, kind=kind, query=query)
+    except Refused as refused:
+        return refused.status
+    return 200
+
+
+def test_everything_is_accepted(control_plane: ControlPlane) -> None:
+    """A server-side dry run takes every object as written, without a warning about fields; then they are made."""
+    api = control_plane.api()
+    for body in objects():
+        if body["kind"] == "Namespace":
+            apply(api, body)  # the others live in it
+        kept = apply(api, body, **DRY)
+        assert kept["metadata"]["name"] == body["metadata"]["name"]
+    for body in objects():
+        apply(api, body)
+    (deployment,) = [body for body in objects() if body["kind"] == "Deployment"]
+    kept = api.get(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{ACCOUNT}")
+    assert kept["spec"]["replicas"] == deployment["spec"]["replicas"]
+    template = {"metadata": {"name": "like-a-replica"}, "spec": deployment["spec"]["template"]["spec"]}
+    made = api.create(f"/api/v1/namespaces/{SYSTEM}/pods", template, **DRY)
+    assert made["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_the_role_is_enough(account: Api, namespace: str) -> None:
+    """Every call that the controller makes is allowed, also about kinds that this server does not know."""
+    pod, placement = f"{PODS.path(namespace)}/p", f"{PLACEMENTS.path(namespace)}/g"
+    calls: list[tuple[str, str, Json | None]] = [
+        *(("GET", resource.path(version=version), None) for resource in MIRRORED for version in resource.versions),
+        ("GET", pod, None),
+        ("PATCH", pod, {}),
+        ("DELETE", pod, {}),
+        ("POST", f"{pod}/binding", {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}),
+        ("POST", f"{pod}/eviction", {"metadata": {"name": "p"}}),
+        ("POST", PLACEMENTS.path(namespace), {"metadata": {"name": "g"}, "spec": {"gang": "g"}}),
+        ("PATCH", placement, {}),
+        ("PATCH", f"{placement}/status", {}),
+        ("DELETE", placement, {}),
+        ("PATCH", f"{GANGS.path(namespace)}/g/status", {}),
+        ("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", {}),
+        ("GET", lease(), None),
+        ("PUT", lease(), {"metadata": {"name": ACCOUNT}}),
+        ("POST", lease().rpartition("/")[0], {"metadata": {"name": ACCOUNT}}),
+    ]
+    refused = [call[:2] for call in calls if status(account, *call) in (401, 403)]
+    assert refused == []
+    assert status(account, "GET", LEADER_WORKER_SETS.path()) == 404
+
+
+def test_the_role_is_not_more(account: Api, namespace: str) -> None:
+    """Calls that it has no need of are refused."""
+    pod, gang = f"{PODS.path(namespace)}/p", f"{GANGS.path(namespace)}/g"
+    calls: list[tuple[str, str, Json | None]] = [
+        ("GET", f"/api/v1/namespaces/{namespace}/secrets", None),
+        ("GET", f"/api/v1/namespaces/{namespace}/configmaps", None),
+        ("GET", f"/api/v1/namespaces/{namespace}/events", None),
+        ("POST", PODS.path(namespace), {}),
+        ("PUT", pod, {}),
+        ("PATCH", f"{pod}/status", {}),
+        ("POST", f"{pod}/exec", {}),
+        ("GET", f"{pod}/log", None),
+        ("DELETE", PODS.path(namespace), {}),
+        ("PATCH", "/api/v1/nodes/n", {}),
+        ("DELETE", "/api/v1/nodes/n", {}),
+        ("PATCH", gang, {}),
+        ("DELETE", gang, {}),
+        ("POST", GANGS.path(namespace), {}),
+        ("PUT", f"{PLACEMENTS.path(namespace)}/g", {}),
+        ("GET", lease("other"), None),
+        ("PUT", lease("kube-scheduler", "kube-system"), {}),
+        ("POST", lease("x", "kube-system").rpartition("/")[0], {}),
+        ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles", None),
+        ("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", None),
+        ("POST", f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/{ACCOUNT}/token", {}),
+    ]
+    allowed = [call[:2] for call in calls if status(account, *call) != 403]
+    assert allowed == []
+
+
+@pytest.mark.parametrize("hand", ["gate", "bind"])
+def test_a_controller_with_this_role(
+    control_plane: ControlPlane, account: Api, installed: Api, token: str, namespace: str, tmp_path: Path, hand: str
+) -> None:
+    """With this role alone a controller takes its Lease, brings a gang to its nodes, tells of it, and forgets it."""
+    control_plane.start_kwok()
+    control_plane.start_scheduler()
+    create_gpu_nodes(installed, 2)
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps(with_token(control_plane, token)), encoding="utf-8")
+    options = ("--lease-namespace", SYSTEM, *QUICK)
+    with controlled(kubeconfig, tmp_path, *options, leader_election=True) as controller:
+        workload = Workload(namespace, "llm", (Role("prefill", 1, 4), Role("decode", 2, 4)), hand=hand)
+        workload.create(installed)
+        eventually(lambda: workload.phase(installed) == "Bound", "the gang is bound", 90.0)
+        assert workload.bound(installed) == workload.planned(installed)
+        assert events(installed, namespace, "llm")
+        eventually(
+            lambda: installed.get(GANGS.path(namespace, "llm")).get("status", {}).get("conditions"), "the Gang tells it"
+        )
+        workload.delete(installed)
+        eventually(lambda: not installed.items(PLACEMENTS.path(namespace)), "the Placement is gone", 60.0)
+        log = controller.daemon.log.read_text(encoding="utf-8")
+    assert "forbidden" not in log
+    assert "could_not_tell" not in log
+    assert installed.get(lease())["spec"]["holderIdentity"] == ""
+
+
+def with_token(control_plane: ControlPlane, token: str) -> Json:
+    """A kubeconfig of whoever has this token."""
+    cluster = {"server": control_plane.url, "certificate-authority": str(control_plane.ca)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }

@@ -1,0 +1,100 @@
+"""What is installed is what its sources say, and the pod is as locked up as it can be."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from adapters.kubernetes.resources import MIRRORED
+from deploy.render import objects, rendered
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+
+
+def one(kind: str, name: str = "huddle-controller") -> dict[str, object]:
+    """The installed object of a kind."""
+    (found,) = [body for body in objects() if (body["kind"], body["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(rendered()))
+def test_rendered(path: str) -> None:
+    """Files that are made are as `python deploy/render.py` makes them."""
+    assert (DEPLOY / path).read_text("utf-8") == rendered()[path]
+
+
+def test_everything_is_installed() -> None:
+    """Every YAML file that is not made from others is named in kustomization.yaml, and so is every definition."""
+    named = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text("utf-8"))["resources"]
+    files = {str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*.yaml")}
+    assert set(named) == files - {"install.yaml", "kustomization.yaml"}
+    assert list(yaml.safe_load_all((DEPLOY / "install.yaml").read_text("utf-8"))) == objects()
+
+
+def test_the_pod_is_locked_up() -> None:
+    """Two replicas, not root, nothing to write but /tmp, no rights beyond its account's, a budget that keeps one."""
+    spec = one("Deployment")["spec"]
+    assert isinstance(spec, dict)
+    assert spec["replicas"] == 2
+    pod = spec["template"]["spec"]
+    assert pod["serviceAccountName"] == one("ServiceAccount")["metadata"]["name"]  # type: ignore[index]
+    assert pod["securityContext"]["runAsNonRoot"]
+    (container,) = pod["containers"]
+    locked = container["securityContext"]
+    assert (locked["readOnlyRootFilesystem"], locked["allowPrivilegeEscalation"]) == (True, False)
+    assert locked["capabilities"] == {"drop": ["ALL"]}
+    assert {"livenessProbe", "readinessProbe"} <= set(container)
+    budget = one("PodDisruptionBudget")["spec"]
+    assert isinstance(budget, dict)
+    assert budget["minAvailable"] == 1
+    labels = spec["template"]["metadata"]["labels"]
+    for selector in (spec["selector"], budget["selector"], one("NetworkPolicy")["spec"]["podSelector"]):  # type: ignore[index]
+        assert selector["matchLabels"].items() <= labels.items()
+
+
+def test_image_is_of_this_version() -> None:
+    """The image bears the version of the project."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    (container,) = one("Deployment")["spec"]["template"]["spec"]["containers"]  # type: ignore[index]
+    assert container["image"] == f"huddle:{version}"
+    assert f"huddle:{version}" in (DEPLOY / "Dockerfile").read_text("utf-8")
+
+
+def test_rights_cover_what_is_watched() -> None:
+    """Every kind the mirror shows may be listed and watched, and of kinds that are not written nothing else."""
+    rules = one("ClusterRole")["rules"]
+    assert isinstance(rules, list)
+    verbs: dict[tuple[str, str], set[str]] = {}
+    for rule in rules:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                verbs.setdefault((group, resource), set()).update(rule["verbs"])
+    watched = {(resource.group, resource.plural) for resource in MIRRORED}
+    assert all(verbs[one] >= {"list", "watch"} for one in watched)
+    written = {name for name, allowed in verbs.items() if allowed - {"list", "watch"}}
+    assert written == {
+        ("", "pods"),
+        ("", "pods/binding"),
+        ("", "pods/eviction"),
+        ("huddle.scheduler", "gangs/status"),
+        ("huddle.scheduler", "placements"),
+        ("huddle.scheduler", "placements/status"),
+        ("events.k8s.io", "events"),
+    }
+    assert set(verbs) - written <= watched
+    assert not any("*" in word for rule in rules for words in rule.values() for word in words)
+
+
+def test_versions_of_the_image_are_the_locked_ones() -> None:
+    """The lines that the image's build leaves of the lock file are requirements with one version each."""
+    (script,) = re.findall(r"sed -E '([^']+)' requirements-dev.lock", (DEPLOY / "Dockerfile").read_text("utf-8"))
+    assert script == r"/^ +--hash=/d; s/ \\$//"
+    lines = (ROOT / "requirements-dev.lock").read_text("utf-8").splitlines()
+    left = [line.removesuffix(" \\") for line in lines if not re.match(r" +--hash=", line)]
+    found = [Requirement(line) for line in left if not line.lstrip().startswith("#")]
+    assert {"aiohttp", "kubernetes", "ortools", "structlog"} <= {one.name for one in found}
+    assert all(len(one.specifier) == 1 for one in found)
