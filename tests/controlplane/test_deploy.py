@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.resources import GANGS, LEADER_WORKER_SETS, MIRRORED, PLACEMENTS, PODS
 from deploy.render import objects
 from support.controlling import QUICK, controlled
@@ -18,6 +20,7 @@ from support.workloads import Role, Workload, events
 
 pytestmark = pytest.mark.controlplane
 
+ROOT = Path(__file__).parents[2]
 SYSTEM, ACCOUNT = "huddle-system", "huddle-controller"
 PLURALS = {
     "CustomResourceDefinition": "customresourcedefinitions",
@@ -185,6 +188,16 @@ def test_a_controller_with_this_role(
     assert "forbidden" not in log
     assert "could_not_tell" not in log
     assert installed.get(lease())["spec"]["holderIdentity"] == ""
+
+
+def test_the_readme_is_accepted(installed: Api, namespace: str) -> None:
+    """What the README shows of a Gang and its pod is taken as written."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## In a cluster")[1]
+    gang, pod = yaml.safe_load_all(section.split("```yaml")[1].split("```")[0])
+    installed.create(GANGS.path(namespace), gang, fieldValidation="Strict")
+    kept = installed.create(PODS.path(namespace), pod, fieldValidation="Strict")
+    assert gang_key(kept) == f"{namespace}/{gang['metadata']['name']}"
+    assert "install.yaml" in section
 
 
 def with_token(control_plane: ControlPlane, token: str) -> Json:
