@@ -24,6 +24,8 @@ JSON = "application/json"
 #: Credentials are not read again before they are so old, in seconds.
 _FRESH_S = 1.0
 _READS = ("GET", "HEAD")
+#: Connections cut short end in the next turns of the event loop, which may be its last.
+_GOODBYE_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Connection:
         """End every call and connection."""
         while self._clients:
             await self._clients.pop().close()
+        await asyncio.sleep(_GOODBYE_S)
 
     @asynccontextmanager
     async def answer(self, request: Request, timeout: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -6,7 +6,7 @@ from typing import Any
 from adapters.kubernetes.cluster import queues_by_gang
 from adapters.kubernetes.listing import Body
 from adapters.kubernetes.objects import Document
-from adapters.kubernetes.problems import Problems
+from adapters.kubernetes.problems import SOURCE, Problems
 from adapters.kubernetes.resources import BIND_REQUESTS, GANGS, POD_GROUPS, PODS, Resource
 from adapters.kubernetes.running import bound_node, read_bind_requests, read_bound_pod
 from solver.domain.errors import InvalidRequest
@@ -16,8 +16,6 @@ from solver.domain.pods import BoundPod
 Key = tuple[str, str]
 Store = Mapping[Resource, Mapping[Key, Body]]
 
-#: How messages call the source of an object.
-SOURCE = "API server"
 #: Objects that name the queue of a gang, later ones before earlier ones.
 NAMING_QUEUES = (*POD_GROUPS, GANGS)
 

@@ -7,6 +7,9 @@ from typing import TypeVar
 
 from solver.domain.errors import InvalidRequest
 
+#: How messages call the source of an object.
+SOURCE = "API server"
+
 _log = logging.getLogger("huddle.mirror")
 _Found = TypeVar("_Found")
 _Else = TypeVar("_Else")
@@ -25,6 +28,7 @@ class Problems:
 
     def set(self, what: str, problem: str) -> None:
         """`what` is in trouble, or, with an empty problem, no longer."""
+        problem = problem.removeprefix(f"{SOURCE}: {what}: ")  # it is said already
         if problem == self._now.get(what, ""):
             return
         if problem:

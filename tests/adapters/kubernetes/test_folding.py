@@ -1,0 +1,170 @@
+"""What cannot be read is told, and keeps pods away rather than letting them in."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from adapters.kubernetes.api import Api
+from adapters.kubernetes.listing import Body
+from adapters.kubernetes.mirror import Mirror, News
+from adapters.kubernetes.resources import (
+    KAI_TOPOLOGIES,
+    MIRRORED,
+    NODES,
+    PODS,
+    PRIORITY_CLASSES,
+    QUEUES,
+    Resource,
+)
+from adapters.kubernetes.watching import Event, Verb
+from solver.domain.resources import CPU, GPU, MEMORY
+from solver.domain.snapshot import Snapshot, build_snapshot
+from solver.service.state import HeldCluster
+
+
+def body(name: str, namespace: str = "", version: str = "1", labels: Any = None, **fields: Any) -> Body:
+    """An object."""
+    metadata = {"name": name, "namespace": namespace, "uid": f"uid-{name}", "resourceVersion": version}
+    return {"metadata": metadata | {"labels": labels or {}}, **fields}
+
+
+def node(name: str, gpus: str = "8", **spec: Any) -> Body:
+    """A node."""
+    return body(name, spec=spec, status={"allocatable": {"nvidia.com/gpu": gpus}})
+
+
+def pod(name: str, at: str, gpus: str = "1", **fields: Any) -> Body:
+    """A bound pod."""
+    containers = [{"name": "main", "resources": {"requests": {"nvidia.com/gpu": gpus}}}]
+    return body(name, "a", spec={"nodeName": at, "containers": containers}, **fields)
+
+
+def topology(name: str, **level: str) -> Body:
+    """A Topology of KAI with one level."""
+    return body(name, kind="Topology", apiVersion="kai.scheduler/v1alpha1", spec={"levels": [level]})
+
+
+def filled(*objects: tuple[Resource, Body], held: HeldCluster | None = None) -> Mirror:
+    """A mirror of these objects."""
+    mirror = Mirror(Api(), held)
+    for resource in MIRRORED:
+        mirror.listed(resource, resource.versions[0], [each for kind, each in objects if kind is resource])
+    return mirror
+
+
+def change(mirror: Mirror, resource: Resource, *bodies: Body, verb: Verb = Verb.MODIFIED) -> None:
+    """Something changes."""
+    mirror.changed(resource, [Event(verb, each) for each in bodies])
+
+
+def free(mirror: Mirror) -> dict[str, int]:
+    """Whole GPUs that new pods may use, by node."""
+    snapshot: Snapshot = mirror.held.view().snapshot
+    return dict(zip(snapshot.nodes, snapshot.whole_free_gpus.tolist(), strict=True))
+
+
+def test_a_pod_that_cannot_be_read_closes_its_node() -> None:
+    """Nobody knows what it holds, so nothing new may go there until it can be read or is gone."""
+    mirror = filled((NODES, node("n1")), (NODES, node("n2")), (PODS, pod("p", "n1", "half")))
+    assert free(mirror) == {"n1": 0, "n2": 8}
+    assert "half" in mirror.problems["Pod a/p"]
+    change(mirror, PODS, pod("p", "n2", "-1"))
+    assert free(mirror) == {"n1": 8, "n2": 0}
+    change(mirror, PODS, pod("p", "n2", "3"))
+    assert free(mirror) == {"n1": 8, "n2": 5}
+    assert not mirror.problems
+    change(mirror, PODS, pod("p", "n2", "x"), pod("q", "n2", "y"))
+    change(mirror, PODS, pod("p", "n2"), verb=Verb.DELETED)
+    assert free(mirror) == {"n1": 8, "n2": 0}
+    change(mirror, PODS, pod("q", "n2", "y", status={"phase": "Failed"}))
+    assert free(mirror) == {"n1": 8, "n2": 8}
+    assert not mirror.problems
+
+
+def test_a_node_that_cannot_be_read_takes_no_pods() -> None:
+    """It is as if it were not there; when it can be read its pods still are."""
+    mirror = filled((NODES, node("n1", "many")), (PODS, pod("p", "n1", "3")))
+    assert free(mirror) == {}
+    assert "many" in mirror.problems["Node n1"]
+    change(mirror, NODES, node("n1"))
+    assert free(mirror) == {"n1": 5}
+    assert not mirror.problems
+    change(mirror, NODES, node("n1", "none"))
+    assert free(mirror) == {}
+
+
+def test_a_queue_that_cannot_be_read_allows_nothing() -> None:
+    """Until it can be read or is gone."""
+    mirror = filled((QUEUES, body("q", spec={"resources": {"gpu": {"limit": "much"}}})))
+    assert mirror.held.view().snapshot.queues["q"].limits == {GPU: 0, CPU: 0, MEMORY: 0}
+    assert "limit" in mirror.problems["Queue q"]
+    change(mirror, QUEUES, body("q", spec={}))
+    assert mirror.held.view().snapshot.queues["q"].limits == {}
+    change(mirror, QUEUES, body("q", spec={}), verb=Verb.DELETED)
+    assert not mirror.held.view().snapshot.queues
+
+
+def test_a_topology_that_cannot_be_read_is_left_out() -> None:
+    """Until it can be read."""
+    mirror = filled((KAI_TOPOLOGIES, topology("t")))
+    assert not mirror.held.view().snapshot.topologies
+    assert mirror.problems["Topology t"] == "spec.levels[0].nodeLabel: is missing"
+    change(mirror, KAI_TOPOLOGIES, topology("t", nodeLabel="rack"))
+    assert set(mirror.held.view().snapshot.topologies) == {"t"}
+    assert not mirror.problems
+
+
+def test_problems_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """When they come and when they go, not every time the object is seen."""
+    caplog.set_level("INFO", "huddle.mirror")
+    mirror = filled((NODES, node("n1")))
+    for _ in range(3):
+        change(mirror, PODS, pod("p", "n1", "half"))
+    change(mirror, PODS, pod("p", "n1"))
+    first, second = caplog.messages
+    assert "half" in first
+    assert second == "Pod a/p: is well again"
+
+
+def test_a_held_state_that_somebody_else_changed_is_made_anew(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the reason why a group of changes does not fit, the state is right afterwards."""
+    held = HeldCluster("c")
+    mirror = filled((NODES, node("n1")), (PODS, pod("p", "n1")), held=held)
+    held.put("other", build_snapshot([]))
+    change(mirror, PODS, pod("q", "n1", "2"))
+    assert free(mirror) == {"n1": 5}
+    assert "made anew" in caplog.text
+    change(mirror, PODS, pod("r", "n1", "2"))
+    assert free(mirror) == {"n1": 3}
+
+
+def test_what_the_news_says() -> None:
+    """Room when nodes, queues, topologies or priorities change or a pod goes; heartbeats and arrivals are none."""
+
+    async def story() -> None:
+        mirror = filled((NODES, node("n1")), (PODS, pod("p", "n1", labels={"huddle.scheduler/gang": "g"})))
+        news = mirror.subscribe()
+        assert await news.next() == News(frozenset({"a/g"}), room=True)
+
+        async def told() -> News | None:
+            try:
+                return await asyncio.wait_for(news.next(), 0.01)
+            except TimeoutError:
+                return None
+
+        change(mirror, NODES, node("n1"))
+        assert await told() is None
+        change(mirror, NODES, node("n1", unschedulable=True))
+        assert await told() == News(frozenset({"a/g"}), room=True)
+        change(mirror, PODS, pod("foreign", "n1"))
+        assert await told() is None
+        change(mirror, PODS, pod("foreign", "n1"), verb=Verb.DELETED)
+        assert await told() == News(frozenset(), room=True)
+        change(mirror, PRIORITY_CLASSES, body("high", value=7))
+        assert await told() == News(frozenset(), room=True)
+        change(mirror, PODS, pod("p", "n1", labels={"huddle.scheduler/gang": "h"}))
+        change(mirror, QUEUES, body("q", spec={}))
+        assert await told() == News(frozenset({"a/g", "a/h"}), room=True)
+
+    asyncio.run(story())
