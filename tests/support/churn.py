@@ -12,7 +12,7 @@ from support.controlplane.fleet import RACK, ZONE, gpu_pod
 from support.workloads import Keeper, Role, Workload
 
 #: Roles of gangs: prefill and decode pods, and GPUs of each.
-SHAPES = ((1, 1, 8), (1, 1, 4), (2, 2, 4), (4, 8, 2), (2, 4, 8), (1, 3, 8))
+SHAPES = ((1, 1, 8), (1, 1, 4), (2, 2, 4), (4, 8, 2), (2, 4, 8), (1, 3, 8), (4, 8, 8), (2, 10, 4), (6, 6, 8))
 PACKS = ({}, {"preferred": RACK}, {"required": RACK}, {"required": ZONE, "preferred": RACK}, {"required": ZONE})
 
 

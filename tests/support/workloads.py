@@ -1,6 +1,7 @@
 """Gangs with their pods on the control plane, and who keeps those pods coming: what a controller manager would do."""
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +15,8 @@ from support.controlplane.fleet import GATE, gpu_pod
 GANG_LABEL, ROLE_LABEL = "huddle.scheduler/gang", "huddle.scheduler/role"
 #: Bytes of one KV cache that travels from a prefill to a decode worker.
 KV_BYTES = 1_310_720_000
-#: Seconds between two looks of whoever keeps pods coming.
-LOOK_S = 0.1
+#: Seconds between two looks of whoever keeps pods coming, and until it removes pods whose node is gone.
+LOOK_S, ORPHAN_S = 0.1, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,14 @@ class Workload:
         """The Gang object; prefill sends to decode where there is both."""
         names = {role.name for role in self.roles}
         flows = [{"from": "prefill", "to": "decode", "bytes": KV_BYTES}] if {"prefill", "decode"} <= names else []
+        pack = {"pack": dict(self.pack)} if self.pack else {}
         return {
             "apiVersion": "huddle.scheduler/v1alpha1",
             "kind": "Gang",
             "metadata": {"name": self.name},
             "spec": {
                 "priority": self.priority,
-                "root": {"pack": dict(self.pack), "roles": [_role(role) for role in self.roles]},
+                "root": {**pack, "roles": [_role(role) for role in self.roles]},
                 "flows": flows,
             },
         }
@@ -88,9 +90,8 @@ class Workload:
         api.create_all(self.pods_path, self.pods())
 
     def delete(self, api: Api) -> None:
-        """Delete the Gang, what the garbage collector would delete with it, and its pods."""
-        for path in (GANGS.path(self.namespace, self.name), PLACEMENTS.path(self.namespace, self.name)):
-            _gone(api, path)
+        """Delete the Gang and its pods; the Placement is left to the controller, as there is no garbage collector."""
+        _gone(api, GANGS.path(self.namespace, self.name))
         for name in self.pod_names():
             _gone(api, f"{self.pods_path}/{name}")
 
@@ -128,6 +129,16 @@ class Workload:
         """Phase of its Placement, or empty."""
         return str(self.placement(api).get("status", {}).get("phase", ""))
 
+    def reason(self, api: Api) -> str:
+        """Code of the first reason why it waits, or empty."""
+        reasons = self.placement(api).get("status", {}).get("reasons") or [{"code": ""}]
+        return str(reasons[0]["code"])
+
+    def condition(self, api: Api) -> Json:
+        """Its condition `Placed`, as the Gang has it, or nothing."""
+        conditions = api.get(GANGS.path(self.namespace, self.name)).get("status", {}).get("conditions") or ()
+        return next((condition for condition in conditions if condition["type"] == "Placed"), {})
+
 
 class Keeper:
     """Makes successors of owned pods that went, and removes pods whose node is gone. A thread, while the block runs."""
@@ -135,6 +146,7 @@ class Keeper:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._kept: dict[str, Workload] = {}
+        self._orphans: dict[str, float] = {}
         self._lock = threading.Lock()
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -174,11 +186,17 @@ class Keeper:
     def _look(self) -> None:
         nodes = {node["metadata"]["name"] for node in self._api.items("/api/v1/nodes")}
         there: dict[str, set[str]] = {}
+        orphans = dict[str, float]()
         for pod in self._api.items("/api/v1/pods"):
             metadata, node = pod["metadata"], pod["spec"].get("nodeName")
             if node and node not in nodes:
-                _gone(self._api, f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}")
+                path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+                orphans[path] = self._orphans.get(path, time.monotonic())
             there.setdefault(metadata["namespace"], set()).add(metadata["name"])
+        self._orphans = orphans
+        for path, since_s in orphans.items():
+            if time.monotonic() > since_s + ORPHAN_S:
+                _gone(self._api, path)
         for workload in self._kept.values():
             present = there.get(workload.namespace, set())
             missing = [pod for pod in workload.pods() if pod["metadata"]["name"] not in present]

@@ -48,6 +48,11 @@ class Daemon:
         """Whether it has not ended."""
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """As of subprocess: negative = ended by that signal; None while it runs."""
+        return self._process.poll()
+
     def send(self, signum: signal.Signals) -> None:
         """Signal the group: SIGSTOP and SIGCONT make a server that hangs and comes back."""
         if self.runs:
