@@ -13,7 +13,7 @@ import pytest
 from support.audit.unplaced import unplaced
 from support.audit.witness import Witness
 from support.churn import Churn
-from support.controlling import QUICK, controlled
+from support.controlling import QUICK, Controlled, controlled
 from support.controlplane.api import Api
 from support.controlplane.fleet import create_gpu_nodes
 from support.controlplane.plane import ControlPlane
