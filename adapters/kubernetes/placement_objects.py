@@ -195,9 +195,14 @@ def _why(why: Why) -> Json:
 
 
 def _read_why(entry: Fields) -> Why:
-    numbers = entry.part("numbers")
-    found = {key: numbers.whole(key, minimum=-(2**63), maximum=2**63 - 1) for key in numbers.body}
+    found = {key: _number(entry, key, value) for key, value in entry.mapping("numbers").items()}
     return Why(entry.text("code"), entry.text("message", ""), entry.words("objects"), found)
+
+
+def _number(entry: Fields, key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise entry.refuse(f"numbers[{key}]", f"must be a whole number, not {shown(value)}")
+    return value
 
 
 def _condition(condition: Condition) -> Json:
