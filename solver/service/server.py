@@ -122,11 +122,10 @@ class Server:
         return port
 
     def _add_services(self, server: grpc.Server, recorder: Any) -> None:
-        limits, store = self.config.limits, self.config.ledger
+        limits = self.config.limits
         clusters = Clusters(limits, recorder)
-        ledger = SqliteLedger(store.file)
-        lease_ms, most_ms = round(store.default_lease_s * 1000), round(store.max_lease_s * 1000)
-        promises = Promises(ledger, clusters, PromiseLimits(lease_ms, most_ms, limits.max_watch_backlog), recorder)
+        ledger = SqliteLedger(self.config.ledger.file)
+        promises = Promises(ledger, clusters, PromiseLimits.of(self.config), recorder)
         self._open.callback(promises.close)
         solves = Solves(limits, recorder)
         self._open.callback(solves.close)
