@@ -31,8 +31,8 @@ from solver.domain.pods import BoundPod
 from solver.service.access import Access
 from solver.service.client import Client, DeltaStream
 from solver.service.codec.gang import encode_gang
+from solver.service.held import Applied
 from solver.service.requests import Improved
-from solver.service.state import Applied
 from tests.support.controlplane.binaries import Missing, find
 
 PROTOS = Path(__file__).resolve().parent.parent / "protos"

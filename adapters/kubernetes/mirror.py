@@ -21,7 +21,8 @@ from adapters.kubernetes.resources import MIRRORED, PODS, PRIORITY_CLASSES, Reso
 from adapters.kubernetes.watching import Event, Follower, Rhythm, Verb
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound
 from solver.service.config import Limits
-from solver.service.state import HeldCluster, Needed
+from solver.service.held import Needed
+from solver.service.state import HeldCluster
 
 #: Told key, body before and body now (None = not there) of every object of a kind that changed. The held state is up
 #: to date by then, and subscribers have not heard of it.

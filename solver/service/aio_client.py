@@ -18,8 +18,8 @@ from solver.service.client import stubs_of, translated
 from solver.service.codec.snapshot import put_requests
 from solver.service.codec.state import decode_outcome
 from solver.service.feed import Synced
+from solver.service.held import Applied, ClusterDescription, Held, Needed
 from solver.service.requests import Ask, DeltaNumbers, Explained, Improved, Planned, Prepared, Reserved
-from solver.service.state import Applied, ClusterDescription, Held, Needed
 
 _Heard = TypeVar("_Heard")
 

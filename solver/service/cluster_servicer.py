@@ -12,7 +12,8 @@ from solver.service.codec.snapshot import SnapshotAssembler, decode_change
 from solver.service.codec.state import encode_description, encode_held, encode_outcome
 from solver.service.config import Limits
 from solver.service.errors import InvalidField, NotFound
-from solver.service.state import Applied, Clusters, Needed, unknown_cluster
+from solver.service.held import Applied, Needed, unknown_cluster
+from solver.service.state import Clusters
 from solver.service.status import answering
 
 #: Longest name of a cluster and longest base, in characters.

@@ -13,7 +13,7 @@ from solver.ledger import PromisedPod
 from solver.rules import reach
 from solver.service.codec.fields import checking
 from solver.service.errors import Conflict, InvalidField
-from solver.service.promised import PROMISED
+from solver.service.state import HeldCluster
 from solver.topology.choice import choose_topology
 from solver.topology.tree import Tree, build_tree
 from solver.verify.checker import verify
@@ -33,13 +33,16 @@ class TreeOf:
         return self.tree
 
 
-def check_fits(snapshot: Snapshot, gang: Gang, assignments: Sequence[Assignment], tree_of: TreeOf) -> None:
-    """Raises Conflict unless all of a plan holds in this state, which knows nothing of what the gang was promised.
+def check_fits(state: HeldCluster, gang: Gang, assignments: Sequence[Assignment], tree_of: TreeOf) -> None:
+    """Raises Conflict unless all of a plan holds in the state as it is now, but for what the gang was promised.
 
     Running members count as in `plan()`. Raises InvalidField for a plan that no state would make valid.
     """
     _check_pods(gang, assignments)
-    _check_moved_on(snapshot, gang, assignments)
+    snapshot = state.view((gang.name,)).snapshot
+    _check_nodes(snapshot, gang, assignments)
+    for pod in state.bound(item.pod for item in assignments):
+        raise _moved_on(gang, f"pod {pod.name} is bound to node {pod.node}")
     spec, _ = choose_topology(snapshot, gang.topology)
     with checking("gang"):
         check_levels(gang, spec)
@@ -47,7 +50,7 @@ def check_fits(snapshot: Snapshot, gang: Gang, assignments: Sequence[Assignment]
         snapshot = holding_running(snapshot, [gang])
     checked = verify(snapshot, gang, spec, assignments, tree_of.get(snapshot, spec))
     if checked.violations:
-        raise Conflict(f"the plan of gang {gang.name} does not fit any more: {checked.violations[0]}")
+        raise _moved_on(gang, checked.violations[0])
 
 
 def promised_pods(gang: Gang, assignments: Sequence[Assignment]) -> list[PromisedPod]:
@@ -69,15 +72,13 @@ def _check_pods(gang: Gang, assignments: Sequence[Assignment]) -> None:
         before.add(item.pod)
 
 
-def _check_moved_on(snapshot: Snapshot, gang: Gang, assignments: Sequence[Assignment]) -> None:
-    """Raises Conflict when a node has gone, or a pod to be placed is bound already."""
+def _check_nodes(snapshot: Snapshot, gang: Gang, assignments: Sequence[Assignment]) -> None:
+    """Raises Conflict when a node has gone."""
     placed = [(member.pod, member.node) for member in gang.running] + [(item.pod, item.node) for item in assignments]
     for pod, node in placed:
         if node not in snapshot.node_idx:
-            raise Conflict(f"the plan of gang {gang.name} does not fit any more: node {node!r} of pod {pod} is gone")
-    new = {item.pod for item in assignments}
-    for bound in snapshot.pods:
-        if bound.name in new and not bound.uid.startswith(PROMISED):
-            raise Conflict(
-                f"the plan of gang {gang.name} does not fit any more: pod {bound.name} is bound to node {bound.node}"
-            )
+            raise _moved_on(gang, f"node {node!r} of pod {pod} is gone")
+
+
+def _moved_on(gang: Gang, what: object) -> Conflict:
+    return Conflict(f"the plan of gang {gang.name} does not fit any more: {what}")

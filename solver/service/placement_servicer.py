@@ -16,8 +16,9 @@ from solver.service.codec.question import AnyRequest, decode_question
 from solver.service.codec.snapshot import SnapshotAssembler
 from solver.service.config import Limits
 from solver.service.errors import InvalidField, NotReady
+from solver.service.held import View
 from solver.service.solves import Question, Solves, Solving
-from solver.service.state import Clusters, View
+from solver.service.state import Clusters
 from solver.service.status import answering
 
 #: Kept back from a call's deadline to encode and send the answer: this share, and no more than so many seconds.

@@ -80,17 +80,6 @@ class Page:
     more: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerDescription:
-    """How much is promised. pods: not yet seen."""
-
-    reserved: int
-    confirmed: int
-    pods: int
-    watches: int
-    revision: int
-
-
 class _Turn:
     """One plan at a time is checked and promised in a cluster."""
 
@@ -184,19 +173,16 @@ class Promises:
             except Unavailable as error:
                 _log.warning("seen_pods_noted_later", cluster=cluster, problem=str(error))
 
+    @property
+    def watches(self) -> int:
+        """How many watch."""
+        return len(self._feed)
+
     def settle(self) -> None:
         """Write what could not be written before, and end leases that are over."""
         with self._order:
             self._write_seen()
             self._changing(self._ledger.expire)
-
-    def describe(self) -> LedgerDescription:
-        """How much is promised."""
-        phases = [promise.phase for name in self._ledger.clusters() for promise in self._ledger.holding(name)]
-        reserved = phases.count(Phase.RESERVED)
-        return LedgerDescription(
-            reserved, len(phases) - reserved, self._ledger.held_pods, len(self._feed), self._ledger.revision
-        )
 
     def _begin(self, state: HeldCluster) -> None:
         """A cluster comes: it takes what is promised in it, and every change from then on."""
@@ -206,11 +192,12 @@ class Promises:
 
     def _reserved(self, wish: Wish, state: HeldCluster, tree_of: TreeOf) -> Promise:
         self.settle()
-        view = state.view((wish.gang.name,))
-        if not 0 <= wish.state_version <= view.version:
-            problem = f"{wish.state_version} is no version yet; the state is at version {view.version}"
-            raise InvalidField("state_version", problem)
-        check_fits(view.snapshot, wish.gang, wish.assignments, tree_of)
+        version = state.view().version
+        if not 0 <= wish.state_version <= version:
+            raise InvalidField(
+                "state_version", f"{wish.state_version} is no version yet; the state is at version {version}"
+            )
+        check_fits(state, wish.gang, wish.assignments, tree_of)
         pods = promised_pods(wish.gang, wish.assignments)
         if self._ledger.held_pods + len(pods) > self._limits.max_pods:
             raise Full(f"more than {self._limits.max_pods} pods would be promised")

@@ -22,7 +22,7 @@ from solver.service.codec.question import encode_options
 from solver.service.codec.snapshot import encode_change, encode_whole
 from solver.service.codec.state import decode_description, decode_held
 from solver.service.feed import Synced
-from solver.service.state import ClusterDescription, Held
+from solver.service.held import ClusterDescription, Held
 
 _Heard = TypeVar("_Heard")
 _Request = TypeVar("_Request", pb.PlanRequest, pb.PlanStreamRequest, pb.ExplainRequest)

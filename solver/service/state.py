@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property
 
 from solver.domain.changes import Change, PodBound
@@ -17,6 +16,8 @@ from solver.domain.snapshot import Snapshot
 from solver.ledger import Promise
 from solver.service.config import Limits
 from solver.service.errors import Full, InvalidField, NotFound
+from solver.service.held import Applied, Cause, ClusterDescription, Held, Needed, View, unknown_cluster
+from solver.service.ledger_clock import wall_ms
 from solver.service.promised import PromisedPods
 from solver.service.recorder import Recorder
 
@@ -24,68 +25,8 @@ from solver.service.recorder import Recorder
 #: not raise. What it does not pass on to the promises is told again with the next snapshot.
 SeenHook = Callable[[str, Mapping[str, str]], None]
 
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a question is answered from; the snapshot bears the same version."""
-
-    version: int
-    snapshot: Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A snapshot is held, in the state of this version. pods: promised ones not among them."""
-
-    version: int
-    nodes: int
-    pods: int
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """A group of changes is in the state of this version."""
-
-    version: int
-
-
-class Cause(StrEnum):
-    """Why changes cannot be applied."""
-
-    UNKNOWN_CLUSTER = "unknown_cluster"
-    UNKNOWN_BASE = "unknown_base"
-    GAP = "gap"
-    CONTRADICTION = "contradiction"
-
-
-@dataclass(frozen=True, slots=True)
-class Needed:
-    """A new snapshot is needed; the state is as it was. last_sequence: last group in it, if the base is known."""
-
-    cause: Cause
-    message: str
-    last_sequence: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterDescription:
-    """What is held of one cluster.
-
-    pods: that hold capacity, promised ones not among them. promised_pods: promised and not yet seen. snapshot_age_s,
-    age_s: since the snapshot, and since the last snapshot or group of changes, arrived.
-    """
-
-    name: str
-    base: str
-    sequence: int
-    version: int
-    nodes: int
-    pods: int
-    promised_pods: int
-    snapshot_age_s: float
-    age_s: float
-    queues: int
-    topologies: tuple[str, ...]
+#: Snapshots of one version that are kept for gangs which are planned anew; each has free amounts of its own.
+_MOST_IGNORING = 16
 
 
 @dataclass(frozen=True)
@@ -93,7 +34,8 @@ class _Shown:
     """Everything that readers see, swapped as one.
 
     snapshot: with the pods held for promises, which are in `held` by uid. promised_pods: with those whose node is
-    missing. arrived_s, changed_s: when the snapshot, and the last snapshot or group, came.
+    missing. arrived_s, changed_s: when the snapshot, and the last snapshot or group, came. ignoring: the same without
+    what is held for some gangs, as far as it was asked for lately.
     """
 
     base: str
@@ -115,9 +57,20 @@ class _Shown:
         """Pods that really are there."""
         return len(self.snapshot.pods) - len(self.held)
 
+    def without(self, gangs: frozenset[str]) -> Snapshot:
+        """The snapshot without what is held for these gangs."""
+        found = self.ignoring.get(gangs)
+        if found is None:
+            own = [pod for pod in self.held.values() if pod.gang in gangs]
+            found = self.snapshot.with_changes((), own).as_version(self.snapshot.version)
+            if len(self.ignoring) >= _MOST_IGNORING:
+                self.ignoring.clear()
+            self.ignoring[gangs] = found
+        return found
+
 
 class HeldCluster:
-    """One cluster. Any thread may call anything; readers never wait for writers."""
+    """One cluster. Any thread may call anything; readers never wait for writers. Its versions come after `version`."""
 
     def __init__(
         self,
@@ -126,12 +79,13 @@ class HeldCluster:
         on_seen: SeenHook | None = None,
         recorder: Recorder | None = None,
         clock: Callable[[], float] = time.monotonic,
+        version: int = 0,
     ) -> None:
         self.name = name
         self._limits, self._recorder = limits or Limits(), recorder or Recorder()
         self._on_seen, self._clock = on_seen, clock
         self._lock = threading.Lock()  # of writers
-        self._version = 0
+        self._version = version
         self._names = PodNames()
         self._promised = PromisedPods()
         self._shown: _Shown | None = None
@@ -201,10 +155,12 @@ class HeldCluster:
         gangs = shown.gangs.intersection(ignoring)
         if not gangs:
             return View(version, shown.snapshot)
-        if gangs not in shown.ignoring:
-            own = [pod for pod in shown.held.values() if pod.gang in gangs]
-            shown.ignoring[gangs] = shown.snapshot.with_changes((), own).as_version(version)
-        return View(version, shown.ignoring[gangs])
+        return View(version, shown.without(gangs))
+
+    def bound(self, names: Iterable[str]) -> list[BoundPod]:
+        """Pods of these names that are really there, not only promised. Raises NotFound before the first snapshot."""
+        with self._lock:
+            return _of_names(names, self._names, self._known().snapshot)
 
     def promise(self, changed: Iterable[Promise]) -> None:
         """Take promises as they are now; what is known already, or older, changes nothing."""
@@ -285,11 +241,6 @@ class HeldCluster:
             self._on_seen(self.name, seen)
 
 
-def unknown_cluster(name: str) -> Needed:
-    """The answer to changes of a cluster that is not held."""
-    return Needed(Cause.UNKNOWN_CLUSTER, f"no snapshot of cluster {name!r} is held")
-
-
 def _edited(snapshot: Snapshot, names: PodNames, changes: Sequence[Change]) -> Edited:
     editing = Editing(snapshot, names)
     for at, change in enumerate(changes):
@@ -307,10 +258,16 @@ def _of_names(wanted: Iterable[str], names: PodNames, snapshot: Snapshot) -> lis
 
 
 class Clusters:
-    """Held clusters by name. Any thread may call anything."""
+    """Held clusters by name. Any thread may call anything.
 
-    def __init__(self, limits: Limits | None = None, recorder: Recorder | None = None) -> None:
-        self._limits, self._recorder = limits or Limits(), recorder
+    epoch_ms: versions of a new cluster come after what this says then. With the machine's clock, versions that clients
+    remember from before a restart are older than all that come after it.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, recorder: Recorder | None = None, epoch_ms: Callable[[], int] = wall_ms
+    ) -> None:
+        self._limits, self._recorder, self._epoch_ms = limits or Limits(), recorder, epoch_ms
         self._lock = threading.Lock()  # of who makes clusters
         self._clusters: dict[str, HeldCluster] = {}
         self._new_hooks: list[Callable[[HeldCluster], None]] = []
@@ -341,7 +298,7 @@ class Clusters:
             if cluster is None:
                 if len(self._clusters) >= self._limits.max_clusters:
                     raise Full(f"{len(self._clusters)} clusters are held, which is the limit")
-                cluster = HeldCluster(name, self._limits, self._seen, self._recorder)
+                cluster = HeldCluster(name, self._limits, self._seen, self._recorder, version=self._epoch_ms())
                 for hook in self._new_hooks:
                     hook(cluster)
                 self._clusters[name] = cluster

@@ -20,9 +20,9 @@ from solver.service.aio_client import AioClient
 from solver.service.client import Client
 from solver.service.errors import Conflict, Denied, InvalidField, NotFound, Unauthenticated
 from solver.service.feed import Synced
+from solver.service.held import Applied, Cause, Needed
 from solver.service.replies import Cancelled
 from solver.service.requests import Improved, Planned
-from solver.service.state import Applied, Cause, Needed
 from support.builders import bound, cluster, flow, gang, node, role
 from tests.service.conftest import CONFIG, TOKENS, Running, Serve
 

@@ -3,7 +3,7 @@
 from solver.api.v1 import cluster_service_pb2 as pb
 from solver.service.codec.fields import known
 from solver.service.errors import InvalidField
-from solver.service.state import Applied, Cause, ClusterDescription, Held, Needed
+from solver.service.held import Applied, Cause, ClusterDescription, Held, Needed
 
 _CAUSES: dict[Cause, "pb.SnapshotNeeded.Cause.ValueType"] = {
     Cause.UNKNOWN_CLUSTER: pb.SnapshotNeeded.CAUSE_UNKNOWN_CLUSTER,

@@ -50,7 +50,7 @@ def test_a_watch_tells_what_holds_then_that_it_did_then_every_change(office: Off
     assert list(events) == []
     quiet.close()
     assert list(quiet) == []
-    assert office.promises.describe().watches == 0
+    assert office.promises.watches == 0
 
 
 def test_a_replacement_is_two_events(office: Office) -> None:
@@ -194,5 +194,5 @@ def test_nothing_is_missed_between_the_beginning_and_the_changes(seed: int) -> N
         assert listener.knows() == held
         assert listener.revisions() == sorted(set(listener.revisions()))
     assert len(listeners) > 3
-    assert office.promises.describe().watches == 0
+    assert office.promises.watches == 0
     office.promises.close()

@@ -1,6 +1,8 @@
 """Promised pods hold capacity on top of whatever the cluster says, until they are seen."""
 
+import gc
 import random
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
@@ -11,8 +13,9 @@ from hypothesis import given, settings
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound, PodGone
 from solver.domain.pods import BoundPod
 from solver.ledger import Phase, Promise, PromisedPod
+from solver.service.held import Applied
 from solver.service.promised import PROMISED, PromisedPods
-from solver.service.state import Applied, Clusters, HeldCluster
+from solver.service.state import Clusters, HeldCluster
 from support.builders import amounts, cluster, node
 from support.clusters import Objects, meaning, random_change, random_objects
 from support.strategies import seeds
@@ -115,6 +118,16 @@ def test_a_question_may_ignore_gangs() -> None:
     assert whole.version == part.version == part.snapshot.version
     assert site.cluster.view(["prod/g"]).snapshot is part.snapshot
     assert site.cluster.view(["prod/none"]).snapshot is whole.snapshot
+
+
+def test_questions_of_many_gangs_fill_no_memory() -> None:
+    """While the state stays, each of many gangs gets its own view, and few of them are kept."""
+    site = Site()
+    site.cluster.promise([promise(f"{at}", {f"p{at}": "a"}, gang=f"prod/g{at}") for at in range(40)])
+    views = [weakref.ref(site.cluster.view([f"prod/g{at}"]).snapshot) for at in range(40)]
+    assert site.taken("prod/g7") == "a39"
+    gc.collect()
+    assert sum(view() is not None for view in views) <= 16
 
 
 def test_a_pod_seen_bound_anywhere_is_not_held_any_more() -> None:

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -14,8 +15,9 @@ from solver.domain.pods import BoundPod
 from solver.domain.snapshot import QueueSpec
 from solver.service.config import Limits
 from solver.service.errors import Full, InvalidField, NotFound
+from solver.service.held import Applied, Cause, Needed
 from solver.service.recorder import Recorder
-from solver.service.state import Applied, Cause, Clusters, HeldCluster, Needed
+from solver.service.state import Clusters, HeldCluster
 from support.builders import amounts, apart, bound, cluster, node, topology
 from support.clusters import Objects, meaning, random_change, random_objects, tidy
 from support.strategies import seeds
@@ -249,7 +251,7 @@ def test_clusters_are_found_by_name() -> None:
         def state(self, cluster: str, version: int) -> None:
             states.append((cluster, version))
 
-    clusters = Clusters(Limits(max_clusters=2), Seen())
+    clusters = Clusters(Limits(max_clusters=2), Seen(), lambda: 1000)
     with pytest.raises(NotFound):
         clusters.get("a")
     found = clusters.of("a")
@@ -265,7 +267,25 @@ def test_clusters_are_found_by_name() -> None:
     assert clusters.names() == ["a", "b"]
     with pytest.raises(Full):
         clusters.of("c")
-    assert states == [("b", 1), ("a", 1)]
+    assert states == [("b", 1001), ("a", 1001)]
+
+
+def test_versions_go_on_growing_over_restarts() -> None:
+    """What a client remembers from before a restart is older than whatever comes after it."""
+    before = Clusters().of("a").put("1", cluster(node("x"))).version
+    after = Clusters().of("a").put("1", cluster(node("x"))).version
+    assert 0 < before <= after
+    assert time.time_ns() // 10**6 >= before - 1
+
+
+def test_bound_pods_are_found_by_name() -> None:
+    """All of a name, as of now; names that no pod has give nothing."""
+    found = held(pod("a", "n0", "u1"), pod("a", "n1", "u2"), pod("b", "n2"))
+    assert sorted(each.uid for each in found.bound(["default/a", "default/x"])) == ["u1", "u2"]
+    found.apply("7", 1, [PodGone("u1", "")])
+    assert [each.uid for each in found.bound(["default/a"])] == ["u2"]
+    with pytest.raises(NotFound):
+        HeldCluster("later").bound([])
 
 
 def test_a_new_cluster_is_shown_to_hooks_first() -> None:
