@@ -1,0 +1,51 @@
+"""Huddle on the control plane: its kinds, simulated nodes, a scheduler, who keeps pods coming, and the auditor."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.audit.judge import Findings
+from support.audit.witness import Witness
+from support.controlplane.api import Api
+from support.controlplane.definitions import install_definitions
+from support.controlplane.plane import ControlPlane
+from support.workloads import Keeper
+
+#: Longest that a gang may be partial in these tests, in seconds: the grace of the controllers, and giving it back.
+PARTIAL_S = 40.0
+
+
+@pytest.fixture
+def api(control_plane: ControlPlane) -> Api:
+    """Calls as admin, with Huddle's kinds installed, kwok and a scheduler at work."""
+    api = control_plane.api()
+    install_definitions(api)
+    control_plane.start_kwok()
+    control_plane.start_scheduler({"percentageOfNodesToScore": 100})
+    return api
+
+
+@pytest.fixture
+def keeper(control_plane: ControlPlane, api: Api) -> Iterator[Keeper]:
+    """Who makes successors of pods that went."""
+    own = control_plane.api_with(control_plane.token("admin"))
+    with Keeper(own) as keeper:
+        yield keeper
+    own.close()
+
+
+@pytest.fixture
+def witness(control_plane: ControlPlane, api: Api) -> Iterator[Witness]:
+    """Watches; in the end nothing wrong may have happened."""
+    with Witness(lambda: control_plane.api_with(control_plane.token("admin"))) as witness:
+        yield witness
+        assert_clean(witness.findings(PARTIAL_S))
+
+
+def assert_clean(found: Findings) -> None:
+    """No rule was broken; what was seen is told."""
+    print(
+        f"audited {found.versions} versions and {found.bindings} bindings; "
+        f"partial for {found.partial_s:.1f} s at most, {found.most_partial} gangs at once at most"
+    )
+    assert found.violations == (), "\n".join(map(str, found.violations))
