@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,9 +21,11 @@ from solver.domain.plan import Plan as Answer
 from solver.domain.snapshot import Snapshot, frozen
 from solver.service.state import HeldCluster
 
-#: Gangs that are planned together at most, and the pause in which they gather, in seconds.
+#: Gangs that are planned together at most.
 MOST_TOGETHER = 16
-GATHER_S = 0.02
+#: Gangs that want to be planned gather until no others are being looked at, which is asked so often and waited for so
+#: long, in seconds: otherwise whoever is looked at first would go before those with higher priority.
+GATHER_S, MOST_GATHER_S = 0.02, 0.5
 
 _log = structlog.get_logger("huddle.apply")
 
@@ -53,29 +56,41 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of it. version: of the state; room: the count at that time. problem: why there is no answer."""
+    """What came of it.
+
+    version: of the state; room: the count at that time. problem: why there is no answer. is_crowded_out: the plan is
+    one that others of the same round leave no room for.
+    """
 
     wanted: Wanted
     version: int
     room: int
     plan: GangPlan | None = None
     problem: str = ""
+    is_crowded_out: bool = False
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether there is a plan."""
+        return self.plan is not None and self.plan.status.placed
 
 
 @dataclass
 class Planning:
     """Gangs that wait to be planned. In one event loop.
 
-    settle: what is done with an answer. room: how often capacity was gained so far. fair_after_s: gangs that waited so
-    long go before others of their priority.
+    settle: what is done with an answer. room: how often capacity was gained so far. is_quiet: whether no gang is about
+    to be looked at. fair_after_s: gangs that waited so long go before others of their priority.
     """
 
     held: HeldCluster
     solver: Solver
     settle: Callable[[Found], Awaitable[None]]
     room: Callable[[], int]
+    is_quiet: Callable[[], bool]
     now: Callable[[], datetime]
     fair_after_s: float
+    solved: Callable[[int, int, float], None]
     _wanted: dict[str, Wanted] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -97,7 +112,7 @@ class Planning:
         try:
             while True:
                 await self._news.wait()
-                await asyncio.sleep(GATHER_S)
+                await self._gathered()
                 await self.round()
         finally:
             self._stop.set()
@@ -112,9 +127,20 @@ class Planning:
         room = self.room()
         view = self.held.view([wanted.key for wanted in chosen])
         fair_before = self.now() - timedelta(seconds=self.fair_after_s)
+        began = time.monotonic()
         found = await asyncio.to_thread(self._solve, view.snapshot, view.version, room, chosen, fair_before)
+        placed = sum(each.is_placed for each in found)
+        self.solved(len(found), placed, time.monotonic() - began)
         for each in found:
             await self.settle(each)
+
+    async def _gathered(self) -> None:
+        """Wait until those that want to be planned have said so."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + MOST_GATHER_S
+        await asyncio.sleep(GATHER_S)
+        while not self.is_quiet() and loop.time() < end:
+            await asyncio.sleep(GATHER_S)
 
     def _next(self) -> list[Wanted]:
         """The first in order alone, or with those after it that can be planned together; they are wanted no more."""
@@ -131,43 +157,42 @@ class Planning:
     def _solve(
         self, snapshot: Snapshot, version: int, room: int, chosen: Sequence[Wanted], fair_before: datetime
     ) -> list[Found]:
-        """In the thread: one after another, and together where that left somebody out."""
+        """In the thread: one after another, and together where that left out somebody who would fit alone."""
         found, state = [], snapshot
         for wanted in chosen:
-            each = self._alone(without_nodes(state, wanted.step.avoid), version, room, wanted)
-            if each.plan is not None and each.plan.assignments:
-                state = state.with_pods(as_bound(wanted.gang, each.plan.assignments))
-            found.append(each)
-        sound = [each.wanted for each in found if each.plan is not None]
-        out = [each for each in found if each.plan is not None and each.plan.status is not Status.OPTIMAL]
-        if len(sound) < 2 or all(each.plan is not None and each.plan.status.placed for each in out):
-            return found
-        return self._together(snapshot, sound, fair_before, found)
+            each = Found(wanted, version, room)
+            now = self._alone(state, each)
+            if not now.is_placed and state is not snapshot:
+                now = self._alone(snapshot, each)
+                now = replace(now, is_crowded_out=now.is_placed)
+            elif now.plan is not None:
+                state = state.with_pods(as_bound(wanted.gang, now.plan.assignments))
+            found.append(now)
+        if any(each.is_crowded_out for each in found):
+            return self._together(snapshot, found, fair_before)
+        return found
 
-    def _alone(self, snapshot: Snapshot, version: int, room: int, wanted: Wanted) -> Found:
+    def _alone(self, snapshot: Snapshot, asked: Found) -> Found:
+        wanted = asked.wanted
         try:
-            plan = self.solver.plan(snapshot, [wanted.gang], self._stop).gangs[0]
+            plan = self.solver.plan(without_nodes(snapshot, wanted.step.avoid), [wanted.gang], self._stop).gangs[0]
         except HuddleError as error:
-            return Found(wanted, version, room, problem=str(error))
+            return replace(asked, problem=str(error))
         except Exception as error:  # a fault of ours must not stop all other gangs
             _log.exception("planning_failed", gang=wanted.key)
-            return Found(wanted, version, room, problem=f"planning failed: {error!r}")
-        return Found(wanted, version, room, plan)
+            return replace(asked, problem=f"planning failed: {error!r}")
+        return replace(asked, plan=plan)
 
-    def _together(
-        self, snapshot: Snapshot, sound: Sequence[Wanted], fair_before: datetime, alone: Sequence[Found]
-    ) -> list[Found]:
+    def _together(self, snapshot: Snapshot, found: Sequence[Found], fair_before: datetime) -> list[Found]:
+        """All that have a plan alone, jointly; the others stay as they are."""
+        gangs = [each.wanted.gang for each in found if each.is_placed]
         try:
-            gangs = [wanted.gang for wanted in sound]
-            answer = self.solver.plan_jointly(snapshot, gangs, self._stop, fair_before)
+            answer = self.solver.plan_jointly(snapshot, gangs, self._stop, fair_before).gangs
         except Exception:
-            _log.exception("joint_planning_failed", gangs=[wanted.key for wanted in sound])
-            return list(alone)
-        plans = {plan.name: plan for plan in answer.gangs}
-        return [
-            replace(each, plan=plans.get(each.wanted.gang.name, each.plan)) if each.plan is not None else each
-            for each in alone
-        ]
+            _log.exception("joint_planning_failed", gangs=[gang.name for gang in gangs])
+            answer = tuple(GangPlan(each.wanted.gang.name, Status.UNKNOWN) for each in found if each.is_crowded_out)
+        plans = {plan.name: plan for plan in answer}
+        return [replace(each, plan=plans.get(each.wanted.gang.name, each.plan)) for each in found]
 
 
 def without_nodes(snapshot: Snapshot, names: Sequence[str]) -> Snapshot:

@@ -144,7 +144,14 @@ class Reconciler:
         self._placements = Placements(calls, self._own_placements)
         self._hands, self._telling = Hands(calls, self._own_pods), Telling(calls, instance)
         self.planning = Planning(
-            mirror.held, solver, self._settle, lambda: self._room, now, self._settings.fair_after_s
+            mirror.held,
+            solver,
+            self._settle,
+            room=lambda: self._room,
+            is_quiet=lambda: not self._dirty,
+            now=now,
+            fair_after_s=self._settings.fair_after_s,
+            solved=self._reporter.solved,
         )
         self._room = 0
         self._memory: defaultdict[str, _Memory] = defaultdict(_Memory)
@@ -312,7 +319,7 @@ class Reconciler:
             return
         problem = self._fits.problem(asked.gang, plan.assignments)
         if problem:
-            _log.debug("plan_is_old", gang=key, problem=problem)
+            _log.info("plan_is_old", gang=key, problem=problem)
             self._later(key, REPEAT_S)
             return
         record = await self._placements.write_plan(outcome.planned(sight.seen, asked.step, plan, found.version))
@@ -413,8 +420,10 @@ class Reconciler:
         task.add_done_callback(self._told.discard)
 
     def _confirmed(self, key: str, sight: Sight, step: Confirm) -> None:
-        memory = self._memory[key]
+        memory, record = self._memory[key], sight.seen.record
         memory.tries, memory.acted = 0, {}
+        if record is not None and record.phase is Phase.BOUND:
+            return  # only who they are has changed
         gang = sight.seen.live.gang
         created = gang.created if gang else None
         waited_s = (self._now() - created).total_seconds() if created else None
