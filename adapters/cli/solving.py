@@ -1,5 +1,6 @@
 """Answering what the files ask: with the engine in this process, or by a service."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,9 @@ from solver.domain.errors import InvalidRequest, SourceUnavailable
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Notice, Plan, Status
 from solver.domain.snapshot import Snapshot
+
+#: The service's own limit decides.
+_MOST_MESSAGE_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -75,18 +79,26 @@ def solve_here(inputs: Inputs, wish: Wish) -> Plan:
 
 def solve_there(inputs: Inputs, wish: Wish, server: ServerAddress) -> Plan:
     """Ask a service about the cluster that the files describe; it keeps nothing of it."""
+    # Messages of gRPC's core say nothing that the error does not.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from solver.service.access import Access
         from solver.service.client import Client
     except ImportError as error:
         raise InvalidRequest(f"--server needs the extra `client` ({error.name} is not installed)") from error
     from solver.search.options import Engine
+    from solver.service.errors import ServiceError
     from solver.service.replies import TimedOut
     from solver.service.requests import Ask
 
     token = _token(server.token_file)
     access = Access(
-        server.target, ca_file=server.ca_file, cert_file=server.cert_file, key_file=server.key_file, token=token
+        server.target,
+        ca_file=server.ca_file,
+        cert_file=server.cert_file,
+        key_file=server.key_file,
+        token=token,
+        max_message_bytes=_MOST_MESSAGE_BYTES,
     )
     ask = Ask(Engine(wish.engine), wish.time_limit_s, wish.batch, wish.fair_before)
     if not inputs.gangs:
@@ -94,11 +106,11 @@ def solve_there(inputs: Inputs, wish: Wish, server: ServerAddress) -> Plan:
     with Client(access) as client:
         try:
             return client.plan(inputs.snapshot, inputs.gangs, ask).plan
-        except SourceUnavailable as error:
-            raise SourceUnavailable(f"--server {server.target}: {error}") from error
         except TimedOut:
             notice = Notice("server_timeout", server.target, "", "the service did not answer in time")
             return Plan(tuple(GangPlan(gang.name, Status.UNKNOWN) for gang in inputs.gangs), (notice,))
+        except (SourceUnavailable, ServiceError) as error:
+            raise SourceUnavailable(f"--server {server.target}: {error}") from error
 
 
 def _token(path: Path | None) -> str | None:
@@ -106,13 +118,21 @@ def _token(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{path}: the token cannot be read: {error}") from error
+        words = path.read_text(encoding="ascii").split()
+    except OSError as error:
+        raise InvalidRequest(f"{path}: the token cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{path}: expected one bearer token of plain characters") from error
+    if len(words) != 1:
+        raise InvalidRequest(f"{path}: expected one bearer token and nothing else")
+    return words[0]
 
 
 def _located(inputs: Inputs, problem: str) -> str:
-    """A planner's complaint about a gang, with the file and object it comes from in front."""
+    """A complaint about a gang, by name or by number, with the file and object it comes from in front."""
+    for at, gang in enumerate(inputs.gangs):
+        if problem.startswith(f"gangs[{at}]"):
+            return f"{inputs.sources.get(gang.name, gang.name)}: {problem.removeprefix(f'gangs[{at}]').lstrip('.: ')}"
     for name, source in inputs.sources.items():
         if problem.startswith(f"gang {name}: "):
             return f"{source}: {problem.removeprefix(f'gang {name}: ')}"

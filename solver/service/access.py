@@ -1,6 +1,7 @@
 """How clients reach a service: address, certificates, token, retries."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 
 import grpc
 
-from solver.domain.errors import InvalidRequest, SourceUnavailable
+from solver.domain.errors import InvalidRequest
+from solver.service.pem import read_authorities, read_pair
 
 #: What may safely be sent again when the service cannot be reached: questions, looks, and what has a request id.
 _RETRIED = (
@@ -16,6 +18,7 @@ _RETRIED = (
     {"service": "huddle.v1.ClusterService", "method": "GetState"},
     {"service": "huddle.v1.LedgerService"},
 )
+_WORD = re.compile(r"[!-~]+")
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -38,7 +41,8 @@ class Access:
 
     target: `HOST:PORT`. tls: whether to encrypt; implied by any of the files. ca_file: who signed the service's
     certificate; None = whom the system trusts. cert_file, key_file: the client's own certificate. token: bearer
-    token. max_message_bytes: of one message, either way.
+    token. max_message_bytes: of one message, either way. Raises InvalidRequest for half a certificate, and for a token
+    that no service can have given.
     """
 
     target: str
@@ -52,6 +56,8 @@ class Access:
     def __post_init__(self) -> None:
         if (self.cert_file is None) != (self.key_file is None):
             raise InvalidRequest("a client certificate and its key are given together")
+        if self.token is not None and not _WORD.fullmatch(self.token):
+            raise InvalidRequest("the bearer token is not one word of plain characters")
 
     @property
     def piece_bytes(self) -> int:
@@ -74,14 +80,10 @@ class Access:
 
     @property
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """Certificates of the channel; None = plaintext. Raises SourceUnavailable for files that cannot be read."""
+        """Certificates of the channel; None = plaintext. Raises InvalidRequest for files that are no good."""
         if not (self.tls or self.ca_file or self.cert_file):
             return None
-        return grpc.ssl_channel_credentials(_read(self.ca_file), _read(self.key_file), _read(self.cert_file))
-
-
-def _read(path: Path | None) -> bytes | None:
-    try:
-        return None if path is None else path.read_bytes()
-    except OSError as error:
-        raise SourceUnavailable(f"{path}: {error.strerror}") from error
+        roots = read_authorities(self.ca_file) if self.ca_file else None
+        if self.cert_file is None or self.key_file is None:
+            return grpc.ssl_channel_credentials(roots)
+        return grpc.ssl_channel_credentials(roots, *read_pair(self.cert_file, self.key_file))

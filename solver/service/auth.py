@@ -27,20 +27,10 @@ class Authority:
         self._open_health = auth.open_health
         self._certificates = config.tls.client_ca_file is not None
 
-    def admit(self, method: str, context: grpc.ServicerContext) -> Caller:
-        """The caller of `/package.Service/Method`. Raises Unauthenticated, or Denied when the role is not enough."""
+    def caller(self, method: str, context: grpc.ServicerContext) -> Caller:
+        """Who calls `/package.Service/Method`. Raises Unauthenticated."""
         if self._open_health and method.startswith(f"/{HEALTH}/"):
             return Caller(_ANONYMOUS, Role.READ)
-        caller = self._caller(context)
-        needed = NEEDED.get(method)
-        if needed is None:
-            raise Denied(f"{method} is open to no role")
-        if caller.role is None or not caller.role.may(needed):
-            has = f"role {caller.role}" if caller.role else "no role"
-            raise Denied(f"{method} needs role {needed}; {caller.name} has {has}")
-        return caller
-
-    def _caller(self, context: grpc.ServicerContext) -> Caller:
         token = _bearer(context.invocation_metadata())
         if token is not None:
             found = self._tokens.find(token) if self._tokens else None
@@ -52,6 +42,15 @@ class Authority:
         if self._anonymous is None:
             raise Unauthenticated("the call needs `authorization` metadata: Bearer and a token")
         return Caller(_ANONYMOUS, self._anonymous)
+
+    def check(self, caller: Caller, method: str) -> None:
+        """Raises Denied when the role of the caller is not enough for the method."""
+        needed = NEEDED.get(method)
+        if needed is None:
+            raise Denied(f"{method} is open to no role")
+        if caller.role is None or not caller.role.may(needed):
+            has = f"role {caller.role}" if caller.role else "no role"
+            raise Denied(f"{method} needs role {needed}; {caller.name} has {has}")
 
     def _certified(self, names: list[str]) -> Caller:
         """The bearer of a certificate: the highest role that any of its names has."""

@@ -1,7 +1,7 @@
 """A client of the service: domain values in, domain values out, without OR-Tools.
 
 with Client(Access("127.0.0.1:50551")) as client:
-answer = client.plan("prod", [gang])
+    answer = client.plan("prod", [gang])
 """
 
 from collections.abc import Iterator, Sequence

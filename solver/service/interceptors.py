@@ -155,8 +155,9 @@ class _Entrance:
         with passage.traces.call(self.method, metadata, identity) as ended:
             try:
                 with answering(context):
-                    caller = passage.authority.admit(self.method, context)
+                    caller = passage.authority.caller(self.method, context)
                     structlog.contextvars.bind_contextvars(caller=caller.name)
+                    passage.authority.check(caller, self.method)
                     with nullcontext() if self.is_health else self._inside():
                         yield
             finally:

@@ -1,7 +1,8 @@
 """What a client makes of a failed call: the error of the package that says the same.
 
 HuddleError
-├── InvalidRequest      INVALID_ARGUMENT, OUT_OF_RANGE, UNIMPLEMENTED; with a field path: InvalidField
+├── InvalidRequest      INVALID_ARGUMENT, OUT_OF_RANGE, UNIMPLEMENTED, and a message too large to be sent; with a field
+│                       path: InvalidField
 ├── SourceUnavailable   UNAVAILABLE
 ├── InternalError       INTERNAL, UNKNOWN, DATA_LOSS
 └── ServiceError
@@ -10,6 +11,7 @@ HuddleError
     └── Cancelled       CANCELLED
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -29,6 +31,8 @@ from solver.service.errors import (
 )
 
 _DETAILS = "grpc-status-details-bin"
+#: How gRPC, on either side, refuses a message: its size and the limit.
+_TOO_LARGE = re.compile(r"larger than max \((\d+) vs\. (\d+)\)")
 
 
 class TimedOut(ServiceError):
@@ -75,6 +79,11 @@ def error_of(failed: Failed) -> HuddleError:
     for violation in bad.field_violations:
         return InvalidField(violation.field, violation.description)
     if failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        if sizes := _TOO_LARGE.search(text):
+            size, most = map(int, sizes.groups())
+            return InvalidRequest(
+                f"a message of {size:,} bytes is more than the {most:,} that max_message_bytes allows"
+            )
         return Full(text, retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9)
     return _PLAIN.get(failed.code(), InternalError)(text)
 

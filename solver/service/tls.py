@@ -1,12 +1,11 @@
 """Certificates of the server, read again when their files change."""
 
-import ssl
-
 import grpc
 import structlog
 
 from solver.domain.errors import InvalidRequest
 from solver.service.config import Tls
+from solver.service.pem import read_authorities, read_pair
 from solver.service.watched import Watched, warn_if_open
 
 _log = structlog.get_logger("huddle.service")
@@ -40,30 +39,10 @@ def _renewed(tls: Tls, watched: Watched) -> grpc.ServerCertificateConfiguration 
 
 
 def _configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
-    """The files as grpcio wants them, tried on Python's own TLS first: grpcio accepts anything and fails later."""
+    """The files as grpcio wants them."""
     assert tls.cert_file is not None
     assert tls.key_file is not None
-    where = f"certificate {tls.cert_file} with key {tls.key_file}"
-    try:
-        warn_if_open(tls.key_file)
-        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trial.load_cert_chain(tls.cert_file, tls.key_file, password="")
-        pair = (tls.key_file.read_bytes(), tls.cert_file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InvalidRequest(f"{where}: {_problem(error)}") from error
-    try:
-        roots = None
-        if tls.client_ca_file is not None:
-            trial.load_verify_locations(tls.client_ca_file)
-            roots = tls.client_ca_file.read_bytes()
-    except (OSError, ValueError) as error:
-        raise InvalidRequest(f"client CA {tls.client_ca_file}: {_problem(error)}") from error
+    pair = read_pair(tls.cert_file, tls.key_file)
+    warn_if_open(tls.key_file)
+    roots = read_authorities(tls.client_ca_file) if tls.client_ca_file is not None else None
     return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
-
-
-def _problem(error: Exception) -> str:
-    """What is wrong, without OpenSSL's source lines."""
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "").replace("_", " ").lower()
-        return f"not a certificate and its unencrypted key in PEM ({reason or 'unreadable'})"
-    return getattr(error, "strerror", None) or "unreadable"

@@ -18,6 +18,7 @@ from solver.ledger import Phase, Promise
 from solver.service.access import Access
 from solver.service.aio_client import AioClient
 from solver.service.client import Client
+from solver.service.config import Limits
 from solver.service.errors import Conflict, Denied, InvalidField, NotFound, Unauthenticated
 from solver.service.feed import Synced
 from solver.service.held import Applied, Cause, Needed
@@ -159,11 +160,31 @@ def test_tokens(serve: Serve, token_file: Path) -> None:
 
 
 def test_access_that_cannot_be() -> None:
-    """Half a certificate, and files that are not there."""
+    """Half a certificate, files that are not there or hold something else, and what is no token."""
     with pytest.raises(InvalidRequest, match="together"):
         Access("localhost:1", cert_file=Path("cert.pem"))
-    with pytest.raises(SourceUnavailable, match=r"nowhere\.pem"):
+    with pytest.raises(InvalidRequest, match=r"nowhere\.pem: No such file"):
         Client(Access("localhost:1", ca_file=Path("nowhere.pem")))
+    here = Path(__file__)
+    with pytest.raises(InvalidRequest, match=f"CA {here}: no certificate in PEM"):
+        Client(Access("localhost:1", ca_file=here))
+    with pytest.raises(InvalidRequest, match="not a certificate and its unencrypted key"):
+        AioClient(Access("localhost:1", cert_file=here, key_file=here))
+    for token in ("", "two words", "word\n", "wörd"):
+        with pytest.raises(InvalidRequest, match="bearer token"):
+            Access("localhost:1", token=token)
+
+
+def test_a_question_too_large_to_be_sent(serve: Serve) -> None:
+    """Refused with its size, by whichever side allows less; coming back later would not help."""
+    target = serve(limits=Limits(max_message_bytes=64 * 1024)).target
+    large = cluster(*(node(f"a-node-with-a-long-name-{at}" * 3) for at in range(1000)))
+    for most in (64 * 1024, 2**20):
+        with (
+            Client(Access(target, max_message_bytes=most)) as client,
+            pytest.raises(InvalidRequest, match="more than the 65,536 that max_message_bytes allows"),
+        ):
+            client.plan(large, [pair()])
 
 
 def test_with_asyncio(server: Running) -> None:

@@ -78,9 +78,25 @@ def test_credentials(run: Run, serve: Serve, token_file: Path, tmp_path: Path) -
     assert run(*asked, "--server-token", own).exit_code == 0
     refused = run(*asked)
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert target in refused.stderr
     missing = run(*asked, "--server-token", tmp_path / "none")
-    assert missing.exit_code == 2
-    assert "none" in missing.stderr
+    assert (missing.exit_code, missing.stderr) == (
+        2,
+        f"huddle: {tmp_path / 'none'}: the token cannot be read: No such file or directory\n",
+    )
+    for text in ("", "name plan token\n"):
+        own.write_text(text)
+        odd = run(*asked, "--server-token", own)
+        assert (odd.exit_code, odd.stderr) == (2, f"huddle: {own}: expected one bearer token and nothing else\n")
+
+
+def test_what_the_service_limits_is_told_with_the_file(run: Run, serve: Serve) -> None:
+    """The service counts the gangs of a question; whoever asks knows their files."""
+    target = serve(limits=replace(CONFIG.limits, max_pods=3)).target
+    found = run(DATASETS / "gangs/4p8d.yaml", "--cluster", MIXED, "--server", target)
+    assert found.exit_code == 2
+    assert "4p8d.yaml" in found.stderr
+    assert found.stderr.endswith("more than 3 pods in one call, which is the limit\n")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from solver.api.v1 import cluster_service_pb2, ledger_service_pb2, placement_service_pb2
 from solver.service.roles import NEEDED, REFLECTION, Role
-from tests.service.conftest import CONFIG, TOKENS, Running, Serve, bearer
+from tests.service.conftest import CONFIG, TOKENS, Running, Serve, bearer, until
 
 FILES = (placement_service_pb2, cluster_service_pb2, ledger_service_pb2, health_pb2, reflection_pb2)
 METHODS = sorted(
@@ -62,7 +62,7 @@ def test_roles_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("role", list(Role))
 def test_each_role_may_what_it_may(guarded: Running, role: Role) -> None:
-    """PERMISSION_DENIED exactly where the role is not enough."""
+    """PERMISSION_DENIED exactly where the role is not enough; the log tells who tried."""
     metadata = bearer(TOKENS[role])
     denied = {
         method
@@ -70,6 +70,13 @@ def test_each_role_may_what_it_may(guarded: Running, role: Role) -> None:
         if method not in HEALTH and called(guarded.channel, method, metadata) is grpc.StatusCode.PERMISSION_DENIED
     }
     assert denied == {method for method, needed in NEEDED.items() if method not in HEALTH and not role.may(needed)}
+    until(lambda: len(tried(guarded)) == len(denied))
+    assert set(tried(guarded)) <= {role}
+
+
+def tried(server: Running) -> list[str]:
+    """Callers who were denied, from the log."""
+    return [line["caller"] for line in server.logged("call") if line["code"] == "PERMISSION_DENIED"]
 
 
 @pytest.mark.parametrize(
