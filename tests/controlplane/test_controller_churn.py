@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.audit.unplaced import unplaced
+from support.audit.unplaced import wait_until_placed
 from support.audit.witness import Witness
 from support.churn import Churn
 from support.controlling import QUICK, Controlled, controlled
@@ -55,7 +55,7 @@ def settled(api: Api, churn: Churn) -> None:
     """Lost nodes are back, and every gang is placed that a joint plan can place."""
     churn.settle()
     began = time.monotonic()
-    eventually(lambda: not unplaced(api), "every gang is placed that can be", SETTLE_S, 2.0)
+    wait_until_placed(api, SETTLE_S)
     bound = sum(workload.is_bound(api) for workload in churn.alive.values())
     took_s = time.monotonic() - began
     print(f"{dict(churn.done)}; {bound} of {len(churn.alive)} gangs whole, {took_s:.0f} s after the last change")

@@ -12,14 +12,13 @@ import pytest
 
 from adapters.kubernetes.resources import GANGS, PLACEMENTS, PODS
 from solver.service.failpoints import POINTS, VARIABLE
-from support.audit.unplaced import unplaced
+from support.audit.unplaced import wait_until_placed
 from support.audit.witness import Witness
 from support.churn import Churn
 from support.controlling import QUICK, controlled, start_controller
 from support.controlplane.api import Api
 from support.controlplane.fleet import create_gpu_nodes
 from support.controlplane.plane import ControlPlane
-from support.controlplane.waiting import eventually
 from support.workloads import GANG_LABEL, Keeper, is_gated
 
 pytestmark = pytest.mark.controlplane
@@ -55,7 +54,7 @@ def test_kills(
         assert total < kills + TRIES * len(APPLY), f"not hit while a gang was half done: {halves}"
     with controlled(control_plane.kubeconfig(), tmp_path, *QUICK):
         churn.settle()
-        eventually(lambda: not unplaced(api), "every gang is placed that can be", SETTLE_S, 2.0)
+        wait_until_placed(api, SETTLE_S)
     print(f"{total} kills, with a gang half done: {dict(halves)}; {dict(churn.done)}")
 
 

@@ -53,7 +53,7 @@ def judged(
     """Judge everything that was seen.
 
     grace_s: longest that a gang may be partial, outages not counted. planned: whether members may only be bound where
-    their Placement said before.
+    their Placement said before; it may say otherwise by now, while a pod that was let go earlier is on its way.
     """
     judge = _Judge(grace_s, outages, planned)
     ordered = sorted(sightings, key=lambda each: each.version)
@@ -73,7 +73,7 @@ class _Judge:
         self._nodes: dict[str, NodeSeen] = {}
         self._pods: dict[Key, PodSeen] = {}
         self._gangs: dict[str, GangSeen] = {}
-        self._placements: dict[Key, PlacementSeen] = {}
+        self._seats: dict[str, set[str]] = {}
         self._use: dict[str, Counter[str]] = {}
         self._members: dict[str, dict[Key, PodSeen]] = {}
         self._partial: dict[str, tuple[int, float]] = {}
@@ -117,9 +117,8 @@ class _Judge:
 
     def _placement(self, key: Key, seen: object) -> Iterable[str]:
         if isinstance(seen, PlacementSeen):
-            self._placements[key] = seen
-        else:
-            self._placements.pop(key, None)
+            for uid, node in seen.seats.items():
+                self._seats.setdefault(uid, set()).add(node)
         return ()
 
     def _pod(self, key: Key, seen: object) -> Iterable[str]:
@@ -161,9 +160,9 @@ class _Judge:
                 self._was_planned(name, pod)
 
     def _was_planned(self, name: str, pod: PodSeen) -> None:
-        seats = [each.seats[pod.uid] for each in self._placements.values() if pod.uid in each.seats]
+        seats = self._seats.get(pod.uid, set())
         if pod.node not in seats:
-            said = f"its Placement says {seats[0]}" if seats else "no Placement has a seat for it"
+            said = f"its Placement only ever said {', '.join(sorted(seats))}" if seats else "it never had a seat"
             self._say("unplanned", name, f"bound to {pod.node}, but {said}")
 
     def _look_at(self, gang: str, at_s: float) -> None:

@@ -1,5 +1,6 @@
 """In the end: no gang waits that a joint plan could place on what is left."""
 
+import json
 from collections.abc import Sequence
 
 from adapters.files.cluster import load_cluster
@@ -9,8 +10,9 @@ from solver.batch.plan import plan_batch
 from solver.domain.plan import Assignment
 from solver.search.options import Options
 from support.audit.judge import Violation
-from support.audit.sightings import GANG_LABEL, GANGS, NODES, PATHS, PODS, Json
+from support.audit.sightings import GANG_LABEL, GANGS, NODES, PATHS, PLACEMENTS, PODS, Json
 from support.controlplane.api import Api
+from support.controlplane.waiting import TooLate, eventually
 
 SOURCE = "api"
 
@@ -31,6 +33,21 @@ def unplaced(api: Api, time_limit_s: float = 20.0) -> list[Violation]:
     plan = plan_batch(cluster.snapshot, read_gangs(waiting).gangs, Options(time_limit_s=time_limit_s))
     placed = [answer for answer in plan.gangs if answer.status.placed]
     return [Violation("unplaced", 0, answer.name, _where(answer.assignments)) for answer in placed]
+
+
+def wait_until_placed(api: Api, limit_s: float, pause_s: float = 2.0) -> None:
+    """Wait until no gang waits that could be placed; raises TooLate with what their Placements say."""
+    try:
+        eventually(lambda: not unplaced(api), "every gang is placed that can be", limit_s, pause_s)
+    except TooLate as late:
+        found = unplaced(api)
+        placements = {_full_name(body): body for body in api.items(PATHS[PLACEMENTS])}
+        said = [f"{each}; its Placement: {json.dumps(placements.get(each.subject))}" for each in found]
+        raise TooLate("\n".join([str(late), *said])) from late
+
+
+def _full_name(body: Json) -> str:
+    return f"{body['metadata']['namespace']}/{body['metadata']['name']}"
 
 
 def _waiting(gangs: Sequence[Json], pods: Sequence[Json]) -> list[Document]:

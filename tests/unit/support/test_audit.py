@@ -201,7 +201,10 @@ def test_members_are_bound_where_their_placement_says(history: History) -> None:
     assert [rule for rule, _ in history.rules()] == ["unplanned", "unplanned"]
     assert history.rules(planned=False) == []
     messages = [violation.message for violation in history.findings().violations]
-    assert messages == ["bound to n2, but its Placement says n1", "bound to n2, but no Placement has a seat for it"]
+    assert messages == ["bound to n2, but its Placement only ever said n1", "bound to n2, but it never had a seat"]
+    history.placement(d0="n2", d2="n1")
+    history.member("d2", "n2")
+    assert len(history.rules()) == 2
     early = History()
     early.node("n1")
     early.gang()
