@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from adapters.apply.live_pods import SOURCE, Body, Joined, LivePods
+from adapters.apply.live_pods import SOURCE, Body, Joined, LivePods, MemberReader, pod_name
 from adapters.apply.observed import LiveGang
 from adapters.apply.own_gang import declared_gang, join
 from adapters.apply.pod_groups import join_pod_group, join_replica, join_shared_name
@@ -20,6 +20,7 @@ from adapters.kubernetes.resources import (
     KAI_POD_GROUPS,
     LEADER_WORKER_SETS,
     NATIVE_POD_GROUPS,
+    PODS,
     PRIORITY_CLASSES,
     Resource,
 )
@@ -64,6 +65,7 @@ class LiveGangs:
 
     def __init__(self, source: Source, options: GangOptions | None = None) -> None:
         self._source, self._options = source, options or GangOptions()
+        self._members = MemberReader()
         self._declared: dict[str, tuple[str, Gang]] = {}  # of `Gang` objects, by key: version and content
 
     def __call__(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body] = ()) -> LiveGang:
@@ -73,6 +75,10 @@ class LiveGangs:
         missing, and what their roles need at least is so much less.
         """
         found = self._declaration(key, pods)
+        if found is None and not pods:
+            self._declared.pop(key, None)
+            self._members.forget(key)
+            return LiveGang()
         owner = found.owner if found else None
         is_own = found is not None and found.resource is GANGS
         try:
@@ -86,31 +92,27 @@ class LiveGangs:
             joined.gang, joined.missing, "", owner, is_own, found is not None, joined.is_open
         )  # fmt: skip
 
-    def forget(self, key: str) -> None:
-        """A gang is gone."""
-        self._declared.pop(key, None)
-
     def _joined(self, key: str, found: _Declaration | None, live: LivePods) -> Joined | None:
         """The gang of an object and pods; None for pods that name a Gang which does not exist."""
         if found is None:
             return self._undeclared(key, live)
         reading = self._reading(found.doc)
+        members = self._members.read(key, reading, live)
         if found.resource is GANGS:
-            return join(reading, self._declared_gang(key, reading), live)
+            return join(reading, self._declared_gang(key, reading), live, members)
         if found.resource is LEADER_WORKER_SETS:
-            return join_replica(reading, key, live)
-        return join_pod_group(reading, live)
+            return join_replica(reading, key, live, members)
+        return join_pod_group(reading, live, members)
 
     def _undeclared(self, key: str, live: LivePods) -> Joined | None:
-        if not live.bodies:
+        first = live.bodies[0]
+        labels, annotations = first["metadata"].get("labels") or {}, first["metadata"].get("annotations") or {}
+        if labels.get(GANG_LABEL) or not (annotations.get(POD_GROUP_ANNOTATION) or labels.get(_SET_NAME)):
             return None
-        metadata = live.bodies[0]["metadata"]
-        labels, reading = metadata.get("labels") or {}, self._reading(live.documents()[0])
-        if labels.get(GANG_LABEL):
-            return None
-        if (metadata.get("annotations") or {}).get(POD_GROUP_ANNOTATION):
-            return join_shared_name(reading, key, live)
-        return join_replica(reading, key, live) if labels.get(_SET_NAME) else None
+        reading = self._reading(_document(PODS, first, "v1"))
+        members = self._members.read(key, reading, live)
+        how = join_shared_name if annotations.get(POD_GROUP_ANNOTATION) else join_replica
+        return how(reading, key, live, members)
 
     def _declared_gang(self, key: str, reading: Reading) -> Gang:
         """The gang its object describes, read once for each version of it."""
@@ -131,9 +133,7 @@ class LiveGangs:
             for body in self._source.pods_of(key)
             if body["metadata"]["uid"] not in counted and not _is_over(body)
         ]  # fmt: skip
-        names = frozenset(
-            f"{body['metadata'].get('namespace') or 'default'}/{body['metadata']['name']}" for body in done
-        )
+        names = frozenset(pod_name(body) for body in done)
         return LivePods((*pods, *done), fixed, names, others)
 
     def _declaration(self, key: str, pods: Sequence[Body]) -> _Declaration | None:

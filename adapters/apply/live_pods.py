@@ -9,10 +9,11 @@ from adapters.apply.gate import GATE, gates, pinned_node
 from adapters.apply.observing import SCHEDULER
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.pods import PodShape
-from adapters.manifests.members import Member, read_members
+from adapters.manifests.members import Member, read_member
 from adapters.manifests.reading import Reading
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
+from solver.domain.naming import natural_key
 
 Body = Mapping[str, Any]
 
@@ -33,21 +34,19 @@ class LivePods:
     done: frozenset[str] = frozenset()
     others: Sequence[Body] = ()
 
-    def documents(self) -> list[Document]:
-        """The pods as they were before anything was decided about them."""
-        return [self._document(body) for body in self.bodies]
-
     def count(self, label: str, value: str, default: str = "") -> int:
         """Pods that exist, members or not, with this value of a label; those without it have the default."""
         labels = [body["metadata"].get("labels") or {} for body in (*self.bodies, *self.others)]
         return sum((each.get(label) or default) == value for each in labels)
 
-    def _document(self, body: Body) -> Document:
-        metadata = body["metadata"]
-        name = f"{metadata.get('namespace') or 'default'}/{metadata['name']}"
-        before = body if _is_held(body) and name not in self.fixed else without_pin(body)
-        spec = {**before["spec"], "nodeName": self.fixed.get(name)}
-        return Document({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}, SOURCE)
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A pod that has been read. version: of its body. node: where it stays, if it does."""
+
+    version: str
+    node: str | None
+    member: Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +74,33 @@ def without_pin(pod: Body) -> Body:
     return {**pod, "spec": {**pod["spec"], "affinity": {**affinity, "nodeAffinity": {**others, **required}}}}
 
 
-def read_live(reading: Reading, pods: LivePods) -> tuple[Member, ...]:
-    """The pods as members, in natural name order. Raises InvalidRequest."""
-    return read_members(reading, pods.documents())
+class MemberReader:
+    """Reads pods as members, each version of a pod once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, _Read]] = {}  # gang → uid of the pod
+
+    def read(self, key: str, reading: Reading, pods: LivePods) -> tuple[Member, ...]:
+        """The pods of a gang, in natural name order. Raises InvalidRequest."""
+        known, found = self._known.get(key, {}), {}
+        for body in pods.bodies:
+            metadata = body["metadata"]
+            version, node = str(metadata.get("resourceVersion")), pods.fixed.get(pod_name(body))
+            read = known.get(metadata["uid"])
+            if read is None or (read.version, read.node) != (version, node):
+                read = _Read(version, node, read_member(reading, _document(body, node)))
+            found[metadata["uid"]] = read
+        self._known[key] = found
+        return tuple(sorted((read.member for read in found.values()), key=lambda member: natural_key(member.name)))
+
+    def forget(self, key: str) -> None:
+        """A gang is gone."""
+        self._known.pop(key, None)
+
+
+def pod_name(body: Body) -> str:
+    """`namespace/pod`."""
+    return f"{body['metadata'].get('namespace') or 'default'}/{body['metadata']['name']}"
 
 
 def common_shape(role: str, members: Sequence[Member], pods: LivePods) -> PodShape:
@@ -97,6 +120,13 @@ def oldest(bodies: Sequence[Body]) -> datetime | None:
     """When the first of some objects was made; None when none says so."""
     known = [_created(body) for body in bodies]
     return min((moment for moment in known if moment is not None), default=None)
+
+
+def _document(body: Body, node: str | None) -> Document:
+    """The pod as it was before anything was decided about it, on its node if it stays there."""
+    before = body if _is_held(body) and node is None else without_pin(body)
+    spec = {**before["spec"], "nodeName": node}
+    return Document({"apiVersion": "v1", "kind": "Pod", "metadata": body["metadata"], "spec": spec}, SOURCE)
 
 
 def _without_node(term: Body, node: str) -> Body:

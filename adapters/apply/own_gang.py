@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from adapters.apply.live_pods import SOURCE, Joined, LivePods, common_shape, oldest, read_live
+from adapters.apply.live_pods import SOURCE, Joined, LivePods, common_shape, oldest
 from adapters.kubernetes.gang_keys import ROLE_LABEL
 from adapters.kubernetes.objects import Document
 from adapters.manifests.members import Member
@@ -35,17 +35,16 @@ def declared_gang(reading: Reading) -> Gang:
     return read_gang(replace(reading, doc=Document(body, SOURCE))).gang
 
 
-def join(reading: Reading, declared: Gang, pods: LivePods) -> Joined:
+def join(reading: Reading, declared: Gang, pods: LivePods, members: Sequence[Member]) -> Joined:
     """The declared gang with the pods in place of its own. Raises InvalidRequest in one sentence."""
-    return _Joining(reading, declared, pods).joined()
+    return _Joining(reading, declared, pods, members).joined()
 
 
 class _Joining:
     """One gang being joined. names: declared role → the roles it has become."""
 
-    def __init__(self, reading: Reading, declared: Gang, pods: LivePods) -> None:
+    def __init__(self, reading: Reading, declared: Gang, pods: LivePods, members: Sequence[Member]) -> None:
         self.reading, self.declared, self.pods = reading, declared, pods
-        members = read_live(reading, pods)
         self.by_role = _by_role(declared, members)
         self.shapes = {name: common_shape(name, found, pods) for name, found in self.by_role.items() if found}
         self.settled = {*pods.fixed, *pods.done}

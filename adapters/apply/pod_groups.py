@@ -3,16 +3,16 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from adapters.apply.live_pods import Joined, LivePods, common_shape, oldest, read_live
+from adapters.apply.live_pods import Joined, LivePods, common_shape, oldest
 from adapters.kubernetes.cluster import NATIVE_GROUP
 from adapters.kubernetes.pods import Finding
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.kinds import kind_of
-from adapters.manifests.loose_pods import Bond, read_loose_gang
+from adapters.manifests.loose_pods import Bond, loose_gang
 from adapters.manifests.lws import EXCLUSIVE
 from adapters.manifests.members import Member, bound_members, first_label
 from adapters.manifests.packing import annotated
-from adapters.manifests.podgroups import SUBGROUP_LABEL, least_pods, read_kai_group, read_native_group
+from adapters.manifests.podgroups import SUBGROUP_LABEL, kai_group, least_pods, native_group
 from adapters.manifests.reading import Reading, located
 from adapters.manifests.subgroups import read_tree
 from solver.domain.errors import InvalidRequest
@@ -25,7 +25,7 @@ _WORKER_INDEX = "leaderworkerset.sigs.k8s.io/worker-index"
 _TEMPLATE = "spec.leaderWorkerTemplate"
 
 
-def join_pod_group(reading: Reading, pods: LivePods) -> Joined:
+def join_pod_group(reading: Reading, pods: LivePods, members: Sequence[Member]) -> Joined:
     """A PodGroup, KAI's or Kubernetes' own, with its pods: missing are those that its minimums lack."""
     native = reading.doc.api_group == NATIVE_GROUP
     if native:
@@ -35,19 +35,19 @@ def join_pod_group(reading: Reading, pods: LivePods) -> Joined:
     only = next(iter(leaves)) if len(leaves) == 1 else ""
     lacking = {name: least - pods.count(SUBGROUP_LABEL, name, only) for name, least in leaves.items()}
     missing = {name: count for name, count in lacking.items() if count > 0}
-    if not pods.bodies:
+    if not members:
         return Joined(None, missing)
-    found = (read_native_group if native else read_kai_group)(reading, pods.documents())
+    found = (native_group if native else kai_group)(reading, members)
     return _joined(found.gang, reading, pods, missing)
 
 
-def join_shared_name(reading: Reading, key: str, pods: LivePods) -> Joined:
+def join_shared_name(reading: Reading, key: str, pods: LivePods, members: Sequence[Member]) -> Joined:
     """Pods that name a PodGroup which does not exist: as many as they say, or as there are."""
-    documents = pods.documents()
-    wanted = {doc.annotations[SIZE_ANNOTATION] for doc in documents if doc.annotations.get(SIZE_ANNOTATION)}
+    sizes = [member.doc.annotations.get(SIZE_ANNOTATION) for member in members]
+    wanted = {size for size in sizes if size}
     if len(wanted) > 1:
         raise InvalidRequest(f"pods of {key} differ in their annotation {SIZE_ANNOTATION}: {', '.join(sorted(wanted))}")
-    gang = read_loose_gang(reading, Bond(key, "group"), documents).gang
+    gang = loose_gang(reading, Bond(key, "group"), members).gang
     if not wanted:
         return _joined(gang, reading, pods, {}, is_open=True)
     size = _number(reading, wanted.pop())
@@ -58,14 +58,13 @@ def join_shared_name(reading: Reading, key: str, pods: LivePods) -> Joined:
     return _joined(replace(gang, root=root), reading, pods, missing)
 
 
-def join_replica(reading: Reading, key: str, pods: LivePods) -> Joined:
+def join_replica(reading: Reading, key: str, pods: LivePods, members: Sequence[Member]) -> Joined:
     """One replica of a LeaderWorkerSet: every pod of it is needed. Without the set its pods say how many there are."""
     doc = reading.doc
     for annotation in EXCLUSIVE:
         if doc.annotations.get(annotation):
             problem = "exclusive domains are not supported"
             reading.unsupported(Finding(f"metadata.annotations[{annotation}]", problem))
-    members = read_live(reading, pods)
     size = _size(reading, members)
     missing = size - len(pods.bodies) - len(pods.others)
     if missing > 0 and doc.text("spec.startupPolicy", "") == "LeaderReady":

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adapters.kubernetes.objects import Document, Part
 from adapters.kubernetes.running import QUEUE_LABEL, gang_of
-from adapters.manifests.members import alike, bound_members, first_label, read_members
+from adapters.manifests.members import Member, alike, bound_members, first_label, read_members
 from adapters.manifests.packing import annotated, one_topology
 from adapters.manifests.podgroups import leaf_roles
 from adapters.manifests.reading import FoundGang, Reading, World, located
@@ -61,7 +61,11 @@ def bond_of(world: World, pod: Document) -> Bond:
 
 def read_loose_gang(reading: Reading, bond: Bond, pods: Sequence[Document]) -> FoundGang:
     """The gang of pods with one bond: as many as their owner wants are needed, all of them if nobody says."""
-    members = read_members(reading, pods)
+    return loose_gang(reading, bond, read_members(reading, pods))
+
+
+def loose_gang(reading: Reading, bond: Bond, members: Sequence[Member]) -> FoundGang:
+    """The same of pods that have been read."""
     name = bond.name.partition("/")[2]
     likes = alike(reading, name, members)
     sources = [*(member.doc.annotations for member in members), bond.owner.annotations if bond.owner else {}]
@@ -75,7 +79,7 @@ def read_loose_gang(reading: Reading, bond: Bond, pods: Sequence[Document]) -> F
         root = Group(bond.name, roles, min=least, pack=rule.pack)
         queue = first_label(members, QUEUE_LABEL)
         gang = Gang(bond.name, root, priority, queue, topology, flows, running=bound_members(members))
-    return reading.found(gang, pods)
+    return reading.found(gang, [member.doc for member in members])
 
 
 def _controller(doc: Document) -> Part | None:

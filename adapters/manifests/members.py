@@ -65,21 +65,20 @@ class Likes:
 
 def read_members(reading: Reading, pods: Iterable[Document]) -> tuple[Member, ...]:
     """The pods as members, in natural name order; unsupported constraints are refused or noted."""
-    members = []
-    for doc in sorted(pods, key=lambda pod: natural_key(pod.full_name)):
-        shape = pod_shape(doc, doc.body, "")
-        for found in shape.unsupported:
-            reading.unsupported(found, doc)
-        if doc.has("spec.workloadRef"):
-            problem = "pods that name a Workload are not supported; a PodGroup is"
-            reading.unsupported(Finding("spec.workloadRef", problem), doc)
-        constraints = replace(
-            shape.constraints,
-            labels=tuple(label for label in shape.constraints.labels if not _OWN_LABEL.search(label[0])),
-        )
-        node = reading.world.node_of(doc)
-        members.append(Member(doc, replace(shape, constraints=constraints), node))
-    return tuple(members)
+    return tuple(read_member(reading, doc) for doc in sorted(pods, key=lambda pod: natural_key(pod.full_name)))
+
+
+def read_member(reading: Reading, doc: Document) -> Member:
+    """One pod as a member; unsupported constraints are refused or noted."""
+    shape = pod_shape(doc, doc.body, "")
+    for found in shape.unsupported:
+        reading.unsupported(found, doc)
+    if doc.has("spec.workloadRef"):
+        problem = "pods that name a Workload are not supported; a PodGroup is"
+        reading.unsupported(Finding("spec.workloadRef", problem), doc)
+    labels = tuple(label for label in shape.constraints.labels if not _OWN_LABEL.search(label[0]))
+    constraints = replace(shape.constraints, labels=labels)
+    return Member(doc, replace(shape, constraints=constraints), reading.world.node_of(doc))
 
 
 def alike(reading: Reading, name: str, members: Sequence[Member], taken: Collection[str] = ()) -> tuple[Likes, ...]:

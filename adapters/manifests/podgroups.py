@@ -23,11 +23,21 @@ _KAI_DEFAULT_PRIORITY = 50
 
 def read_kai_group(reading: Reading, pods: Sequence[Document]) -> FoundGang:
     """The gang of a `scheduling.run.ai` PodGroup and the pods that name it."""
-    return _gang(reading, pods, read_tree(reading), reading.priority(_KAI_DEFAULT_PRIORITY))
+    return kai_group(reading, read_members(reading, pods))
+
+
+def kai_group(reading: Reading, members: Sequence[Member]) -> FoundGang:
+    """The same of pods that have been read."""
+    return _gang(reading, members, read_tree(reading), reading.priority(_KAI_DEFAULT_PRIORITY))
 
 
 def read_native_group(reading: Reading, pods: Sequence[Document]) -> FoundGang:
     """The gang of a `scheduling.k8s.io` PodGroup and the pods that name it; a basic policy needs one pod."""
+    return native_group(reading, read_members(reading, pods))
+
+
+def native_group(reading: Reading, members: Sequence[Member]) -> FoundGang:
+    """The same of pods that have been read."""
     doc = reading.doc
     if doc.text("spec.parentCompositePodGroupName", ""):
         place = "spec.parentCompositePodGroupName"
@@ -40,7 +50,7 @@ def read_native_group(reading: Reading, pods: Sequence[Document]) -> FoundGang:
     rule = packing(required=keys[0]) if keys else annotated(doc.annotations)
     priority = doc.whole("spec.priority", None, minimum=-(2**31))
     tree = Subgroup(doc.name, least_pods(reading), rule)
-    return _gang(reading, pods, tree, reading.priority() if priority is None else priority)
+    return _gang(reading, members, tree, reading.priority() if priority is None else priority)
 
 
 def least_pods(reading: Reading) -> int:
@@ -48,11 +58,10 @@ def least_pods(reading: Reading) -> int:
     return reading.doc.whole("spec.schedulingPolicy.gang.minCount", 1, maximum=MAX_PODS)
 
 
-def _gang(reading: Reading, pods: Sequence[Document], tree: Subgroup, priority: int) -> FoundGang:
+def _gang(reading: Reading, members: Sequence[Member], tree: Subgroup, priority: int) -> FoundGang:
     doc = reading.doc
     if not doc.name:
         raise doc.refuse("metadata.name", "is missing")
-    members = read_members(reading, pods)
     if not members:
         raise doc.refuse("metadata.name", "no pod names this PodGroup, so there is nothing to place")
     likes = _likes_by_leaf(reading, tree, members)

@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from adapters.apply.gangs import LiveGangs
 from adapters.apply.observed import LiveGang
 from adapters.kubernetes.placements import Owner
+from adapters.kubernetes.resources import GANGS
 from adapters.manifests.reading import GangOptions
 from solver.domain.gang import BoundMember, Gang, Kind, Pack
+from support.made_up_mirror import MadeUpMirror
 
 Read = Callable[..., LiveGang]
 
@@ -335,6 +338,27 @@ def test_spread_replicas_cannot_part(live: Read) -> None:
 def test_label_without_gang(live: Read) -> None:
     """Pods that name a Gang which does not exist are no gang."""
     assert live(pod("x", "a")) == LiveGang()
+
+
+def test_what_changes_is_read_anew() -> None:
+    """A pod or object in a new version counts as it is now, also for a reader that knew the old one."""
+    mirror = MadeUpMirror(gang() + pod("p-0", "prefill") + pod("p-1", "prefill"))
+    reader = LiveGangs(mirror)
+    pods = mirror.pods_of("ns/g")
+    first = made(reader("ns/g", pods, {}))
+    assert made(reader("ns/g", pods, {})) == first
+    on_node = made(reader("ns/g", pods, {"ns/p-0": "h1"}))
+    assert on_node.running == (BoundMember("ns/p-0", "h1"),)
+    for body in pods:
+        body["metadata"]["resourceVersion"] = "2"
+        body["spec"]["nodeSelector"] = {"a": "b"}
+    assert made(reader("ns/g", pods, {})).roles[0].constraints.selector == (("a", "b"),)
+    declared = mirror.objects[GANGS]["ns", "g"]
+    declared["metadata"]["resourceVersion"] = "2"
+    declared["spec"]["priority"] = 9
+    assert made(reader("ns/g", pods, {})).priority == 9
+    del mirror.objects[GANGS]["ns", "g"]
+    assert reader("ns/g", (), {}) == LiveGang()
 
 
 NATIVE = """---
