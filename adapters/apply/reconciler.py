@@ -103,12 +103,13 @@ class Shown(Protocol):
 class _Memory:
     """What is remembered of a gang to save work.
 
-    tries: in a row that found no room. failures: in a row, of calls. told_at: when the Placement was written last.
-    acted: when pods, by uid, are acted upon again.
+    tries: in a row, in the same state, that found no room. waits: whether it does, for room. failures: in a row, of
+    calls. told_at: when the Placement was written last. acted: when pods, by uid, are acted upon again.
     """
 
     tried: Tried | None = None
     tries: int = 0
+    waits: bool = False
     failures: int = 0
     told_at: datetime | None = None
     acted: dict[str, datetime] = field(default_factory=dict)
@@ -167,6 +168,7 @@ class Reconciler:
         await self._mirror.synced()
         for key in self._mirror.gang_keys():
             self._know(key)
+            await asyncio.sleep(0)  # others have a turn too
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
@@ -218,6 +220,7 @@ class Reconciler:
                 continue
             del self._dirty[key]
             await self._trying(key, self.reconcile(key))
+            await asyncio.sleep(0)  # there may have been nothing to wait for, and others have a turn too
 
     async def _trying(self, key: str, work: Coroutine[Any, Any, None]) -> None:
         """Do something about a gang; what goes wrong is tried again later."""
@@ -324,7 +327,7 @@ class Reconciler:
             return
         record = await self._placements.write_plan(outcome.planned(sight.seen, asked.step, plan, found.version))
         self.planning.drop(key)
-        self._memory[key].tries = 0
+        self._memory[key].tries, self._memory[key].waits = 0, False
         self._tell_state(key, record, sight)
         self._reporter.phase(key, sight.seen.record.phase if sight.seen.record else None, record.phase)
         self._say(record)
@@ -335,7 +338,8 @@ class Reconciler:
         memory, gang = self._memory[key], sight.seen.live.gang
         if gang is None:
             return
-        memory.tries += 1
+        is_same_state = memory.tried is not None and memory.tried.room == found.room
+        memory.tries, memory.waits = memory.tries + 1 if is_same_state else 1, True
         pause_s = min(RETRY_S * 2.0 ** min(memory.tries - 1, 20), MOST_RETRY_S)
         until = self._now() + timedelta(seconds=pause_s)
         step = found.wanted.step
@@ -435,7 +439,7 @@ class Reconciler:
 
     def _wake(self) -> None:
         self._room += 1
-        self.mark([key for key, memory in self._memory.items() if memory.tried is not None])
+        self.mark([key for key, memory in self._memory.items() if memory.waits])
 
     def _lock(self, key: str) -> asyncio.Lock:
         """Held by whoever acts on the gang."""

@@ -33,6 +33,7 @@ from solver.domain.snapshot import Snapshot, build_snapshot
 from solver.planner import Options, WarmTables, plan
 from solver.service.state import HeldCluster
 from support.controlplane.fleet import RACK, gpu_node, gpu_pod
+from support.json_patches import json_patched, merge_patched
 
 Json = dict[str, Any]
 NAMESPACE = "test"
@@ -283,14 +284,17 @@ class World:
     def _patched(self, path: str, patch: Any, kind: str) -> Json:
         body = self._find(path)
         if kind == "json":
-            later = _json_patched(body, patch)
+            try:
+                later = json_patched(body, patch)
+            except AssertionError as error:
+                raise Invalid(422, "Invalid", str(error)) from error
         else:
             expected = patch.get("metadata", {})
             for name, value in expected.items():
                 if body["metadata"].get(name) != value:
                     raise Conflict(409, "Conflict", f"{name} is not {value}")
             part = "status" if path.endswith("/status") else "spec"
-            later = _merged(body, {part: patch[part]})
+            later = merge_patched(body, {part: patch[part]})
         body.clear()
         body.update(later)
         return self._renew(body)
@@ -403,6 +407,9 @@ class WishReader:
         gang = Gang(key, root, priority=wish.priority, running=running, created=created)
         return LiveGang(gang, missing, "", owner, True, True)
 
+    def forget(self, key: str) -> None:
+        """Nothing is remembered."""
+
 
 class InProcess:
     """Plans here (`adapters.apply.planning.Solver`)."""
@@ -452,39 +459,6 @@ def target(pod: Mapping[str, Any]) -> str:
 def later(world: World, seconds: float) -> None:
     """Time goes by."""
     world.now += timedelta(seconds=seconds)
-
-
-def _merged(body: Any, patch: Any) -> Any:
-    """A merge patch applied."""
-    if not isinstance(patch, Mapping):
-        return patch
-    found = dict(body) if isinstance(body, Mapping) else {}
-    for key, value in patch.items():
-        if value is None:
-            found.pop(key, None)
-        else:
-            found[key] = _merged(found.get(key), value)
-    return found
-
-
-def _json_patched(body: Json, operations: Sequence[Mapping[str, Any]]) -> Json:
-    """A JSON patch applied; raises Invalid when a test fails."""
-    later_body = copy.deepcopy(body)
-    for operation in operations:
-        *parents, last = operation["path"].split("/")[1:]
-        here: Any = later_body
-        for part in parents:
-            here = here[int(part)] if isinstance(here, list) else here[part]
-        if operation["op"] == "test":
-            if here.get(last) != operation["value"]:
-                raise Invalid(422, "Invalid", f"the test of {operation['path']} failed")
-        elif operation["op"] == "remove":
-            del here[int(last) if isinstance(here, list) else last]
-        elif isinstance(here, list):
-            here.insert(len(here) if last == "-" else int(last), operation["value"])
-        else:
-            here[last] = operation["value"]
-    return later_body
 
 
 class Runner:
