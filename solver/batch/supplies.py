@@ -8,7 +8,7 @@ import numpy as np
 from solver.domain.gang import Gang, Role
 from solver.domain.replicas import least
 from solver.domain.resources import GPU, PODS
-from solver.domain.snapshot import Snapshot
+from solver.domain.snapshot import Snapshot, exact_sum
 from solver.rules import queue
 
 #: By gang: the least an admitted one takes.
@@ -70,7 +70,7 @@ def _fitting(needs: Sequence[int], room: int) -> int:
 
 def _pieces(snapshot: Snapshot, resource: str, size: int) -> int:
     column = np.maximum(snapshot.free[:, snapshot.resources.index(resource)], 0)
-    return int((column[snapshot.open_nodes] // size).sum())
+    return exact_sum(column[snapshot.open_nodes] // size)
 
 
 def _needs(gangs: Sequence[Gang], resource: str, size: int) -> Needs:

@@ -12,7 +12,8 @@ PODS = "pods"
 EPHEMERAL_STORAGE = "ephemeral-storage"  # bytes
 MILLI_GPU = 1000
 
-#: Largest amount of one resource; sums over a million pods stay inside 64 bits.
+#: Largest amount of one resource: 4 PiB. Two thousand of them stay inside 64 bits: what the pods of one node hold is
+#: checked where it is added up, and what many nodes have is added up by `solver.domain.snapshot.exact_sum`.
 MAX_AMOUNT = 2**42 * 1000
 
 

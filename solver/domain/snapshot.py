@@ -98,7 +98,7 @@ class Snapshot:
     @property
     def gpu_capacity(self) -> int:
         """Devices of all nodes, taken or free."""
-        return int(self.allocatable[:, self.resources.index(GPU)].sum()) // MILLI_GPU
+        return exact_sum(self.allocatable[:, self.resources.index(GPU)]) // MILLI_GPU
 
     @cached_property
     def whole_free_gpus(self) -> Ints:
@@ -231,6 +231,11 @@ def _label_columns(records: Sequence[NodeRecord]) -> Mapping[str, Column]:
                 values[key] = {}
             codes[key][row] = values[key].setdefault(value, len(values[key]))
     return MappingProxyType({key: Column(frozen(codes[key]), tuple(values[key])) for key in sorted(codes)})
+
+
+def exact_sum(amounts: Ints) -> int:
+    """The sum of amounts of many nodes, which may not fit into 64 bits."""
+    return (int((amounts >> 32).sum()) << 32) + int((amounts & 0xFFFF_FFFF).sum())
 
 
 def frozen(array: _Array) -> _Array:

@@ -8,6 +8,7 @@ from solver.compile.structure import Structure
 from solver.domain.plan import Reason, ReasonCode
 from solver.domain.replicas import fewest_pods
 from solver.domain.resources import PODS
+from solver.domain.snapshot import exact_sum
 from solver.explain.facts import (
     eligible_nodes,
     excluded_nodes,
@@ -107,7 +108,7 @@ def too_little_in_all(structure: Structure) -> Iterator[Reason]:
     mask = np.any([eligible_nodes(structure, role) for role in roles], axis=0)
     nodes = int(mask.sum())
     for resource, needed in new_amounts(structure, root).items():
-        free = int(free_amounts(structure, resource)[mask].sum())
+        free = exact_sum(free_amounts(structure, resource)[mask])
         if needed > free:
             users = [role for role in roles if role.requests[resource] or resource == PODS]
             text = (

@@ -2,6 +2,7 @@
 
 from solver.batch.supplies import gpu_needs, most_by_class, supplies
 from solver.domain.gang import Gang
+from solver.domain.resources import MAX_AMOUNT
 from solver.domain.snapshot import Snapshot
 from support.builders import cluster, gang, group, node, queue, role
 
@@ -28,6 +29,13 @@ def test_parts_of_nodes_do_not_add_up() -> None:
     gangs = [pair(4, name) for name in "abc"]
     assert most(cluster(*(node(f"n{at}", 3) for at in range(4))), gangs, [0, 1, 2]) == [0]
     assert most(cluster(*(node(f"n{at}", 6) for at in range(4))), gangs, [0, 1, 2]) == [2]
+
+
+def test_room_beyond_64_bits_is_room() -> None:
+    """Many nodes of the largest amount hold every gang, in whatever unit is counted."""
+    site = cluster(*(node(f"n{at}", more={"fast": MAX_AMOUNT}) for at in range(2200)))
+    gangs = [gang(role("w", 2, 0, more={"fast": 1}), name=f"ns/{name}") for name in "ab"]
+    assert most(site, gangs, [0, 1]) == [2]
 
 
 def test_large_pods_take_room_of_small_ones() -> None:

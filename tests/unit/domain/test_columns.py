@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solver.domain.columns import compacted, sharing
-from solver.domain.snapshot import Column
+from solver.domain.resources import MAX_AMOUNT
+from solver.domain.snapshot import Column, exact_sum
 from support.builders import bound, cluster, node
 
 VALUES = st.lists(st.sampled_from([None, "a", "b", "c"]), min_size=3, max_size=3)
@@ -65,3 +66,16 @@ def test_columns_lose_values_that_no_node_has(codes: list[int], values: str, kep
     assert found.codes.tolist() == kept
     before = [values[code] if code >= 0 else None for code in codes]
     assert [found.values[code] if code >= 0 else None for code in kept] == before
+
+
+@given(st.lists(st.integers(-(2**61), 2**61)))
+def test_sums_of_many_nodes_are_exact(amounts: list[int]) -> None:
+    """Whether or not they fit into 64 bits."""
+    assert exact_sum(np.array(amounts, dtype=np.int64)) == sum(amounts)
+
+
+def test_a_site_of_the_largest_amounts_is_counted() -> None:
+    """All devices of 2,200 nodes, each with as many as can be."""
+    count = 2200
+    site = cluster(*(node(f"n{at}", MAX_AMOUNT // 1000) for at in range(count)))
+    assert site.gpu_capacity == count * (MAX_AMOUNT // 1000)
