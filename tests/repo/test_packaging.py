@@ -1,7 +1,9 @@
 """The wheel holds the two packages, their schemas and types, and nothing else; light doors stay light."""
 
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -36,6 +38,21 @@ def test_the_wheel(tmp_path: Path) -> None:
         "adapters/manifests/schemas/gang.schema.json",
     } <= names
     assert "huddle = adapters.cli.main:main" in scripts
+
+
+def test_the_source_archive(tmp_path: Path) -> None:
+    """What the README names and the Makefile needs is in it, so that `make test` and `make bench` work from it."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("huddle_scheduler-*.tar.gz")
+    with tarfile.open(archive) as found:
+        names = {name.partition("/")[2] for name in found.getnames()}
+    readme = (ROOT / "README.md").read_text()
+    assert {name for name in re.findall(r"\]\(([\w./-]+)\)", readme) if (ROOT / name).is_file()} <= names
+    files = {"Makefile", "pyproject.toml", "requirements.lock", "requirements-dev.lock", "CHANGELOG.md", "LICENSE"}
+    assert files <= names
+    folders = {"solver", "adapters", "protos", "datasets", "tests", "benchmarks", "deploy", "docs"}
+    assert folders <= {name.partition("/")[0] for name in names}
 
 
 @pytest.mark.parametrize("module", LIGHT)
