@@ -48,9 +48,6 @@ class GangReader(Protocol):
         they are not missing.
         """
 
-    def forget(self, key: str) -> None:
-        """A gang is gone."""
-
 
 @dataclass(frozen=True)
 class Sight:
@@ -111,7 +108,6 @@ class Observer:
     def forget(self, key: str) -> None:
         """A gang is gone."""
         self._taken.pop(key, None)
-        self._read_gang.forget(key)
 
     def _bodies(self, key: str) -> dict[str, Body]:
         """Pods of the gang that have not ended, as they are known here, by uid."""

@@ -407,9 +407,6 @@ class WishReader:
         gang = Gang(key, root, priority=wish.priority, running=running, created=created)
         return LiveGang(gang, missing, "", owner, True, True)
 
-    def forget(self, key: str) -> None:
-        """Nothing is remembered."""
-
 
 class InProcess:
     """Plans here (`adapters.apply.planning.Solver`)."""
