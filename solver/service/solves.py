@@ -16,7 +16,7 @@ from solver.domain.plan import GangPlan, Plan, Status
 from solver.domain.snapshot import Snapshot
 from solver.planner import Options, Reporter, WarmTables, plan
 from solver.service.config import Limits
-from solver.service.errors import Full
+from solver.service.errors import Full, Unavailable
 from solver.service.recorder import Recorder
 
 #: Less than this is no time to plan in, in seconds.
@@ -89,19 +89,23 @@ class Solves:
         self._inside = 0
 
     def begin(self, question: Question, solving: Solving, reporter: Reporter | None = None) -> None:
-        """Put a question in line. Raises Full when the line is at its limit."""
+        """Put a question in line. Raises Full when the line is at its limit, Unavailable when it is closed."""
         with self._lock:
             if self._inside >= self._most:
                 self._recorder.rejected("solves")
                 raise Full(f"{self._inside} questions are being solved or in line already", retry_s=1.0)
             self._moved(+1)
         call = copy_context()
-        future = self._threads.submit(call.run, self._solve, question, solving, reporter or Reporter())
+        try:
+            future = self._threads.submit(call.run, self._solve, question, solving, reporter or Reporter())
+        except RuntimeError as error:  # closed
+            self._leave()
+            raise Unavailable("the service is shutting down; call another one, or again in a moment") from error
         future.add_done_callback(self._leave)
         solving.begun(future)
 
     def plan(self, question: Question, solving: Solving | None = None, reporter: Reporter | None = None) -> Plan:
-        """The answer to a question. Raises Full, and what the planner raises."""
+        """The answer to a question. Raises what `begin` raises, and what the planner raises."""
         solving = solving or Solving()
         self.begin(question, solving, reporter)
         return solving.answer()
@@ -110,7 +114,7 @@ class Solves:
         """Drop the line and wait for what is being solved."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _leave(self, _: "Future[Plan]") -> None:
+    def _leave(self, _: object = None) -> None:
         with self._lock:
             self._moved(-1)
 

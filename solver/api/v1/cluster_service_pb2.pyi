@@ -70,8 +70,9 @@ class PutSnapshotResponse(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     PODS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
-    """Version of the state; it grows with every change, snapshots and promises included, and never falls while the
-    service runs.
+    """Version of the state; it grows with every change, snapshots and promises included, and never falls. The first one of
+    a cluster follows the machine's clock in milliseconds since the Unix epoch, so that it is above all versions from
+    before a restart.
     """
     nodes: _builtins.int
     """Nodes held."""

@@ -14,7 +14,7 @@ from solver.domain.snapshot import Snapshot
 from solver.planner import Options
 from solver.service import solves as module
 from solver.service.config import Limits
-from solver.service.errors import Full
+from solver.service.errors import Full, Unavailable
 from solver.service.recorder import Recorder
 from solver.service.solves import Question, Solves, Solving, WarmPool
 from support.builders import cluster, gang, node, role
@@ -150,6 +150,15 @@ def test_a_failing_search_frees_its_slot(made: Callable[..., Solves], monkeypatc
             with pytest.raises(RuntimeError, match="broken"):
                 line.plan(question("g0"))
     assert line.plan(question("g1")).status is Status.OPTIMAL
+
+
+def test_a_closed_line_takes_nobody(made: Callable[..., Solves]) -> None:
+    """Whoever comes during a shutdown is sent elsewhere; it is no defect."""
+    line = made(1, 1)
+    line.close()
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="shutting down"):
+            line.plan(question("g0"))
 
 
 def test_the_recorder_hears(planner: SlowPlanner, made: Callable[..., Solves]) -> None:
