@@ -1,6 +1,8 @@
 """Both clients against a real server: every call, and what failing ones become."""
 
 import asyncio
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ from solver.service.replies import Cancelled
 from solver.service.requests import Improved, Planned
 from support.builders import bound, cluster, flow, gang, node, role
 from tests.service.conftest import CONFIG, TOKENS, Running, Serve
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -218,6 +222,21 @@ def test_with_asyncio(server: Running) -> None:
             assert {one.plan.status for one in several} == {Status.OPTIMAL}
 
     asyncio.run(all_of_it())
+
+
+def test_the_example_of_the_readme(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It runs as it stands, and what it plans is promised for good."""
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "datasets/clusters/h100-64.yaml", "cluster.json")
+    shutil.copy(ROOT / "datasets/gangs/4p8d-block.yaml", "deployment.yaml")
+    exec(example.replace("127.0.0.1:50551", server.target), {})
+    assert capsys.readouterr().out.startswith("optimal [('prod/")
+    with Client(Access(server.target)) as client:
+        (kept,) = client.promises("prod")
+        assert (kept.phase, kept.gang, len(kept.held())) == (Phase.CONFIRMED, "prod/4p8d-block", 13)
 
 
 def test_clients_do_not_load_the_engine() -> None:
