@@ -1,6 +1,8 @@
 """Huddle on the control plane: its kinds, simulated nodes, a scheduler, who keeps pods coming, and the auditor."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -9,8 +11,10 @@ from support.audit.witness import Witness
 from support.controlplane.api import Api
 from support.controlplane.definitions import install_definitions
 from support.controlplane.plane import ControlPlane
+from support.controlplane.waiting import TooLate
 from support.workloads import Keeper
 
+SCHEDULER = {"percentageOfNodesToScore": 100}
 #: Longest that a gang may be partial in these tests, in seconds: the grace of the controllers, and giving it back.
 PARTIAL_S = 40.0
 
@@ -21,8 +25,33 @@ def api(control_plane: ControlPlane) -> Api:
     api = control_plane.api()
     install_definitions(api)
     control_plane.start_kwok()
-    control_plane.start_scheduler({"percentageOfNodesToScore": 100})
+    control_plane.start_scheduler(SCHEDULER)
     return api
+
+
+@pytest.fixture
+def supervised(control_plane: ControlPlane, api: Api) -> Iterator[None]:
+    """A scheduler that ends is started again, as a kubelet would.
+
+    kube-scheduler ends itself when, after it lost its watch, it finds that a pod of a name it knows is another one on
+    another node.
+    """
+    ends = threading.Event()
+    thread = threading.Thread(target=_supervise, args=(control_plane, ends), name="supervisor", daemon=True)
+    thread.start()
+    yield
+    ends.set()
+    thread.join(60)
+
+
+def _supervise(plane: ControlPlane, ends: threading.Event) -> None:
+    while not ends.wait(0.5):
+        daemon = plane.daemons["kube-scheduler"]
+        if not daemon.runs:
+            print(f"kube-scheduler ended: {daemon.tail(1)}")
+            plane.stop_daemon(daemon)
+            with suppress(TooLate):
+                plane.start_scheduler(SCHEDULER)
 
 
 @pytest.fixture

@@ -113,6 +113,7 @@ def test_restarts_of_the_api_server(
     namespace: str,
     keeper: Keeper,
     witness: Witness,
+    supervised: None,
     tmp_path: Path,
     size: Size,
 ) -> None:

@@ -42,7 +42,9 @@ def wait_until_placed(api: Api, limit_s: float, pause_s: float = 2.0) -> None:
     except TooLate as late:
         found = unplaced(api)
         placements = {_full_name(body): body for body in api.items(PATHS[PLACEMENTS])}
-        said = [f"{each}; its Placement: {json.dumps(placements.get(each.subject))}" for each in found]
+        said = [
+            f"{each}; its Placement: {json.dumps(placements.get(each.subject, {}).get('status'))}" for each in found
+        ]
         raise TooLate("\n".join([str(late), *said])) from late
 
 
