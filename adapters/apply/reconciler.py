@@ -104,7 +104,7 @@ class _Memory:
     """What is remembered of a gang to save work.
 
     tries: in a row, in the same state, that found no room. waits: whether it does, for room. failures: in a row, of
-    calls. told_at: when the Placement was written last. acted: when pods, by uid, are acted upon again.
+    calls. told_at: when the Placement was written last. acted: when steps of a kind act upon pods, by uid, again.
     """
 
     tried: Tried | None = None
@@ -112,12 +112,12 @@ class _Memory:
     waits: bool = False
     failures: int = 0
     told_at: datetime | None = None
-    acted: dict[str, datetime] = field(default_factory=dict)
+    acted: dict[tuple[type[Step], str], datetime] = field(default_factory=dict)
 
-    def due(self, uids: Iterable[str], now: datetime) -> set[str]:
-        """Those of some pods that are to be acted upon now; from now on they have been."""
-        due = {uid for uid in uids if self.acted.get(uid, now) <= now}
-        self.acted |= dict.fromkeys(due, now + timedelta(seconds=AGAIN_S))
+    def due(self, kind: type[Step], uids: Iterable[str], now: datetime) -> set[str]:
+        """Those of some pods that a step of this kind is to act upon now; from now on it has."""
+        due = {uid for uid in uids if self.acted.get((kind, uid), now) <= now}
+        self.acted |= {(kind, uid): now + timedelta(seconds=AGAIN_S) for uid in due}
         return due
 
 
@@ -166,9 +166,7 @@ class Reconciler:
     async def run(self) -> None:
         """Work until cancelled."""
         await self._mirror.synced()
-        for key in self._mirror.gang_keys():
-            self._know(key)
-            await asyncio.sleep(0)  # others have a turn too
+        await self.learn()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
@@ -184,12 +182,26 @@ class Reconciler:
             timer.cancel()
         self._timers.clear()
 
+    async def learn(self) -> None:
+        """Know what was promised before, so that nothing is promised twice: at the start, before anything is done."""
+        for key in self._mirror.gang_keys():
+            try:
+                self._look(key)
+            except InvalidRequest as error:
+                _log.warning("placement_makes_no_sense", gang=key, problem=str(error))
+            await asyncio.sleep(0)  # others have a turn too
+
     def mark(self, keys: Iterable[str]) -> None:
         """Look at these gangs soon."""
         for key in keys:
             self._dirty[key] = None
         if self._dirty:
             self._news.set()
+
+    def room_came(self) -> None:
+        """Gangs that wait for room may fit now."""
+        self._room += 1
+        self.mark([key for key, memory in self._memory.items() if memory.waits])
 
     async def reconcile(self, key: str) -> None:
         """Do what there is to do about a gang now, as far as it goes without waiting."""
@@ -248,13 +260,6 @@ class Reconciler:
         sight = self._observer.look(key, memory.tried, self._room)
         self._tell_state(key, sight.seen.record, sight)
         return sight
-
-    def _know(self, key: str) -> None:
-        """Learn at the start what was promised before."""
-        try:
-            self._look(key)
-        except InvalidRequest as error:
-            _log.warning("placement_makes_no_sense", gang=key, problem=str(error))
 
     def _tell_state(self, key: str, record: PlacementRecord | None, sight: Sight) -> None:
         if self._promised.know(key, record, sight.waiting):
@@ -357,7 +362,7 @@ class Reconciler:
             await self._write(sight, outcome.releasing(seen))
             memory.acted.clear()
         members = {member.uid: member for member in seen.members}
-        due = memory.due((seat.uid for seat in step.seats), self._now())
+        due = memory.due(Release, (seat.uid for seat in step.seats), self._now())
         seats = [seat for seat in step.seats if seat.uid in due]
         try:
             problems = await self._hands.let_go(seats, members, sight.bodies)
@@ -380,7 +385,7 @@ class Reconciler:
 
     async def _replace(self, key: str, sight: Sight, step: Replace) -> bool:
         memory = self._memory[key]
-        due = memory.due((member.uid for member in step.members), self._now())
+        due = memory.due(Replace, (member.uid for member in step.members), self._now())
         members = [member for member in step.members if member.uid in due]
         try:
             for pod, problem in (await self._hands.give_back(members)).items():
@@ -435,11 +440,7 @@ class Reconciler:
 
     def _gained(self) -> None:
         """There may be room for those that wait: they are looked at once more room had time to come."""
-        self._after(_ROOM, ROOM_PAUSE_S, self._wake)
-
-    def _wake(self) -> None:
-        self._room += 1
-        self.mark([key for key, memory in self._memory.items() if memory.waits])
+        self._after(_ROOM, ROOM_PAUSE_S, self.room_came)
 
     def _lock(self, key: str) -> asyncio.Lock:
         """Held by whoever acts on the gang."""

@@ -81,6 +81,8 @@ class World:
     gangs: dict[str, Wish] = field(default_factory=dict)
     fault: Fault | None = None
     is_dead: bool = False
+    refusing: set[str] = field(default_factory=set)
+    first_uids: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     _revisions: Any = field(default_factory=lambda: itertools.count(1))
     _uids: Any = field(default_factory=lambda: itertools.count(1))
@@ -103,14 +105,23 @@ class World:
         for key in [key for key, pod in self.objects[PODS].items() if gang_of(pod) == name]:
             del self.objects[PODS][key]
 
+    def silence(self, node: str) -> None:
+        """A node is not ready from now on."""
+        body = self.objects[NODES]["", node]
+        body["status"]["conditions"] = [
+            {"type": "Ready", "status": "Unknown", "lastTransitionTime": self.now.isoformat()}
+        ]
+        self._renew(body)
+
     def controllers(self) -> None:
-        """Make the pods that are missing; those that are not controlled are made once."""
+        """Make the pods that are missing."""
         for gang, wish in self.gangs.items():
             for role, (count, _) in wish.roles.items():
                 for at in range(count):
                     name = f"{gang}-{role}-{at}"
                     if (NAMESPACE, name) not in self.objects[PODS]:
-                        self._put(PODS, self._pod(gang, role, name, wish), NAMESPACE)
+                        made = self._put(PODS, self._pod(gang, role, name, wish), NAMESPACE)
+                        self.first_uids |= set() if self.calls else {made["metadata"]["uid"]}
 
     def foreign(self, name: str, node: str, gpus: int) -> bool:
         """Somebody else's pod is bound to a node, if it has room."""
@@ -142,7 +153,7 @@ class World:
             if pod["spec"].get("nodeName") or gates(pod) or pod["spec"]["schedulerName"] != "default-scheduler":
                 continue
             node = pinned_node(pod)
-            fits = ("", node) in self.objects[NODES] and self.free(node) >= asked(pod)
+            fits = ("", node) in self.objects[NODES] and self.free(node) >= asked(pod) and node not in self.refusing
             if fits and done < most:
                 pod["spec"]["nodeName"] = node
                 done += 1
@@ -390,9 +401,9 @@ class WishReader:
         names: dict[str, list[str]] = {role: [] for role in wish.roles}
         for pod in pods:
             names[pod["metadata"]["labels"][ROLE_LABEL]].append(f"{NAMESPACE}/{pod['metadata']['name']}")
-        missing = {
-            role: count - len(names[role]) for role, (count, _) in wish.roles.items() if len(names[role]) < count
-        }
+        there = [pod["metadata"]["labels"][ROLE_LABEL] for pod in self._world.pods(key.partition("/")[2])]
+        short = {role: count - there.count(role) for role, (count, _) in wish.roles.items()}
+        missing = {role: number for role, number in short.items() if number > 0}
         owner = Owner("huddle.scheduler/v1alpha1", "Gang", key.partition("/")[2], f"gang-{key}")
         if not pods:
             return LiveGang(None, missing, "", owner, True, True)
@@ -477,6 +488,7 @@ class Runner:
         self.reconciler = Reconciler(
             self.mirror, self.world, WishReader(self.world), InProcess(), self.settings, now=lambda: self.world.now
         )
+        self._loop.run(self.reconciler.learn())
 
     def turn(self, *gangs: str) -> None:
         """Look at some gangs, or at all, and plan those that want it; a process that is killed starts anew."""
@@ -499,6 +511,11 @@ class Runner:
         finally:
             self.reconciler.close()
 
+    def gain_room(self) -> None:
+        """What the reconciler does some time after the mirror told of room."""
+        self.turn()
+        self.reconciler.room_came()
+
     def settle(self, rounds: int = 60, seconds: float = 5.0) -> None:
         """Let everybody do their work until nothing changes, or for so many rounds."""
         for _ in range(rounds):
@@ -508,5 +525,5 @@ class Runner:
             self.world.scheduler()
             self.turn()
             later(self.world, seconds)
-            if before == self.world.objects:
-                return
+            if before != self.world.objects:
+                self.reconciler.room_came()
