@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.files.own_cluster import is_own_cluster, read_own_clusters
 from adapters.kubernetes.cluster import ClusterObjects, queues_by_gang, sorted_objects
+from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.kubernetes.nodes import read_node
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.queues import read_queue

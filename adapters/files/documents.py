@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.files.json_text import read_json
 from adapters.files.parsed import MAX_DEPTH, Parsed, TextError
 from adapters.files.yaml_text import read_yaml
+from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.kubernetes.objects import Document, one_line, shown
 from solver.domain.errors import InvalidRequest, SourceUnavailable
 
