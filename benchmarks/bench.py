@@ -1,5 +1,4 @@
-"""`make bench`: times, proofs and memory by size, and targets; growth, stream, engines, hotspots, limits, the service
-and the controller.
+"""`make bench`: times, proofs, memory, targets; growth, stream, engines, hotspots, limits, service, controller.
 
 Options: --sizes, --repeat, --budget, --limit, --only, --quick. Tables go to stdout and, with every single sample, to
 build/bench/. Nothing here judges by exit code: a missed target is a line that says so.
