@@ -65,6 +65,11 @@ class LeaseTimes:
         if not 0 < self.retry_s < self.renew_s < self.duration_s:
             raise InvalidRequest("lease: it takes 0 < retry < renew < duration")
 
+    @property
+    def margin_s(self) -> float:
+        """Seconds in which a write sent in the last moment has to end, before others begin."""
+        return self.duration_s - self.renew_s
+
 
 class Lease:
     """One candidate for one Lease. calls: those that no lease guards, each tried once."""

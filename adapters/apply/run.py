@@ -74,12 +74,12 @@ class Controller:
         Raises SourceUnavailable, in one sentence, when it cannot start.
         """
         async with AsyncExitStack() as open_:
-            api = await open_.enter_async_context(Api(self._config.kubeconfig, self._config.context, None, self._guard))
+            api = await open_.enter_async_context(Api(self._config.kubeconfig, self._config.context))
             await check_server(api)
             port = await self._serve_pages(open_)
             await self._compete(open_)
             _log.info("started", server=api.server, instance=self._config.instance, port=port)
-            calls = Finishing(api)
+            calls = Finishing(await open_.enter_async_context(self._writing()))
             election = [self._lease.run()] if self._lease else []
             try:
                 await first_of(stop.wait(), self._terms(api, calls), *election)
@@ -136,7 +136,10 @@ class Controller:
         finally:
             self._works = False
 
-    def _guard(self) -> None:
-        """Called before every write."""
-        if self._lease is not None:
-            self._lease.guard()
+    def _writing(self) -> Api:
+        """The calls of the reconciler. With a Lease, none is sent without it, and none is on its way when it ends."""
+        config, lease = self._config, self._lease
+        if lease is None or config.lease is None:
+            return Api(config.kubeconfig, config.context)
+        patience = Patience(request_s=config.lease.times.margin_s)
+        return Api(config.kubeconfig, config.context, patience, lease.guard)
