@@ -28,7 +28,7 @@ APPLY = [point for point in POINTS if point.startswith("apply.")]
 #: A gang that is forgotten is gone; nothing of it can be half done.
 WHOLE = "apply.forget."
 #: Lives in which a point has to be hit while a gang is half done, and seconds in which it has to be hit at all.
-TRIES, HIT_S = 12, 90.0
+TRIES, HIT_S = 12, 180.0
 SETTLE_S = 180.0
 
 
