@@ -326,7 +326,7 @@ def _let_go(facts: _Facts) -> Step | None:
     ready = tuple(facts.seats[member.uid] for member in facts.held if member.uid in facts.seats)
     if not ready and (not facts.freed or facts.phase is Phase.RELEASING):
         return None
-    return Release(ready, facts.plan.fixed)
+    return Release(ready)
 
 
 def _on_their_way(facts: _Facts) -> Step | None:

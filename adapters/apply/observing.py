@@ -13,11 +13,12 @@ from adapters.apply.settings import Settings
 from adapters.kubernetes.gang_keys import ROLE_LABEL
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.placement_objects import placement_name, read_placement
-from adapters.kubernetes.placements import Hand, PlacementRecord
+from adapters.kubernetes.placements import Hand, Phase, PlacementRecord
 from adapters.kubernetes.resources import NODES, PLACEMENTS, Resource
 from adapters.kubernetes.running import read_bound_pod
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
+from solver.domain.plan import Assignment
 from solver.domain.pods import BoundPod
 
 Body = Mapping[str, Any]
@@ -54,11 +55,13 @@ class Sight:
     """What is seen of a gang, and the objects behind it.
 
     bodies: members as they are now, by uid. waiting: those that are not bound, as what they will take, by uid.
+    problem: why the seats of pods that have not been let go cannot be taken any more; empty when they can.
     """
 
     seen: Observed
     bodies: Mapping[str, Body]
     waiting: Mapping[str, BoundPod]
+    problem: str = ""
 
 
 class Observer:
@@ -92,7 +95,7 @@ class Observer:
         seen = Observed(
             key, now, live, tuple(members), record, frozenset(), next_loss, tried, room
         )  # fmt: skip
-        return Sight(replace(seen, unfit=self._unfit(seen, waiting)), bodies, waiting)
+        return self._checked(Sight(replace(seen, unfit=self._unfit(seen, waiting)), bodies, waiting))
 
     def record(self, key: str) -> PlacementRecord | None:
         """The Placement of a gang. Raises InvalidRequest when it makes no sense."""
@@ -151,6 +154,25 @@ class Observer:
                 found[member.uid] = replace(pod, queue=gang.queue) if gang and gang.queue != pod.queue else pod
         self._taken[key] = found
         return found
+
+    def _checked(self, sight: Sight) -> Sight:
+        """With the seats that are to be let go next seen to hold, all together and against everything there is now."""
+        seen = sight.seen
+        record = seen.record
+        if record is None or record.phase in (Phase.PENDING, Phase.EVICTING):
+            return sight
+        if record.phase is Phase.RELEASING and any(member.is_freed for member in seen.members):
+            return sight  # it is under way
+        seats = {seat.uid: seat for seat in record.seats}
+        held = [member for member in seen.members if member.is_held and member.is_placeable and member.uid in seats]
+        if not held or any(member.uid in seen.unfit for member in held):
+            return sight
+        fixed = {member.pod: member.node or member.pin for member in seen.members if member.node or member.is_freed}
+        gang = self.gang(sight, fixed)
+        placed = [Assignment(member.pod, member.role, seats[member.uid].node) for member in held]
+        problem = self._fits.problem(gang, placed) if gang else "nothing describes the gang any more"
+        unfit = frozenset(member.uid for member in held) if problem else frozenset()
+        return replace(sight, seen=replace(seen, unfit=seen.unfit | unfit), problem=problem)
 
     def _unfit(self, seen: Observed, waiting: Mapping[str, BoundPod]) -> frozenset[str]:
         record = seen.record

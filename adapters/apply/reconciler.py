@@ -7,7 +7,7 @@ mirror does not show yet) only saves work: after a restart it finds the same aga
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -30,10 +30,10 @@ from adapters.apply.steps import Confirm, Forget, GiveUp, Nothing, Plan, Release
 from adapters.apply.telling import Telling
 from adapters.apply.writes import Calls, Placements
 from adapters.kubernetes.api_errors import ApiError, Conflict
-from adapters.kubernetes.placements import Phase, PlacementRecord, Seat, Why
+from adapters.kubernetes.placements import Phase, PlacementRecord, Why
 from adapters.kubernetes.resources import GANGS, PLACEMENTS, Resource
 from solver.domain.errors import HuddleError, InvalidRequest
-from solver.domain.plan import Assignment, Status
+from solver.domain.plan import Status
 from solver.service.state import HeldCluster
 
 Body = Mapping[str, Any]
@@ -50,6 +50,8 @@ REPEAT_S, MOST_REPEAT_S = 0.2, 30.0
 AGAIN_S = 3.0
 #: Changed numbers in a reason are written at most so often, in seconds.
 RESTATE_S = 30.0
+#: Most that people are being told at a time; what is more they are not told.
+MOST_TOLD = 1000
 #: The name of a timer that is no gang's.
 _ROOM = "room"
 
@@ -302,6 +304,8 @@ class Reconciler:
         gang = self._observer.gang(sight, step.fixed.node_of)
         if gang is None:
             return self._rest(key, sight, self._now() + timedelta(seconds=RETRY_S))
+        if sight.problem:
+            _log.info("plan_does_not_hold", gang=key, problem=sight.problem)
         alone = bool(step.fixed.nodes or step.avoid) or self._promised.is_holding(key)
         self.planning.want(Wanted(key, step, gang, self._now(), alone))
         return False
@@ -353,12 +357,6 @@ class Reconciler:
     async def _release(self, key: str, sight: Sight, step: Release) -> bool:
         seen, memory = sight.seen, self._memory[key]
         if seen.record is None or seen.record.phase is not Phase.RELEASING:
-            problem = self._problem_of(sight, step)
-            if problem:
-                _log.info("plan_does_not_hold", gang=key, problem=problem)
-                held = frozenset(seat.uid for seat in step.seats)
-                plan = decide(replace(seen, unfit=seen.unfit | held), self._settings)
-                return await self._act(key, sight, plan) if not isinstance(plan, Release) else False
             await self._write(sight, outcome.releasing(seen))
             memory.acted.clear()
         members = {member.uid: member for member in seen.members}
@@ -373,15 +371,6 @@ class Reconciler:
             _log.info("pod_not_let_go", gang=key, pod=pod, problem=problem)
         self._later(key, self._settings.look_s)
         return False
-
-    def _problem_of(self, sight: Sight, step: Release) -> str:
-        """Why the seats cannot be taken now, empty if they can."""
-        if not step.seats:
-            return ""
-        gang = self._observer.gang(sight, step.fixed.node_of)
-        if gang is None:
-            return "nothing describes the gang any more"
-        return self._fits.problem(gang, [_assignment(seat) for seat in step.seats])
 
     async def _replace(self, key: str, sight: Sight, step: Replace) -> bool:
         memory = self._memory[key]
@@ -423,6 +412,8 @@ class Reconciler:
 
     def _say(self, record: PlacementRecord) -> None:
         """Tell people, without waiting for it."""
+        if len(self._told) >= MOST_TOLD:
+            return
         gang = self._mirror.get(GANGS, *record.gang.split("/", 1))
         task = asyncio.create_task(self._telling.tell(record, self._now(), gang))
         self._told.add(task)
@@ -483,7 +474,3 @@ def _why_not(found: Found) -> tuple[Why, ...]:
     if found.plan.status.placed:
         return (Why("no_room", "there is no room for members that the gang can do without"),)
     return outcome.whys(found.plan.reasons) or (Why("capacity", "there is no room"),)
-
-
-def _assignment(seat: Seat) -> Assignment:
-    return Assignment(seat.pod, seat.role, seat.node)

@@ -33,10 +33,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Let these pods go to their seats, once the plan has been seen to hold still. fixed: everybody else's nodes."""
+    """Let these pods go to their seats."""
 
     seats: tuple[Seat, ...]
-    fixed: Fixed
 
 
 @dataclass(frozen=True, slots=True)

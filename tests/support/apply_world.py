@@ -105,6 +105,23 @@ class World:
         for key in [key for key, pod in self.objects[PODS].items() if gang_of(pod) == name]:
             del self.objects[PODS][key]
 
+    def change_node(self, node: str, what: str) -> None:
+        """A node becomes tainted, cordoned, gone, not ready, or in another rack."""
+        if what == "gone":
+            self.drop_node(node)
+            return
+        if what == "not ready":
+            self.silence(node)
+            return
+        body = self.objects[NODES]["", node]
+        if what == "tainted":
+            body["spec"]["taints"] = [{"key": "maintenance", "effect": "NoSchedule"}]
+        elif what == "cordoned":
+            body["spec"]["unschedulable"] = True
+        else:
+            body["metadata"]["labels"][RACK] = "elsewhere"
+        self._renew(body)
+
     def silence(self, node: str) -> None:
         """A node is not ready from now on."""
         body = self.objects[NODES]["", node]
@@ -172,6 +189,10 @@ class World:
             return 0
         taken = sum(asked(pod) for pod in self.pods() if pod["spec"].get("nodeName") == node)
         return int(body["status"]["allocatable"]["nvidia.com/gpu"]) - taken
+
+    def copied(self) -> dict[Resource, dict[tuple[str, str], Json]]:
+        """All objects as they are now."""
+        return {resource: copy.deepcopy(objects) for resource, objects in self.objects.items()}
 
     def pods(self, gang: str | None = None) -> list[Json]:
         """All pods, or those of a gang."""
@@ -348,7 +369,7 @@ class Lagging:
 
     def catch_up(self) -> None:
         """Show everything as it is now."""
-        before, self._shown = self._shown, copy.deepcopy(self._world.objects)
+        before, self._shown = self._shown, self._world.copied()
         self._puts += 1
         self.held.put(str(self._puts), snapshot_of(self._shown))
         for resource, hooks in self._hooks.items():
@@ -422,9 +443,9 @@ class WishReader:
 class InProcess:
     """Plans here (`adapters.apply.planning.Solver`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, joint_s: float = 20.0) -> None:
         self._warm = WarmTables()
-        self._options = Options(certificate=False, time_limit_s=5.0)
+        self._options, self._joint = Options(certificate=False, time_limit_s=20.0), Options(time_limit_s=joint_s)
 
     def plan(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop) -> Plan:
         """One after another."""
@@ -432,8 +453,7 @@ class InProcess:
 
     def plan_jointly(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop, fair_before: datetime) -> Plan:
         """All together."""
-        options = Options(time_limit_s=2.0)
-        return plan_batch(snapshot, gangs, options, warm=self._warm, stop=stop, fair_before=fair_before)
+        return plan_batch(snapshot, gangs, self._joint, warm=self._warm, stop=stop, fair_before=fair_before)
 
 
 def snapshot_of(objects: Mapping[Resource, Mapping[tuple[str, str], Json]]) -> Snapshot:
@@ -472,8 +492,8 @@ def later(world: World, seconds: float) -> None:
 class Runner:
     """A reconciler in a world, one turn after another, without anybody's clock."""
 
-    def __init__(self, world: World, settings: Settings | None = None) -> None:
-        self.world, self.settings = world, settings or Settings(gather_s=0)
+    def __init__(self, world: World, settings: Settings | None = None, joint_s: float = 20.0) -> None:
+        self.world, self.settings, self._joint_s = world, settings or Settings(gather_s=0), joint_s
         self._loop = asyncio.Runner()
         self.restart()
 
@@ -486,7 +506,12 @@ class Runner:
         self.world.is_dead, self.world.fault = False, None
         self.mirror = Lagging(self.world)
         self.reconciler = Reconciler(
-            self.mirror, self.world, WishReader(self.world), InProcess(), self.settings, now=lambda: self.world.now
+            self.mirror,
+            self.world,
+            WishReader(self.world),
+            InProcess(self._joint_s),
+            self.settings,
+            now=lambda: self.world.now,
         )
         self._loop.run(self.reconciler.learn())
 
@@ -519,7 +544,7 @@ class Runner:
     def settle(self, rounds: int = 60, seconds: float = 5.0) -> None:
         """Let everybody do their work until nothing changes, or for so many rounds."""
         for _ in range(rounds):
-            before = copy.deepcopy(self.world.objects)
+            before = self.world.copied()
             self.world.controllers()
             self.turn()
             self.world.scheduler()

@@ -2,9 +2,18 @@
 
 import threading
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from adapters.apply.settings import Settings
 from adapters.kubernetes.resources import NODES
@@ -61,7 +70,7 @@ class Cluster(RuleBasedStateMachine):
         self.number = 0
         for at in range(nodes):
             self.world.add_node(f"n{at}", 4, f"r{at // 2}")
-        self.runner = Runner(self.world, TIMES)
+        self.runner = Runner(self.world, TIMES, joint_s=0.5)
         self.lost: set[str] = set()
 
     @rule(target=gangs, wish=wishes())
@@ -160,8 +169,13 @@ class Cluster(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """In quiet times every gang becomes whole or gives back what it has, and is placed if there is room."""
-        if not hasattr(self, "world"):
-            return
+        if hasattr(self, "runner"):
+            try:
+                self.quieten()
+            finally:
+                self.runner.close()
+
+    def quieten(self) -> None:
         self.world.fault = None
         partial_since: dict[str, float] = {}
         for at in range(120):
@@ -179,7 +193,6 @@ class Cluster(RuleBasedStateMachine):
             assert not self.world.is_partial(name), name
             assert self.world.bound(name) or not self.world.freed(name), name
         self.nobody_waits_in_vain()
-        self.runner.close()
 
     def nobody_waits_in_vain(self) -> None:
         snapshot, read = snapshot_of(self.world.objects), WishReader(self.world)
@@ -194,5 +207,16 @@ class Cluster(RuleBasedStateMachine):
 
 TestCluster = Cluster.TestCase
 TestCluster.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@pytest.mark.soak
+def test_for_long() -> None:
+    """The same, many more times and for longer."""
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Cluster,
+        settings=settings(
+            max_examples=1000, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

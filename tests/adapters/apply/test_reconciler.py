@@ -128,6 +128,22 @@ def test_a_foreign_pod_that_came_first_moves_the_plan(world: World, runner: Runn
     assert taken not in world.bound("a").values()
 
 
+@pytest.mark.parametrize("what", ["tainted", "cordoned", "in another rack", "gone", "not ready"])
+def test_a_node_that_changed_before_anything_was_let_go_moves_the_plan(world: World, runner: Runner, what: str) -> None:
+    """Whatever rule its change breaks: the gang is planned again as a whole."""
+    world.add_gang("a", Wish({"w": (2, 2)}, 4, RACK))
+    world.controllers()
+    world.fault = Fault(after=0, kills=True, done=True)
+    runner.turn()
+    changed = (world.placement("a") or {})["spec"]["assignments"][0]["node"]
+    world.change_node(changed, what)
+    runner.turn()
+    world.scheduler()
+    runner.turn()
+    assert phase(world, "a") == "Bound"
+    assert changed not in world.bound("a").values()
+
+
 def test_a_foreign_pod_that_came_later_moves_one_pod(world: World, runner: Runner) -> None:
     """The pod that was let go to the node is replaced; the bound one stays."""
     arrive(world, runner, a=PAIR)
