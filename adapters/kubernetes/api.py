@@ -92,13 +92,13 @@ class Api:
 
     async def get(self, path: str, query: Query | None = None) -> Json:
         """An object, or a short list."""
-        return _decoded(await self._call(Request("GET", path, query=query)))
+        return decoded(await self._call(Request("GET", path, query=query)))
 
     async def list_pages(self, path: str, query: Query | None = None, page: int = 500) -> AsyncGenerator[Json, None]:
         """A list, page by page, `page` objects each. Raises Gone when reading it takes longer than it is kept."""
         asked = {**(query or {}), "limit": str(page)}
         while True:
-            found = _decoded(await self._call(Request("GET", path, query=asked)))
+            found = decoded(await self._call(Request("GET", path, query=asked)))
             yield found
             more = (found.get("metadata") or {}).get("continue")
             if not more:
@@ -126,11 +126,11 @@ class Api:
 
     async def create(self, path: str, body: Mapping[str, Any], query: Query | None = None) -> Json:
         """POST to a collection or a subresource."""
-        return _decoded(await self._call(Request("POST", path, body, query=query)))
+        return decoded(await self._call(Request("POST", path, body, query=query)))
 
     async def replace(self, path: str, body: Mapping[str, Any], query: Query | None = None) -> Json:
         """PUT; with `metadata.resourceVersion` in the body, Conflict if the object has changed since."""
-        return _decoded(await self._call(Request("PUT", path, body, query=query)))
+        return decoded(await self._call(Request("PUT", path, body, query=query)))
 
     async def patch(self, path: str, body: Any, kind: PatchKind = "merge", query: Query | None = None) -> Json:
         """PATCH. body: a list of operations for `json`, else a mapping.
@@ -138,13 +138,13 @@ class Api:
         `metadata.resourceVersion` in a mapping is what the object must have: Conflict if not. So is `metadata.uid`:
         Invalid if not.
         """
-        return _decoded(await self._call(Request("PATCH", path, body, _PATCHES[kind], query)))
+        return decoded(await self._call(Request("PATCH", path, body, _PATCHES[kind], query)))
 
     async def delete(
         self, path: str, uid: str | None = None, resource_version: str | None = None, grace_s: int | None = None
     ) -> Json:
         """DELETE, of the object with this uid and resource version only (Conflict). grace_s: of pods; None: theirs."""
-        return _decoded(await self._call(Request("DELETE", path, _delete_options(uid, resource_version, grace_s))))
+        return decoded(await self._call(Request("DELETE", path, _delete_options(uid, resource_version, grace_s))))
 
     async def bind(self, namespace: str, pod: str, node: str, uid: str) -> None:
         """Bind a pod, of this uid only, to a node. Raises Conflict if it is bound, even there, gated or leaving."""
@@ -182,7 +182,8 @@ class Api:
         raise AssertionError("the loop returns or raises")
 
 
-def _decoded(data: bytes) -> Json:
+def decoded(data: bytes) -> Json:
+    """The object in an answer of the API server. Raises ApiError for anything else."""
     with garbage_collection_paused():
         try:
             found = orjson.loads(data)

@@ -3,17 +3,12 @@
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
 from adapters.kubernetes.api import Api
 from adapters.kubernetes.api_errors import NotFound, Refused
 from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.kubernetes.resources import Resource
-
-Body = dict[str, Any]
-
-#: Fields of a status that nobody here reads and that would fill the memory.
-_BULK = ("containerStatuses", "initContainerStatuses", "images")
+from adapters.kubernetes.slimming import Body, slim
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +33,15 @@ async def list_kind(api: Api, resource: Resource, page: int, query: Mapping[str,
     raise NotFound(404, "NotFound", f"the API server does not know {resource}")
 
 
-def slim(body: Body) -> Body:
-    """The object itself without what nobody here reads and what would fill the memory."""
-    body["metadata"].pop("managedFields", None)
-    status = body.get("status")
-    if status:
-        for field in _BULK:
-            status.pop(field, None)
-    return body
-
-
 async def _pages(api: Api, resource: Resource, version: str, page: int, query: Mapping[str, str] | None) -> Listing:
     bodies: list[Body] = []
     since = ""
     identity = {"apiVersion": f"{resource.group}/{version}".lstrip("/"), "kind": resource.kind}
-    async with aclosing(api.list_pages(resource.path(version=version), query, page)) as found:
-        async for each in found:
-            with garbage_collection_paused():
+    with garbage_collection_paused():
+        async with aclosing(api.list_pages(resource.path(version=version), query, page)) as found:
+            async for each in found:
                 bodies.extend(slim({**identity, **body}) for body in each.get("items") or ())
-            since = each["metadata"]["resourceVersion"]
+                since = each["metadata"]["resourceVersion"]
     return Listing(version, since, bodies)
 
 

@@ -14,10 +14,10 @@ from adapters.kubernetes.api import Api
 from adapters.kubernetes.folding import FOLDED, Fold
 from adapters.kubernetes.gang_index import GangIndex
 from adapters.kubernetes.garbage import garbage_collection_paused
-from adapters.kubernetes.listing import Body
 from adapters.kubernetes.occupancy import Key
 from adapters.kubernetes.problems import Problems
 from adapters.kubernetes.resources import MIRRORED, PODS, PRIORITY_CLASSES, Resource
+from adapters.kubernetes.slimming import Body
 from adapters.kubernetes.watching import Event, Follower, Rhythm, Verb
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound
 from solver.service.config import Limits
@@ -152,7 +152,8 @@ class Mirror:
             for key in [key for key in known if key not in now]:
                 self._take(resource, key, None)
             for key, body in now.items():
-                if _identity(known.get(key)) != _identity(body):
+                before = known.get(key)
+                if before is None or _identity(before) != _identity(body):
                     self._take(resource, key, body)
             self._versions[resource] = version
             self._heard(resource)
@@ -165,10 +166,11 @@ class Mirror:
 
     def absent(self, resource: Resource) -> None:
         """A kind that the server does not know (`watching.Sink`)."""
-        self._versions.pop(resource, None)
-        for key in list(self._store[resource]):
-            self._take(resource, key, None)
-        self._heard(resource)
+        with garbage_collection_paused():
+            self._versions.pop(resource, None)
+            for key in list(self._store[resource]):
+                self._take(resource, key, None)
+            self._heard(resource)
 
     def trouble(self, resource: Resource, problem: str) -> None:
         """A kind about which nothing is learnt (`watching.Sink`)."""
@@ -252,6 +254,6 @@ def _key(body: Body) -> Key:
     return metadata.get("namespace") or "", metadata["name"]
 
 
-def _identity(body: Body | None) -> tuple[str, str] | None:
+def _identity(body: Body) -> tuple[str, str]:
     """What tells two states of an object apart."""
-    return (body["metadata"]["uid"], body["metadata"]["resourceVersion"]) if body else None
+    return body["metadata"]["uid"], body["metadata"]["resourceVersion"]

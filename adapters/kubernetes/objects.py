@@ -62,6 +62,17 @@ class Fields(ABC):
     def find(self, path: str) -> Any:
         """The value at a dotted path, None when it or anything above it is absent or null."""
         value: Any = self.body
+        for key in path.split("."):
+            if type(value) is not dict:
+                return self._find_in_mappings(path)
+            value = value.get(key)
+            if value is None:
+                return None
+        return value
+
+    def _find_in_mappings(self, path: str) -> Any:
+        """As `find`, through mappings of any type."""
+        value: Any = self.body
         keys = path.split(".")
         for depth, key in enumerate(keys):
             if value is None:

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters.kubernetes.cluster import queues_by_gang
-from adapters.kubernetes.listing import Body
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.problems import SOURCE, Problems
+from adapters.kubernetes.remembered_requests import RememberedRequests
 from adapters.kubernetes.resources import BIND_REQUESTS, GANGS, POD_GROUPS, PODS, Resource
 from adapters.kubernetes.running import bound_node, read_bind_requests, read_bound_pod
+from adapters.kubernetes.slimming import Body
 from solver.domain.errors import InvalidRequest
 from solver.domain.pods import BoundPod
 
@@ -30,6 +31,7 @@ class Occupancy:
         self._on_node: dict[str, dict[Key, None]] = {}  # of both
         self._of_gang: dict[str, dict[Key, None]] = {}  # of `_bound`
         self._queue_of: dict[str, str] = {}  # by gang
+        self._requests_of = RememberedRequests()
         self._requests: dict[Key, dict[Key, None]] = {}  # BindRequests by pod
 
     def get(self, key: Key) -> BoundPod | None:
@@ -78,7 +80,7 @@ class Occupancy:
             try:
                 doc = Document(body, SOURCE)
                 node = self._node_of(key, doc)
-                pod = read_bound_pod(doc, node, self._queue_of) if node else None
+                pod = read_bound_pod(doc, node, self._queue_of, self._requests_of) if node else None
             except InvalidRequest as error:
                 problem = str(error)
         self._problems.set(f"Pod {key[0]}/{key[1]}", problem)

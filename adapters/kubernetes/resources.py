@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Resource:
-    """A kind. versions: of its API group, the best first; an empty group is the core one. namespaced: lives in one."""
+    """A kind, equal only to itself.
+
+    versions: of its API group, the best first; an empty group is the core one. namespaced: it lives in one.
+    """
 
     group: str
     versions: tuple[str, ...]

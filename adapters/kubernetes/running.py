@@ -1,6 +1,6 @@
 """Pods that hold capacity: `v1` Pod and KAI BindRequest → `BoundPod`."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from adapters.kubernetes.amounts import pod_requests
@@ -10,6 +10,7 @@ from adapters.kubernetes.objects import Document
 from adapters.kubernetes.pods import refuse_fractions
 from solver.domain.plan import Notice
 from solver.domain.pods import BoundPod
+from solver.domain.resources import Resources
 
 QUEUE_LABEL = "kai.scheduler/queue"
 
@@ -50,9 +51,15 @@ def read_bind_requests(documents: Iterable[Document]) -> dict[str, str]:
     }
 
 
-def read_bound_pod(pod: Document, node: str, queue_of: Mapping[str, str] | None = None) -> BoundPod:
-    """A pod that holds capacity of `node`. queue_of: gang → queue, for pods that name none themselves.
+def read_bound_pod(
+    pod: Document,
+    node: str,
+    queue_of: Mapping[str, str] | None = None,
+    requests_of: Callable[[Document], Resources] = pod_requests,
+) -> BoundPod:
+    """A pod that holds capacity of `node`.
 
+    queue_of: gang → queue, for pods that name none themselves. requests_of: `pod_requests`, or what remembers it.
     Raises InvalidRequest for malformed fields and for annotations that ask for parts of a GPU.
     """
     if pod.annotations:
@@ -62,7 +69,7 @@ def read_bound_pod(pod: Document, node: str, queue_of: Mapping[str, str] | None 
     return BoundPod(
         name=pod.full_name,
         node=node,
-        requests=pod_requests(pod),
+        requests=requests_of(pod),
         labels=pod.labels,
         anti_affinity=anti_affinity(pod, pod.namespace) if pod.has("spec.affinity") else (),
         queue=pod.labels.get(QUEUE_LABEL) or (queue_of or {}).get(gang, ""),

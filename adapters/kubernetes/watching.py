@@ -13,8 +13,9 @@ import orjson
 
 from adapters.kubernetes.api import Api
 from adapters.kubernetes.api_errors import ApiError, Gone, NotFound, Unreachable, api_error
-from adapters.kubernetes.listing import Body, list_kind, slim
+from adapters.kubernetes.listing import list_kind
 from adapters.kubernetes.resources import Resource
+from adapters.kubernetes.slimming import Body, slim
 
 #: A watch that ends sooner, in seconds, has not worked.
 _SHORT_S = 1.0

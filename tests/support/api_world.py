@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.kubernetes.listing import Body
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.occupancy import NAMING_QUEUES, Key
 from adapters.kubernetes.resources import (
@@ -24,6 +23,7 @@ from adapters.kubernetes.resources import (
     QUEUES,
     Resource,
 )
+from adapters.kubernetes.slimming import Body, slim
 from adapters.kubernetes.watching import Event, Verb
 
 _RARE = (BIND_REQUESTS, GANGS, KAI_POD_GROUPS, NATIVE_POD_GROUPS, PLACEMENTS, LEADER_WORKER_SETS)
@@ -55,7 +55,7 @@ class ApiWorld:
         before = self.objects[resource].get(key)
         body["metadata"] |= {"resourceVersion": version, "uid": before["metadata"]["uid"] if before else f"u{version}"}
         body |= {"kind": resource.kind, "apiVersion": f"{resource.group}/{resource.versions[0]}".lstrip("/")}
-        self.objects[resource][key] = body
+        self.objects[resource][key] = slim(body)
         return Event(Verb.MODIFIED if before else Verb.ADDED, body)
 
     def delete(self, resource: Resource, key: Key) -> Event:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from adapters.kubernetes.api import Api
-from adapters.kubernetes.listing import Body
 from adapters.kubernetes.mirror import Mirror, News
 from adapters.kubernetes.resources import (
     KAI_TOPOLOGIES,
@@ -17,6 +16,7 @@ from adapters.kubernetes.resources import (
     QUEUES,
     Resource,
 )
+from adapters.kubernetes.slimming import Body
 from adapters.kubernetes.watching import Event, Verb
 from solver.domain.resources import CPU, GPU, MEMORY
 from solver.domain.snapshot import Snapshot, build_snapshot
