@@ -1,6 +1,7 @@
 """The mirror beside a real API server: what is there is shown, through restarts, lost history and missing rights."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -294,6 +295,31 @@ def test_calls_that_write(control_plane: ControlPlane, namespace: str) -> None:
             assert replaced["metadata"]["labels"]["a"] == "b"
             with pytest.raises(Conflict):
                 await api.replace("/api/v1/nodes/gpu-000", node)
+
+    asyncio.run(story())
+
+
+@pytest.mark.soak
+def test_a_thousand_nodes(control_plane: ControlPlane, namespace: str) -> None:
+    """1,000 nodes and 10,000 pods are held; the seconds are told, not judged."""
+
+    async def story() -> None:
+        api, path = control_plane.api(), PODS.path(namespace)
+        create_gpu_nodes(api, 1000)
+        api.create_all(path, [gpu_pod(f"p{at}", 1, nodeName=f"gpu-{at % 1000:03}") for at in range(10_000)])
+        began_s = time.perf_counter()
+        async with mirroring(str(control_plane.kubeconfig())) as mirror:
+            await mirror.synced()
+            print(f"1,000 nodes and 10,000 pods held after {time.perf_counter() - began_s:.2f} s")
+            assert len(mirror.held.view().snapshot.pods) == 10_000
+            assert set(free_gpus(mirror).values()) == {-2}
+            began_s = time.perf_counter()
+            await asyncio.to_thread(api.delete, f"{path}/p0")
+            await until(lambda: free_gpus(mirror)["gpu-000"] == -1, "the pod is gone")
+            print(f"a deletion shows after {time.perf_counter() - began_s:.3f} s")
+            for at in range(1, 10_000, 8):
+                api.delete(f"{path}/p{at}")
+            await until(lambda: len(mirror.held.view().snapshot.pods) == 10_000 - 1251, "the pods are gone")
 
     asyncio.run(story())
 
