@@ -13,6 +13,8 @@ Json = dict[str, Any]
 
 #: Connections one user keeps open; also how many calls of `create_all` are on their way at once.
 CONNECTIONS = 8
+#: Seconds to wait for one of them.
+TURN_S = 60.0
 PATCHES = {
     "merge": "application/merge-patch+json",
     "strategic": "application/strategic-merge-patch+json",
@@ -115,7 +117,9 @@ class Api:
             headers["Content-Type"] = kind
         target = self._url + path + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body).encode()
-        return self._pool.request(method, target, body=data, headers=headers, preload_content=not stream)
+        return self._pool.request(
+            method, target, body=data, headers=headers, preload_content=not stream, pool_timeout=TURN_S
+        )
 
 
 def _refusal(status: int, data: bytes) -> Refused:
