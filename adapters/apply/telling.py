@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import structlog
 
 from adapters.apply.outcome import PLACED, sentence, word
 from adapters.apply.writes import Calls
-from adapters.kubernetes.api_errors import ApiError
+from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
 from adapters.kubernetes.placement_objects import API_VERSION
 from adapters.kubernetes.placements import Phase, PlacementRecord
 from adapters.kubernetes.resources import GANGS
@@ -37,7 +38,8 @@ class Telling:
                 metadata = gang["metadata"]
                 path = GANGS.path(record.namespace, metadata["name"], "status")
                 patch = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [condition]}}
-                await self._calls.patch(path, patch)
+                with suppress(NotFound, Conflict):  # it is gone, or what has its name now is another one
+                    await self._calls.patch(path, patch)
         except ApiError as error:
             _log.warning("could_not_tell", gang=record.gang, problem=str(error))
 

@@ -1,0 +1,76 @@
+"""Events and the condition of a Gang: told once, and what is gone need not be told."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.apply.outcome import PLACED
+from adapters.apply.telling import Telling
+from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
+from adapters.kubernetes.placements import Condition, Phase, PlacementRecord
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RECORD = PlacementRecord(
+    "ns", "g", "ns/g", phase=Phase.BOUND, conditions=(Condition(PLACED, True, "Bound", "every pod is bound", NOW),)
+)
+GANG = {"metadata": {"name": "g", "uid": "u"}}
+
+
+class FakeCalls:
+    """Takes events; patches are refused, if so told."""
+
+    def __init__(self, refusal: ApiError | None = None) -> None:
+        self.refusal = refusal
+        self.events: list[Mapping[str, Any]] = []
+        self.patches: list[tuple[str, Any]] = []
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> None:
+        self.events.append(body)
+
+    async def patch(self, path: str, body: Any) -> None:
+        self.patches.append((path, body))
+        if self.refusal is not None:
+            raise self.refusal
+
+
+def told(calls: FakeCalls, gang: Mapping[str, Any] | None = GANG) -> list[Any]:
+    """Tell of the record; what is logged about it."""
+    with capture_logs() as logs:
+        asyncio.run(Telling(calls, "me").tell(RECORD, NOW, gang))  # type: ignore[arg-type]
+    return logs
+
+
+def test_event_and_condition() -> None:
+    """Both say the same; exactly this Gang is patched."""
+    calls = FakeCalls()
+    assert told(calls) == []
+    ((path, patch),) = calls.patches
+    assert path == "/apis/huddle.scheduler/v1alpha1/namespaces/ns/gangs/g/status"
+    assert patch["metadata"] == {"uid": "u"}
+    (condition,) = patch["status"]["conditions"]
+    assert condition["message"] == calls.events[0]["note"] == "every pod is bound"
+
+
+def test_what_it_says_already_is_not_said_again() -> None:
+    """A Gang that carries the condition is left alone."""
+    calls = FakeCalls()
+    told(calls)
+    told(calls, {**GANG, "status": calls.patches[0][1]["status"]})
+    assert len(calls.patches) == 1
+
+
+@pytest.mark.parametrize("refusal", [NotFound(404, "NotFound", "gone"), Conflict(409, "Conflict", "another uid")])
+def test_a_gang_that_is_gone_is_no_problem(refusal: ApiError) -> None:
+    """It was deleted meanwhile, perhaps made anew: nobody has to hear that it could not be told."""
+    assert told(FakeCalls(refusal)) == []
+
+
+def test_other_refusals_are_logged() -> None:
+    """Missing rights show in the log, and nothing else comes of them."""
+    (line,) = told(FakeCalls(ApiError(403, "Forbidden", "no rights")))
+    assert line["event"] == "could_not_tell"
+    assert line["gang"] == "ns/g"
