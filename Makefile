@@ -25,10 +25,10 @@ control-plane: ## build kube-apiserver, kube-scheduler, etcd, kwok and gRPC clie
 	@PYTHONPATH=tests $(PYTHON) -m support.controlplane.build $(CONTROL_PLANE_ARGS)
 
 test: $(VENV)/.ready ## run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not soak" --durations=10
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not soak" --durations=10
 
 soak: $(VENV)/.ready ## long random campaigns
-	$(BIN)/python -m pytest -n $(WORKERS) -m soak --timeout 7200 --durations=10
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m soak --timeout 7200 --durations=10
 
 # Without matplotlib (the dependency group `bench`) there is no plot, and the rest is the same.
 $(VENV)/.bench: $(VENV)/.ready

@@ -42,6 +42,8 @@ SMALL = ("4p8d", "16p16d")
 #: Calls that ghz has under way at once, and how many it makes in all.
 AT_ONCE = (1, 2, 8)
 CALLS = 200
+#: Longest that they may take together, in seconds.
+GHZ_S = 300.0
 #: Calls to compare one process with two, and how often each way is measured, in turn.
 COMPARED_CALLS, COMPARED_AT_ONCE, ROUNDS = 200, 8, 3
 WAYS = {"one process, max_solves 1": (1, 1), "one process, max_solves 2": (1, 2), "two processes": (2, 1)}
@@ -193,7 +195,8 @@ def _calls(ghz: Path, address: str, method: str, calls: int, at_once: int) -> Ro
         command = [ghz, "--insecure", "--proto", f"solver/api/v1/{file}.proto", "--import-paths", PROTOS]
         command += ["--call", f"huddle.v1.{method}", "--data-file", data, "--total", calls, "--concurrency", at_once]
         command += ["--connections", min(at_once, 4), "--timeout", "30s", "--format", "json", address]
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True)
+        words = [str(word) for word in command]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=GHZ_S)
     report = json.loads(done.stdout)
     if report["statusCodeDistribution"] != {"OK": calls}:
         raise RuntimeError(f"{method}: {report['statusCodeDistribution']} {report.get('errorDistribution')}")

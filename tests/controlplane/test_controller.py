@@ -74,10 +74,8 @@ def test_prefill_and_decode(
     assert len({int(node[-3:]) // 4 for node in bound.values()}) == 1
     assert not any(is_gated(pod) for pod in workload.bodies(api))
     assert controller.page("/readyz") == (200, "ok\n")
-    status, text = controller.page("/metrics")
-    assert status == 200
-    assert 'huddle_controller_placements{phase="Bound"} 1.0' in text
-    assert "huddle_controller_gangs_bound_total 1.0" in text
+    for said in ('huddle_controller_placements{phase="Bound"} 1.0', "huddle_controller_gangs_bound_total 1.0"):
+        eventually(lambda said=said: said in controller.page("/metrics")[1], f"/metrics says {said}")
 
 
 @pytest.mark.parametrize("hand", HANDS)

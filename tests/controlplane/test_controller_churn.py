@@ -21,8 +21,7 @@ from support.controlplane.waiting import eventually
 from support.faults import Faults, FaultyProxy
 from support.workloads import Keeper
 
-# Not yet steady on a busy machine, so they run with the soak only.
-pytestmark = [pytest.mark.controlplane, pytest.mark.soak]
+pytestmark = pytest.mark.controlplane
 
 #: Longest from the last change until every gang is placed that can be, in seconds: a gang that waits is planned again
 #: after some time even when nothing changes.

@@ -21,8 +21,7 @@ from support.controlplane.fleet import create_gpu_nodes
 from support.controlplane.plane import ControlPlane
 from support.workloads import GANG_LABEL, Keeper, is_gated
 
-# Not yet steady on a busy machine, so they run with the soak only.
-pytestmark = [pytest.mark.controlplane, pytest.mark.soak]
+pytestmark = pytest.mark.controlplane
 
 APPLY = [point for point in POINTS if point.startswith("apply.")]
 #: A gang that is forgotten is gone; nothing of it can be half done.

@@ -162,7 +162,7 @@ def test_the_role_is_not_more(account: Api, namespace: str) -> None:
     assert allowed == []
 
 
-@pytest.mark.parametrize("hand", ["gate", pytest.param("bind", marks=pytest.mark.soak)])  # not yet steady
+@pytest.mark.parametrize("hand", ["gate", "bind"])
 def test_a_controller_with_this_role(
     control_plane: ControlPlane, account: Api, installed: Api, token: str, namespace: str, tmp_path: Path, hand: str
 ) -> None:

@@ -44,7 +44,7 @@ class Witness:
     def __exit__(self, *error: object) -> None:
         self._ends.set()
         for stream in self._streams:
-            stream.join()
+            stream.join(60)
 
     def findings(self, grace_s: float, planned: bool = True) -> Findings:
         """Everything until now, judged. Raises Blind if something was missed."""
