@@ -238,10 +238,12 @@ def _too_long(facts: _Facts) -> Step | None:
         return None
     if facts.grace_end is not None:
         return None
+    end = record.partial_since + timedelta(seconds=settings.grace_s)
+    last = timedelta(seconds=settings.last_chance_s)
     if facts.unseated:
-        has_a_chance = seen.tried is None
+        # Seats that were let go after the grace were the one try, however many more plans could be found.
+        has_a_chance = seen.tried is None and (record.released is None or record.released < end)
     else:
-        last = timedelta(seconds=settings.last_chance_s)
         is_fresh = record.released is not None and seen.now < record.released + last
         has_a_chance = facts.phase is Phase.RESERVED or (facts.phase is Phase.RELEASING and is_fresh)
     if has_a_chance or not any(member.controlled for member in (*facts.bound, *facts.freed)):

@@ -338,7 +338,7 @@ class Reconciler:
         self.planning.drop(key)
         self._memory[key].tries, self._memory[key].waits = 0, False
         self._tell_state(key, record, sight)
-        self._reporter.phase(key, sight.seen.record.phase if sight.seen.record else None, record.phase)
+        self._entered(key, sight.seen.record, record)
         self._say(record)
         self.mark([key])
 
@@ -390,7 +390,7 @@ class Reconciler:
         record = sight.seen.record
         if record is not None:
             await self._placements.forget(record)
-            self._reporter.phase(key, record.phase, None)
+            self._entered(key, record, None)
         self._tell_state(key, None, sight)
         self._drop(key)
         return False
@@ -405,10 +405,20 @@ class Reconciler:
         record = await self._placements.write(before, after, bound)
         memory.told_at = self._now()
         self._tell_state(sight.seen.key, record, sight)
-        if before is None or before.phase is not record.phase:
-            self._reporter.phase(sight.seen.key, before.phase if before else None, record.phase)
+        self._entered(sight.seen.key, before, record)
         if before is None or not outcome.is_same_news(before, record):
             self._say(record)
+
+    def _entered(self, key: str, before: PlacementRecord | None, now: PlacementRecord | None) -> None:
+        """The phase of a gang may have changed."""
+        was, phase = before.phase if before else None, now.phase if now else None
+        if was is phase:
+            return
+        self._reporter.phase(key, was, phase)
+        why = outcome.sentence(now) if now and now.reasons else None
+        told = {"attempt": now.attempt if now else None, "why": why}
+        said = {name: value for name, value in told.items() if value}
+        _log.info("phase", gang=key, before=was, now=phase or "forgotten", **said)
 
     def _say(self, record: PlacementRecord) -> None:
         """Tell people, without waiting for it."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from support.audit.judge import Findings
+from support.audit.sightings import story
 from support.audit.witness import Witness
 from support.controlplane.api import Api
 from support.controlplane.definitions import install_definitions
@@ -68,7 +69,10 @@ def witness(control_plane: ControlPlane, api: Api) -> Iterator[Witness]:
     """Watches; in the end nothing wrong may have happened."""
     with Witness(lambda: control_plane.api_with(control_plane.token("admin"))) as witness:
         yield witness
-        assert_clean(witness.findings(PARTIAL_S))
+        found = witness.findings(PARTIAL_S)
+        for subject in dict.fromkeys(violation.subject for violation in found.violations):
+            print(*story(witness.sightings(), subject), sep="\n")
+        assert_clean(found)
 
 
 def assert_clean(found: Findings) -> None:

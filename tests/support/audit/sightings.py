@@ -1,6 +1,6 @@
 """What the auditor keeps of an object it was shown: as little as its rules need."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,36 @@ def read(kind: str, body: Json) -> Seen:
             return GangSeen(body["spec"]["root"])
         case _:
             return _placement(body)
+
+
+def story(sightings: Iterable[Sighting], subject: str) -> Iterator[str]:
+    """What happened to a gang, a pod or a node, `namespace/name` or name, line by line."""
+    ordered = sorted(sightings, key=lambda each: each.version)
+    first_s = ordered[0].at_s if ordered else 0.0
+    ours = set[Key]()
+    nodes = {subject}
+    for each in ordered:
+        name = "/".join(part for part in each.key if part)
+        if isinstance(each.seen, PodSeen) and each.seen.gang == subject:
+            ours.add(each.key)
+            nodes.add(each.seen.node)
+        if name == subject or (each.kind == PODS and each.key in ours) or (each.kind == NODES and name in nodes):
+            yield f"{each.at_s - first_s:8.2f} s  {each.version}  {each.kind} {name}: {_short(each.seen)}"
+
+
+def _short(seen: Seen | None) -> str:
+    match seen:
+        case None:
+            return "gone"
+        case PodSeen():
+            states = [word for word, holds in (("leaving", seen.leaving), ("ended", seen.ended)) if holds]
+            return " ".join([seen.uid[:8], seen.node or "unbound", *states])
+        case PlacementSeen():
+            return f"{seen.phase} { ({uid[:8]: node for uid, node in seen.seats.items()}) }"
+        case GangSeen():
+            return "there"
+        case NodeSeen():
+            return f"{dict(seen.room)}"
 
 
 def _pod(body: Json) -> PodSeen:
