@@ -92,7 +92,10 @@ class Client:
         stub = self._stubs["ClusterService"]
         call = stub.ApplyDeltas(iter([group]), timeout=timeout_s, metadata=self._access.metadata)
         with translated(), _cancelling(call, stop):
-            return decode_outcome(next(call))
+            outcome = decode_outcome(next(call))
+            for _ in call:  # to its end: a call that is left alone counts as cancelled
+                pass
+            return outcome
 
     def drop_cluster(self, cluster: str, timeout_s: float = 10.0) -> None:
         """Have the service forget the state of a cluster; promises stay. Unknown clusters are no error."""
