@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,8 +16,11 @@ from adapters.cli import later
 from adapters.cli.durations import duration_option
 from adapters.cli.extras import needs_extra
 from adapters.cli.serve import LEVELS
+from adapters.cli.server_options import server_address, server_options
+from adapters.cli.solving import ServerAddress, access_of
 
 if TYPE_CHECKING:
+    from adapters.apply.planning import Solver
     from adapters.apply.run import Controller, ControllerConfig
 
 HELP = """Place the gangs of a live cluster: all pods of a gang or none, and keep it so.
@@ -75,24 +79,53 @@ def _duration(name: str, default: str, text: str) -> Callable[[_Body], _Body]:
 @_duration("--unheard-after", "90s", "Until a pod that no scheduler binds gets another node.")
 @_duration("--silent-after", "5m", "Until pods on a node that is not ready are replaced.")
 @_duration("--time-limit", "5s", "Budget of one solve.")
+@server_options
 @click.option("--listen", metavar="HOST:PORT", callback=_address, help="Serve /healthz, /readyz and /metrics there.")
 @click.option("--lease-namespace", metavar="NAME", help="Of the Lease; default: that of its pod, else huddle-system.")
 @click.option("--lease-name", metavar="NAME", default="huddle-controller", show_default=True, help="Of the Lease.")
 @_duration("--lease-duration", "15s", "Until others take over from a controller that fell silent.")
 @click.option("--no-leader-election", is_flag=True, help="It is the only one: work without a Lease.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="How much is logged.")
-def controller_command(time_limit: float, log_level: str, **given: Any) -> None:
+def controller_command(
+    time_limit: float,
+    log_level: str,
+    server: str | None,
+    server_ca: Path | None,
+    server_cert: Path | None,
+    server_key: Path | None,
+    server_token: Path | None,
+    **given: Any,
+) -> None:
     """Wire it up and run it."""
+    address = server_address(server, server_ca, server_cert, server_key, server_token)
     with needs_extra("huddle controller", "kubernetes"):
         from adapters.apply.gangs import LiveGangs
         from adapters.apply.run import Controller
         from solver.service import logs
         from solver.service.config import Level, Logs
 
-    from adapters.cli.live_solver import LiveSolver
-
     logs.configure(Logs(Level(log_level)))
-    asyncio.run(run_until_told(Controller(config(**given), LiveSolver(time_limit), LiveGangs)))
+    settings = config(**given)
+    with _solver(address, time_limit, settings.instance) as solver:
+        asyncio.run(run_until_told(Controller(settings, solver, LiveGangs)))
+
+
+@contextmanager
+def _solver(address: ServerAddress | None, time_limit_s: float, instance: str) -> Iterator["Solver"]:
+    """The service that is named, else the engine, which takes half a second to load."""
+    if address is None:
+        from adapters.cli.live_solver import LiveSolver
+
+        yield LiveSolver(time_limit_s)
+        return
+    access_of(address)
+    from adapters.cli.remote_solver import RemoteSolver
+
+    remote = RemoteSolver(address, time_limit_s, instance)
+    try:
+        yield remote
+    finally:
+        remote.close()
 
 
 def config(

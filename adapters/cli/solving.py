@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from solver.domain.errors import InvalidRequest, SourceUnavailable
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Notice, Plan, Status
 from solver.domain.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from solver.service.access import Access
 
 #: The service's own limit decides.
 _MOST_MESSAGE_BYTES = 2**30
@@ -79,27 +83,13 @@ def solve_here(inputs: Inputs, wish: Wish) -> Plan:
 
 def solve_there(inputs: Inputs, wish: Wish, server: ServerAddress) -> Plan:
     """Ask a service about the cluster that the files describe; it keeps nothing of it."""
-    # Messages of gRPC's core say nothing that the error does not.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    try:
-        from solver.service.access import Access
-        from solver.service.client import Client
-    except ImportError as error:
-        raise InvalidRequest(f"--server needs the extra `client` ({error.name} is not installed)") from error
+    access = access_of(server)
     from solver.search.options import Engine
+    from solver.service.client import Client
     from solver.service.errors import ServiceError
     from solver.service.replies import TimedOut
     from solver.service.requests import Ask
 
-    token = _token(server.token_file)
-    access = Access(
-        server.target,
-        ca_file=server.ca_file,
-        cert_file=server.cert_file,
-        key_file=server.key_file,
-        token=token,
-        max_message_bytes=_MOST_MESSAGE_BYTES,
-    )
     ask = Ask(Engine(wish.engine), wish.time_limit_s, wish.batch, wish.fair_before)
     if not inputs.gangs:
         return Plan(())
@@ -111,6 +101,24 @@ def solve_there(inputs: Inputs, wish: Wish, server: ServerAddress) -> Plan:
             return Plan(tuple(GangPlan(gang.name, Status.UNKNOWN) for gang in inputs.gangs), (notice,))
         except (SourceUnavailable, ServiceError) as error:
             raise SourceUnavailable(f"--server {server.target}: {error}") from error
+
+
+def access_of(server: ServerAddress) -> "Access":
+    """How to reach the service. Raises InvalidRequest for files that are no good, and without the extra `client`."""
+    # Messages of gRPC's core say nothing that the error does not.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from solver.service.access import Access
+    except ImportError as error:
+        raise InvalidRequest(f"--server needs the extra `client` ({error.name} is not installed)") from error
+    return Access(
+        server.target,
+        ca_file=server.ca_file,
+        cert_file=server.cert_file,
+        key_file=server.key_file,
+        token=_token(server.token_file),
+        max_message_bytes=_MOST_MESSAGE_BYTES,
+    )
 
 
 def _token(path: Path | None) -> str | None:

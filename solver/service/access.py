@@ -18,6 +18,8 @@ _RETRIED = (
     {"service": "huddle.v1.ClusterService", "method": "GetState"},
     {"service": "huddle.v1.LedgerService"},
 )
+#: Between two attempts to connect; gRPC's own two minutes are long for who waits for a service that is back.
+_MOST_BACKOFF_MS = 5000
 _WORD = re.compile(r"[!-~]+")
 _SERVICE_CONFIG = {
     "methodConfig": [
@@ -71,6 +73,7 @@ class Access:
             ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
             ("grpc.max_receive_message_length", self.max_message_bytes),
             ("grpc.max_send_message_length", self.max_message_bytes),
+            ("grpc.max_reconnect_backoff_ms", _MOST_BACKOFF_MS),
         )
 
     @property

@@ -7,6 +7,7 @@ with Client(Access("127.0.0.1:50551")) as client:
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -16,6 +17,7 @@ from solver.api.v1 import cluster_service_pb2 as cluster_pb
 from solver.api.v1 import cluster_service_pb2_grpc as cluster_rpc
 from solver.api.v1 import ledger_service_pb2_grpc as ledger_rpc
 from solver.api.v1 import placement_service_pb2_grpc as placement_rpc
+from solver.domain.budget import Stop
 from solver.domain.changes import Change
 from solver.domain.gang import Gang
 from solver.domain.plan import Assignment
@@ -27,10 +29,13 @@ from solver.service.codec.snapshot import put_requests
 from solver.service.codec.state import decode_outcome
 from solver.service.feed import Synced
 from solver.service.held import Applied, ClusterDescription, Held, Needed
-from solver.service.replies import Failed, error_of
+from solver.service.replies import Cancelled, Failed, error_of
 from solver.service.requests import Ask, DeltaNumbers, Explained, Improved, Planned, Prepared, Reserved
 
 _Heard = TypeVar("_Heard")
+
+#: So often somebody who may say stop is asked, in seconds.
+_LOOK_S = 0.02
 
 
 class Client:
@@ -57,9 +62,11 @@ class Client:
         """End the connection and every call on it."""
         self._channel.close()
 
-    def plan(self, cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask | None = None) -> Planned:
-        """Plan gangs on a held cluster, by name, or on a state sent along."""
-        return self._call(requests.plan(cluster, gangs, ask))
+    def plan(
+        self, cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask | None = None, stop: Stop | None = None
+    ) -> Planned:
+        """Plan gangs on a held cluster, by name, or on a state sent along. stop: cancels the call."""
+        return self._call(requests.plan(cluster, gangs, ask), stop)
 
     def plan_stream(
         self, cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask | None = None
@@ -71,10 +78,28 @@ class Client:
         """Why gangs cannot be placed."""
         return self._call(requests.explain(cluster, gangs, ask))
 
-    def put_snapshot(self, cluster: str, base: str, snapshot: Snapshot, timeout_s: float = 30.0) -> Held:
-        """Hold a snapshot under a cluster's name; later deltas name it by `base`."""
+    def put_snapshot(
+        self, cluster: str, base: str, snapshot: Snapshot, timeout_s: float = 30.0, stop: Stop | None = None
+    ) -> Held:
+        """Hold a snapshot under a cluster's name; later deltas name it by `base`. stop: cancels the call."""
         pieces = put_requests(cluster, base, snapshot, self._access.piece_bytes)
-        return self._call(requests.put_snapshot(pieces, timeout_s))
+        return self._call(requests.put_snapshot(pieces, timeout_s), stop)
+
+    def apply(
+        self, group: cluster_pb.ApplyDeltasRequest, timeout_s: float, stop: Stop | None = None
+    ) -> Applied | Needed:
+        """Send one group of changes, as `DeltaNumbers` makes it, in a call of its own. stop: cancels the call."""
+        stub = self._stubs["ClusterService"]
+        call = stub.ApplyDeltas(iter([group]), timeout=timeout_s, metadata=self._access.metadata)
+        with translated(), _cancelling(call, stop):
+            outcome = decode_outcome(next(call))
+            for _ in call:  # to its end: a call that is left alone counts as cancelled
+                pass
+            return outcome
+
+    def drop_cluster(self, cluster: str, timeout_s: float = 10.0) -> None:
+        """Have the service forget the state of a cluster; promises stay. Unknown clusters are no error."""
+        self._call(requests.drop_cluster(cluster, timeout_s))
 
     def deltas(self, cluster: str, base: str, last: int = 0) -> "DeltaStream":
         """A stream of changes to a held cluster. last: number of the last group that is in its state already."""
@@ -117,10 +142,15 @@ class Client:
         """Promises of a cluster, Synced, then every change, until the iterator is closed."""
         return self._stream(requests.watch(cluster))
 
-    def _call(self, prepared: Prepared[_Heard]) -> _Heard:
+    def _call(self, prepared: Prepared[_Heard], stop: Stop | None = None) -> _Heard:
         method = getattr(self._stubs[prepared.service], prepared.method)
+        how = {"timeout": prepared.timeout_s, "metadata": self._access.metadata}
         with translated():
-            return prepared.read(method(prepared.request, timeout=prepared.timeout_s, metadata=self._access.metadata))
+            if stop is None:
+                return prepared.read(method(prepared.request, **how))
+            call = method.future(prepared.request, **how)
+            with _cancelling(call, stop):
+                return prepared.read(call.result())
 
     def _stream(self, prepared: Prepared[_Heard]) -> Iterator[_Heard]:
         method = getattr(self._stubs[prepared.service], prepared.method)
@@ -175,5 +205,30 @@ def translated() -> Iterator[None]:
     """Failed calls inside become errors of the package."""
     try:
         yield
+    except grpc.FutureCancelledError as cancelled:
+        raise Cancelled("the call was cancelled") from cancelled
     except grpc.RpcError as failed:
         raise error_of(cast(Failed, failed)) from failed
+
+
+@contextmanager
+def _cancelling(call: Any, stop: Stop | None) -> Iterator[None]:
+    """The call is cancelled when stop is set before the end of the block."""
+    if stop is None:
+        yield
+        return
+    over = Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK_S):
+            if stop.is_set():
+                call.cancel()
+                return
+
+    watcher = Thread(target=watch, name="stop", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()

@@ -52,6 +52,14 @@ class ClusterServicer(rpc.ClusterServiceServicer):
             described = (self._clusters.get(name).describe() for name in names)
             return pb.GetStateResponse(clusters=map(encode_description, described))
 
+    def DropCluster(  # noqa: N802
+        self, request: pb.DropClusterRequest, context: grpc.ServicerContext
+    ) -> pb.DropClusterResponse:
+        """Forget a state."""
+        with answering(context):
+            self._clusters.drop(_name(request.cluster, "cluster"))
+            return pb.DropClusterResponse()
+
     def _read(self, requests: Iterator[pb.PutSnapshotRequest]) -> tuple[str, str, Snapshot]:
         """Cluster, base and snapshot of a stream, up to its last message."""
         cluster = base = ""

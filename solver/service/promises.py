@@ -111,6 +111,7 @@ class Promises:
         for name in ledger.clusters():
             self._recorder.promises(name, len(ledger.holding(name)))
         clusters.on_new(self._begin)
+        clusters.on_drop(self._end)
         clusters.on_seen(self.seen)
 
     def start(self) -> None:
@@ -189,6 +190,12 @@ class Promises:
         with self._order:
             state.promise(self._ledger.holding(state.name))
             self._states[state.name] = state
+
+    def _end(self, state: HeldCluster) -> None:
+        """A cluster is forgotten: its state hears of no promises any more."""
+        with self._order:
+            if self._states.get(state.name) is state:
+                del self._states[state.name]
 
     def _reserved(self, wish: Wish, state: HeldCluster, tree_of: TreeOf) -> Promise:
         self.settle()

@@ -127,6 +127,12 @@ def put_snapshot(pieces: Iterator[cluster_pb.PutSnapshotRequest], timeout_s: flo
     return Prepared("ClusterService", "PutSnapshot", pieces, timeout_s, decode_held)
 
 
+def drop_cluster(cluster: str, timeout_s: float) -> Prepared[None]:
+    """ClusterService.DropCluster."""
+    request = cluster_pb.DropClusterRequest(cluster=cluster)
+    return Prepared("ClusterService", "DropCluster", request, timeout_s, lambda _: None)
+
+
 def get_state(cluster: str) -> Prepared[list[ClusterDescription]]:
     """ClusterService.GetState."""
     request = cluster_pb.GetStateRequest(cluster=cluster)

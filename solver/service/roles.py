@@ -27,6 +27,7 @@ NEEDED: Mapping[str, Role] = {
     **{f"/{service}/ServerReflectionInfo": Role.READ for service in REFLECTION},
     "/huddle.v1.ClusterService/PutSnapshot": Role.WRITE,
     "/huddle.v1.ClusterService/ApplyDeltas": Role.WRITE,
+    "/huddle.v1.ClusterService/DropCluster": Role.WRITE,
     "/huddle.v1.ClusterService/GetState": Role.READ,
     "/huddle.v1.LedgerService/Reserve": Role.WRITE,
     "/huddle.v1.LedgerService/Confirm": Role.WRITE,

@@ -271,6 +271,7 @@ class Clusters:
         self._lock = threading.Lock()  # of who makes clusters
         self._clusters: dict[str, HeldCluster] = {}
         self._new_hooks: list[Callable[[HeldCluster], None]] = []
+        self._drop_hooks: list[Callable[[HeldCluster], None]] = []
         self._seen_hooks: list[SeenHook] = []
 
     def on_new(self, hook: Callable[[HeldCluster], None]) -> None:
@@ -279,6 +280,10 @@ class Clusters:
         It must not ask for clusters itself.
         """
         self._new_hooks.append(hook)
+
+    def on_drop(self, hook: Callable[[HeldCluster], None]) -> None:
+        """Call `hook` with every cluster that is forgotten; it must not ask for clusters itself."""
+        self._drop_hooks.append(hook)
 
     def on_seen(self, hook: SeenHook) -> None:
         """Call `hook` with promised pods that are seen bound, in any cluster."""
@@ -303,6 +308,14 @@ class Clusters:
                     hook(cluster)
                 self._clusters[name] = cluster
             return cluster
+
+    def drop(self, name: str) -> None:
+        """Forget a cluster; a later snapshot of this name makes a new one. Unknown names are no error."""
+        with self._lock:
+            dropped = self._clusters.pop(name, None)
+            if dropped is not None:
+                for hook in self._drop_hooks:
+                    hook(dropped)
 
     def names(self) -> list[str]:
         """Names of the clusters that hold a snapshot, sorted."""

@@ -55,7 +55,7 @@ def test_roles_are_those_of_the_contract() -> None:
     by_role = {
         role: {method.rpartition("/")[2] for method, needed in NEEDED.items() if needed is role} for role in Role
     }
-    assert by_role[Role.WRITE] == {"PutSnapshot", "ApplyDeltas", "Reserve", "Confirm", "Release"}
+    assert by_role[Role.WRITE] == {"PutSnapshot", "ApplyDeltas", "DropCluster", "Reserve", "Confirm", "Release"}
     assert by_role[Role.PLAN] == {"Plan", "PlanStream", "Explain"}
     assert by_role[Role.READ] == {"GetState", "List", "Watch", "Check", "ServerReflectionInfo"}
 

@@ -50,6 +50,11 @@ class ClusterServiceStub:
                 request_serializer=solver_dot_api_dot_v1_dot_cluster__service__pb2.GetStateRequest.SerializeToString,
                 response_deserializer=solver_dot_api_dot_v1_dot_cluster__service__pb2.GetStateResponse.FromString,
                 _registered_method=True)
+        self.DropCluster = channel.unary_unary(
+                '/huddle.v1.ClusterService/DropCluster',
+                request_serializer=solver_dot_api_dot_v1_dot_cluster__service__pb2.DropClusterRequest.SerializeToString,
+                response_deserializer=solver_dot_api_dot_v1_dot_cluster__service__pb2.DropClusterResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
@@ -77,6 +82,13 @@ class ClusterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DropCluster(self, request, context):
+        """Forgets the state of a cluster. Promises stay in the ledger, and hold again on top of its next snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.GetState,
                     request_deserializer=solver_dot_api_dot_v1_dot_cluster__service__pb2.GetStateRequest.FromString,
                     response_serializer=solver_dot_api_dot_v1_dot_cluster__service__pb2.GetStateResponse.SerializeToString,
+            ),
+            'DropCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropCluster,
+                    request_deserializer=solver_dot_api_dot_v1_dot_cluster__service__pb2.DropClusterRequest.FromString,
+                    response_serializer=solver_dot_api_dot_v1_dot_cluster__service__pb2.DropClusterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class ClusterService:
             '/huddle.v1.ClusterService/GetState',
             solver_dot_api_dot_v1_dot_cluster__service__pb2.GetStateRequest.SerializeToString,
             solver_dot_api_dot_v1_dot_cluster__service__pb2.GetStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/huddle.v1.ClusterService/DropCluster',
+            solver_dot_api_dot_v1_dot_cluster__service__pb2.DropClusterRequest.SerializeToString,
+            solver_dot_api_dot_v1_dot_cluster__service__pb2.DropClusterResponse.FromString,
             options,
             channel_credentials,
             insecure,

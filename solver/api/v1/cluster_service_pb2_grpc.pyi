@@ -39,6 +39,8 @@ class ClusterServiceStub:
     """Changes the state of clusters, group by group, each acknowledged in order."""
     GetState: _grpc.UnaryUnaryMultiCallable[_cluster_service_pb2.GetStateRequest, _cluster_service_pb2.GetStateResponse]
     """What is held."""
+    DropCluster: _grpc.UnaryUnaryMultiCallable[_cluster_service_pb2.DropClusterRequest, _cluster_service_pb2.DropClusterResponse]
+    """Forgets the state of a cluster. Promises stay in the ledger, and hold again on top of its next snapshot."""
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -51,6 +53,8 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """Changes the state of clusters, group by group, each acknowledged in order."""
     GetState: _aio.UnaryUnaryMultiCallable[_cluster_service_pb2.GetStateRequest, _cluster_service_pb2.GetStateResponse]  # type: ignore[assignment]
     """What is held."""
+    DropCluster: _aio.UnaryUnaryMultiCallable[_cluster_service_pb2.DropClusterRequest, _cluster_service_pb2.DropClusterResponse]  # type: ignore[assignment]
+    """Forgets the state of a cluster. Promises stay in the ledger, and hold again on top of its next snapshot."""
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes whole snapshots and then changes, of one or several named clusters."""
@@ -78,5 +82,13 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_service_pb2.GetStateResponse, _abc.Awaitable[_cluster_service_pb2.GetStateResponse]]:
         """What is held."""
+
+    @_abc_1.abstractmethod
+    def DropCluster(
+        self,
+        request: _cluster_service_pb2.DropClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_service_pb2.DropClusterResponse, _abc.Awaitable[_cluster_service_pb2.DropClusterResponse]]:
+        """Forgets the state of a cluster. Promises stay in the ledger, and hold again on top of its next snapshot."""
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
