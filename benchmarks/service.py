@@ -1,17 +1,18 @@
 """The service from end to end: `huddle serve` in its own process, asked over loopback, beside what it has to reach.
 
-Options: --nodes, --count, --only, --quick. Parts: state (snapshots and changes), plans, ghz, processes.
+Options: --nodes, --count, --only, --quick. Parts: state (snapshots and changes), plans, remote (questions of a
+controller), ghz, processes.
 """
 
 import argparse
 from collections.abc import Sequence
 
-from benchmarks import service_plans, service_state
+from benchmarks import service_plans, service_remote, service_state
 from benchmarks.output import percentile, print_table, time_text
 
 #: The size that has targets.
 TARGET_NODES = 10_000
-PARTS = ("state", "plans", "ghz", "processes")
+PARTS = ("state", "plans", "remote", "ghz", "processes")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = service_plans.warm(nodes, count)
         small = [row["without_certificate_ms"] for row in rows if row["case"] == "4p8d"]
         found.append(("warm Plan of 4P+8D and a router without its certificate, p50", percentile(small, 50), 10))
+    if "remote" in chosen.only:
+        service_remote.main(nodes, count)
     if "ghz" in chosen.only:
         service_plans.by_ghz(nodes, calls)
     if "processes" in chosen.only:

@@ -13,7 +13,7 @@ import structlog
 
 from adapters.apply.steps import Plan
 from solver.domain.budget import Stop
-from solver.domain.errors import HuddleError
+from solver.domain.errors import HuddleError, SourceUnavailable
 from solver.domain.gang import Gang
 from solver.domain.holding import as_bound
 from solver.domain.plan import GangPlan, Status
@@ -58,8 +58,8 @@ class Wanted:
 class Found:
     """What came of it.
 
-    version: of the state; room: the count at that time. problem: why there is no answer. is_crowded_out: the plan is
-    one that others of the same round leave no room for.
+    version: of the state; room: the count at that time. problem: why there is no answer. is_away: because nobody could
+    be asked. is_crowded_out: the plan is one that others of the same round leave no room for.
     """
 
     wanted: Wanted
@@ -67,6 +67,7 @@ class Found:
     room: int
     plan: GangPlan | None = None
     problem: str = ""
+    is_away: bool = False
     is_crowded_out: bool = False
 
     @property
@@ -176,6 +177,8 @@ class Planning:
         wanted = asked.wanted
         try:
             plan = self.solver.plan(without_nodes(snapshot, wanted.step.avoid), [wanted.gang], self._stop).gangs[0]
+        except SourceUnavailable as error:
+            return replace(asked, problem=str(error), is_away=True)
         except HuddleError as error:
             return replace(asked, problem=str(error))
         except Exception as error:  # a fault of ours must not stop all other gangs
@@ -188,8 +191,10 @@ class Planning:
         gangs = [each.wanted.gang for each in found if each.is_placed]
         try:
             answer = self.solver.plan_jointly(snapshot, gangs, self._stop, fair_before).gangs
-        except Exception:
-            _log.exception("joint_planning_failed", gangs=[gang.name for gang in gangs])
+        except Exception as error:
+            is_ours = not isinstance(error, HuddleError)
+            names = [gang.name for gang in gangs]
+            _log.warning("joint_planning_failed", gangs=names, problem=str(error) or repr(error), exc_info=is_ours)
             answer = tuple(GangPlan(each.wanted.gang.name, Status.UNKNOWN) for each in found if each.is_crowded_out)
         plans = {plan.name: plan for plan in answer}
         return [replace(each, plan=plans.get(each.wanted.gang.name, each.plan)) for each in found]

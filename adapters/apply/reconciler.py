@@ -348,7 +348,8 @@ class Reconciler:
         if gang is None:
             return
         is_same_state = memory.tried is not None and memory.tried.room == found.room
-        memory.tries, memory.waits = memory.tries + 1 if is_same_state else 1, True
+        # One that could not even be asked about is not tried more and more rarely.
+        memory.tries, memory.waits = memory.tries + 1 if is_same_state and not found.is_away else 1, True
         pause_s = min(RETRY_S * 2.0 ** min(memory.tries - 1, 20), MOST_RETRY_S)
         until = self._now() + timedelta(seconds=pause_s)
         step = found.wanted.step
@@ -478,7 +479,7 @@ class Reconciler:
 def _why_not(found: Found) -> tuple[Why, ...]:
     """Why nobody got a seat."""
     if found.plan is None:
-        return (Why("invalid", found.problem),)
+        return (Why("unavailable" if found.is_away else "invalid", found.problem),)
     if found.plan.status is Status.UNKNOWN:
         return (Why("unknown", "time ran out before a placement was found or ruled out"),)
     if found.plan.status.placed:

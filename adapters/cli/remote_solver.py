@@ -22,7 +22,7 @@ from solver.service.replies import Cancelled
 from solver.service.requests import TRAVEL_S, Ask, DeltaNumbers
 
 #: More changes than this travel as a new snapshot, which is then smaller.
-_MOST_CHANGES = 5000
+_MOST_CHANGES = 1000
 #: A state that is lost again and again is put so often for one question.
 _ATTEMPTS = 3
 #: Waiting for the service to forget the state at the end, in seconds.

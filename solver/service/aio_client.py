@@ -71,6 +71,10 @@ class AioClient:
         """A stream of changes to a held cluster. last: number of the last group that is in its state already."""
         return AioDeltaStream(self._stubs["ClusterService"], self._access, DeltaNumbers(cluster, base, last))
 
+    async def drop_cluster(self, cluster: str, timeout_s: float = 10.0) -> None:
+        """Have the service forget the state of a cluster; promises stay. Unknown clusters are no error."""
+        await self._call(requests.drop_cluster(cluster, timeout_s))
+
     async def get_state(self, cluster: str = "") -> list[ClusterDescription]:
         """What is held, of one cluster or of all."""
         return await self._call(requests.get_state(cluster))

@@ -19,6 +19,7 @@ from solver.api.v1 import ledger_service_pb2_grpc as ledger_rpc
 from solver.api.v1 import placement_service_pb2_grpc as placement_rpc
 from solver.domain.budget import Stop
 from solver.domain.changes import Change
+from solver.domain.errors import SourceUnavailable
 from solver.domain.gang import Gang
 from solver.domain.plan import Assignment
 from solver.domain.snapshot import Snapshot
@@ -92,7 +93,7 @@ class Client:
         stub = self._stubs["ClusterService"]
         call = stub.ApplyDeltas(iter([group]), timeout=timeout_s, metadata=self._access.metadata)
         with translated(), _cancelling(call, stop):
-            outcome = decode_outcome(next(call))
+            outcome = _outcome(call)
             for _ in call:  # to its end: a call that is left alone counts as cancelled
                 pass
             return outcome
@@ -183,12 +184,20 @@ class DeltaStream:
         """Send one group, seen wholly or not at all, and wait for what became of it."""
         self._outgoing.put(self._numbers.next(changes))
         with translated():
-            return decode_outcome(next(self._call))
+            return _outcome(self._call)
 
     def close(self) -> None:
         """End the stream."""
         self._outgoing.put(None)
         self._call.cancel()
+
+
+def _outcome(call: Iterator[cluster_pb.ApplyDeltasResponse]) -> Applied | Needed:
+    """What became of a group. Raises SourceUnavailable where the service ends the call without a word."""
+    answer = next(call, None)
+    if answer is None:
+        raise SourceUnavailable("the service ended the stream of changes")
+    return decode_outcome(answer)
 
 
 def stubs_of(channel: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
@@ -71,6 +71,12 @@ class Metrics(Recorder):
         self._versions.labels(cluster).set(version)
         arrived = time.monotonic()
         self._ages.labels(cluster).set_function(lambda: time.monotonic() - arrived)
+
+    def dropped(self, cluster: str) -> None:
+        """See Recorder."""
+        for gauge in (self._versions, self._ages):
+            with suppress(KeyError):  # nothing ever arrived
+                gauge.remove(cluster)
 
     def promises(self, cluster: str, holding: int) -> None:
         """See Recorder."""

@@ -24,6 +24,9 @@ class Recorder:
     def state(self, cluster: str, version: int) -> None:
         """A snapshot or changes arrived: the cluster's state is of this version now."""
 
+    def dropped(self, cluster: str) -> None:
+        """The state of a cluster was forgotten; its promises were not."""
+
     def promises(self, cluster: str, holding: int) -> None:
         """So many promises of a cluster hold capacity, from now on."""
 
@@ -56,6 +59,10 @@ class _Several(Recorder):
     def state(self, cluster: str, version: int) -> None:
         for recorder in self._recorders:
             recorder.state(cluster, version)
+
+    def dropped(self, cluster: str) -> None:
+        for recorder in self._recorders:
+            recorder.dropped(cluster)
 
     def promises(self, cluster: str, holding: int) -> None:
         for recorder in self._recorders:

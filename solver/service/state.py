@@ -314,6 +314,8 @@ class Clusters:
         with self._lock:
             dropped = self._clusters.pop(name, None)
             if dropped is not None:
+                if self._recorder is not None:
+                    self._recorder.dropped(name)
                 for hook in self._drop_hooks:
                     hook(dropped)
 

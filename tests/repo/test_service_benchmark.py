@@ -40,6 +40,15 @@ def test_plans_are_measured(folder: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert all(float(row["total_ms"]) >= float(row["bound_ms"]) + float(row["search_ms"]) > 0 for row in rows)
 
 
+def test_questions_of_a_controller_are_measured(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both ways give one answer to each question."""
+    service.main(["--quick", "--only", "remote"])
+    assert "asked there" in capsys.readouterr().out
+    rows = _rows(folder / "service_remote.csv")
+    assert [row["step"] for row in rows] == ["0", "1", "2"]
+    assert all(float(row["remote_ms"]) > 0 for row in rows)
+
+
 @pytest.mark.controlplane
 def test_ghz_calls(ghz: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every call it makes succeeds; threads and processes are compared with the same number of calls."""

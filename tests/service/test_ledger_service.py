@@ -123,6 +123,20 @@ def test_a_promise_from_its_reservation_to_its_fulfilment(server: Running) -> No
     assert release(server, "c", promise.id).phase == pb.PROMISE_PHASE_FULFILLED
 
 
+def test_promises_outlive_the_state_they_are_about(server: Running) -> None:
+    """A dropped cluster is not held any more; its promises are on top again once a snapshot is put anew."""
+    put(server)
+    promise = reserve(server, "a", workers()).promise
+    for _ in range(2):
+        server.cluster.DropCluster(cluster_service_pb2.DropClusterRequest(cluster=CLUSTER))
+    assert list(server.cluster.GetState(cluster_service_pb2.GetStateRequest()).clusters) == []
+    assert [held.id for held in listed(server).promises] == [promise.id]
+    put(server)
+    assert promised_pods(server) == 2
+    assert release(server, "b", promise.id).phase == pb.PROMISE_PHASE_RELEASED
+    assert promised_pods(server) == 0
+
+
 def test_a_lease_that_ends_gives_its_capacity_back(server: Running) -> None:
     """By itself, and confirming comes too late then."""
     put(server)

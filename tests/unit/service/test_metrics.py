@@ -55,6 +55,11 @@ def test_state_and_ledger_by_cluster() -> None:
     age_s = metrics.registry.get_sample_value("huddle_state_age_seconds", {"cluster": "prod"})
     assert age_s is not None
     assert age_s >= 0
+    metrics.dropped("prod")
+    metrics.dropped("never there")
+    assert metrics.registry.get_sample_value("huddle_state_version", {"cluster": "prod"}) is None
+    assert metrics.registry.get_sample_value("huddle_state_age_seconds", {"cluster": "prod"}) is None
+    assert metrics.registry.get_sample_value("huddle_ledger_promises", {"cluster": "prod"}) == 2
 
 
 def test_each_of_several_is_told_everything() -> None:
@@ -73,6 +78,7 @@ def test_each_of_several_is_told_everything() -> None:
         "line": (1, 2),
         "solved": (Plan(()), 1.0),
         "state": ("c", 1),
+        "dropped": ("c",),
         "promises": ("c", 1),
     }.items():
         getattr(several, name)(*arguments)
