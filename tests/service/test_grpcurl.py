@@ -169,6 +169,7 @@ def test_every_method_is_called(curl: Grpcurl) -> None:
     assignments = _a_gang_is_planned(curl, version)
     _promises_are_made_and_end(curl, version, assignments)
     _health_is_told(curl)
+    _the_state_is_dropped(curl)
     assert curl.called == METHODS
 
 
@@ -262,6 +263,12 @@ def _promises_are_made_and_end(curl: Grpcurl, version: int, assignments: list[Js
         assert released["phase"] == "PROMISE_PHASE_RELEASED"
         assert next(news) == {"promise": released}
     assert curl.one("LedgerService/List", {"cluster": CLUSTER}) == {}
+
+
+def _the_state_is_dropped(curl: Grpcurl) -> None:
+    """Nothing is held any more."""
+    assert curl.one("ClusterService/DropCluster", {"cluster": CLUSTER}) == {}
+    assert curl.one("ClusterService/GetState", {}) == {}
 
 
 def _health_is_told(curl: Grpcurl) -> None:
