@@ -18,17 +18,20 @@ from adapters.cli.serve import LEVELS
 
 if TYPE_CHECKING:
     from adapters.apply.run import Controller, ControllerConfig
+    from adapters.extender.server import ExtenderConfig
 
 HELP = """Place the gangs of a live cluster: all pods of a gang or none, and keep it so.
 
 It watches nodes, pods, Gangs, PodGroups and LeaderWorkerSets. Pods that carry the scheduling gate huddle.scheduler/gang
 are pinned to their nodes and let go, for any scheduler to bind; pods with schedulerName huddle it binds itself. What
 it plans stands in Placements (kubectl get placements). Several may run: one works, the others wait for its Lease.
+With --extender-listen it is also the extender of a kube-scheduler, which then asks it where every GPU pod may go.
 
 \b
 Examples:
   huddle controller
   huddle controller --kubeconfig admin.conf --no-leader-election --listen 127.0.0.1:8080
+  huddle controller --extender-listen 0.0.0.0:8443 --extender-cert tls.crt --extender-key tls.key
 
 Options may also be set as HUDDLE_CONTROLLER_<OPTION>. The log goes to stderr as JSON lines. SIGTERM lets it finish the
 calls under way and give the Lease back; a second one ends it at once.
@@ -38,6 +41,8 @@ Exit codes: 0 ended as told, 2 it cannot start (one line), 1 a defect of huddle.
 """
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
+
+_file = click.Path(path_type=Path)
 
 #: Shares of --lease-duration after which the holder stops, and between two attempts.
 RENEW, RETRY = 2 / 3, 2 / 15
@@ -51,6 +56,15 @@ def _address(context: click.Context, option: click.Parameter, text: str | None) 
     if not (host and colon and port.isdecimal() and int(port) < 65536):
         raise click.BadParameter(f"{text!r} is not HOST:PORT", context, option)
     return host.strip("[]"), int(port)
+
+
+def _pod(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name):
+        raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME", context, option)
+    return namespace, name
 
 
 def _duration(name: str, default: str, text: str) -> Callable[[_Body], _Body]:
@@ -80,19 +94,69 @@ def _duration(name: str, default: str, text: str) -> Callable[[_Body], _Body]:
 @click.option("--lease-name", metavar="NAME", default="huddle-controller", show_default=True, help="Of the Lease.")
 @_duration("--lease-duration", "15s", "Until others take over from a controller that fell silent.")
 @click.option("--no-leader-election", is_flag=True, help="It is the only one: work without a Lease.")
+@click.option("--extender-listen", metavar="HOST:PORT", callback=_address, help="Answer as a scheduler extender there.")
+@click.option("--extender-cert", metavar="FILE", type=_file, help="Its certificate chain, as PEM.")
+@click.option("--extender-key", metavar="FILE", type=_file, help="Its private key, as PEM.")
+@click.option("--extender-client-ca", metavar="FILE", type=_file, help="Who signs the certificates clients must show.")
+@click.option("--extender-insecure", is_flag=True, help="Allow plaintext on every address, not only on loopback.")
+@click.option(
+    "--extender-scheduler",
+    "extender_schedulers",
+    metavar="NAME",
+    multiple=True,
+    default=("default-scheduler",),
+    show_default=True,
+    help="schedulerName of pods about which it is asked.",
+)
+@_duration("--extender-wait", "3s", "Longest that a bind waits for the rest of its gang; less than httpTimeout.")
+@click.option("--extender-pod", metavar="NS/NAME", callback=_pod, help="Label this pod while it leads.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="How much is logged.")
 def controller_command(time_limit: float, log_level: str, **given: Any) -> None:
     """Wire it up and run it."""
+    asked = {name: given.pop(name) for name in list(given) if name.startswith("extender_")}
     with needs_extra("huddle controller", "kubernetes"):
         from adapters.apply.gangs import LiveGangs
         from adapters.apply.run import Controller
+        from adapters.extender.server import Extender
         from solver.service import logs
         from solver.service.config import Level, Logs
 
     from adapters.cli.live_solver import LiveSolver
 
     logs.configure(Logs(Level(log_level)))
-    asyncio.run(run_until_told(Controller(config(**given), LiveSolver(time_limit), LiveGangs)))
+    served = extender_config(**asked)
+    door = Extender(served) if served else None
+    asyncio.run(run_until_told(Controller(config(**given), LiveSolver(time_limit), LiveGangs, door)))
+
+
+def extender_config(
+    extender_listen: tuple[str, int] | None,
+    extender_cert: Path | None,
+    extender_key: Path | None,
+    extender_client_ca: Path | None,
+    extender_insecure: bool,
+    extender_schedulers: Sequence[str],
+    extender_wait: float,
+    extender_pod: tuple[str, str] | None,
+) -> "ExtenderConfig | None":
+    """How the extender is served; None when it is not. Raises InvalidRequest."""
+    from adapters.extender.leader import PodName
+    from adapters.extender.server import ExtenderConfig
+
+    if extender_listen is None:
+        if extender_cert or extender_key or extender_client_ca or extender_insecure or extender_pod:
+            raise click.UsageError("options --extender-… need --extender-listen", click.get_current_context())
+        return None
+    return ExtenderConfig(
+        listen=extender_listen,
+        schedulers=tuple(extender_schedulers),
+        cert=extender_cert,
+        key=extender_key,
+        client_ca=extender_client_ca,
+        insecure=extender_insecure,
+        wait_s=extender_wait,
+        pod=PodName(*extender_pod) if extender_pod else None,
+    )
 
 
 def config(

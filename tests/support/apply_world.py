@@ -269,9 +269,10 @@ class World:
         """DELETE."""
         return self._call("delete", path, lambda: self._deleted(path, uid))
 
-    async def bind(self, namespace: str, pod: str, node: str, uid: str) -> None:
+    async def bind(self, namespace: str, pod: str, node: str, uid: str, resource_version: str | None = None) -> None:
         """Bind a pod."""
-        self._call("bind", PODS.path(namespace, pod), lambda: self._bound(PODS.path(namespace, pod), node, uid))
+        path = PODS.path(namespace, pod)
+        self._call("bind", path, lambda: self._bound(path, node, uid, resource_version))
 
     async def evict(self, namespace: str, pod: str, uid: str, grace_s: int | None = None) -> None:
         """Evict a pod."""
@@ -340,9 +341,10 @@ class World:
                 del objects[key]
         return body
 
-    def _bound(self, path: str, node: str, uid: str) -> Json:
+    def _bound(self, path: str, node: str, uid: str, version: str | None) -> Json:
         body = self._find(path)
-        if body["metadata"]["uid"] != uid or body["spec"].get("nodeName") or gates(body):
+        is_same = body["metadata"]["uid"] == uid and version in (None, body["metadata"]["resourceVersion"])
+        if not is_same or body["spec"].get("nodeName") or gates(body):
             raise Conflict(409, "Conflict", "it cannot be bound")
         body["spec"]["nodeName"] = node
         return self._renew(body)
