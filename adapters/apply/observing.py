@@ -83,6 +83,7 @@ class Observer:
         self._pods, self._placements, self._now = pods, placements, now
         self._extended = extended
         self._taken: dict[str, dict[str, BoundPod]] = {}
+        self._records: dict[str, tuple[object, PlacementRecord]] = {}  # by gang: version and content
 
     def look(self, key: str, tried: Tried | None = None, room: int = 0) -> Sight:
         """The gang as it is now. Raises InvalidRequest for a Placement that makes no sense."""
@@ -110,7 +111,13 @@ class Observer:
         namespace, name = key.partition("/")[0], placement_name(key)
         shown = self._source.get(PLACEMENTS, namespace, name)
         body = self._placements.find(namespace, name) if shown is None else self._placements.newest(shown)
-        return None if body is None else read_placement(body)
+        if body is None:
+            return None
+        version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
+        known = self._records.get(key)
+        if known is None or known[0] != version:
+            known = self._records[key] = version, read_placement(body)
+        return known[1]
 
     def gang(self, sight: Sight, fixed: Mapping[str, str]) -> Gang | None:
         """The gang of what was seen, with the pods in `fixed` (pod → node) taken for running there."""
@@ -119,6 +126,7 @@ class Observer:
     def forget(self, key: str) -> None:
         """A gang is gone."""
         self._taken.pop(key, None)
+        self._records.pop(key, None)
 
     def _bodies(self, key: str) -> dict[str, Body]:
         """Pods of the gang that have not ended, as they are known here, by uid."""

@@ -50,7 +50,7 @@ def read_asked(data: bytes) -> Asked:
     """The question of filter and prioritize. Raises Malformed."""
     body = _object(data)
     nodes, names = body.get("Nodes"), body.get("NodeNames")
-    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+    if isinstance(names, list) and set(map(type, names)) <= {str}:
         return Asked(_pod(body), names, None)
     items = nodes.get("items") if isinstance(nodes, dict) else None
     if nodes is None or not isinstance(items, list | None):

@@ -131,7 +131,7 @@ def test_slow_away_and_restarted(extended: Extended, namespace: str) -> None:
     extended.proxy.delay_s = 4.0
     slow = Workload(namespace, "slow", (Role("decode", 2, 2),), hand="extender")
     slow.create(api)
-    eventually(lambda: len(extended.proxy.calls) >= 2, "it was slow about some calls", BIND_S)
+    eventually(lambda: extended.proxy.calls, "it was slow about a call", BIND_S)
     extended.proxy.delay_s = 0.0
     wait_bound(extended, slow)
     extended.stop_controller(kills=True)
@@ -153,13 +153,8 @@ def test_slow_away_and_restarted(extended: Extended, namespace: str) -> None:
     eventually(lambda: api.get(f"{away.pods_path}/single")["spec"].get("nodeName"), "the single pod is bound", BIND_S)
 
 
-def test_promised_nodes_are_nobody_elses(extended: Extended, namespace: str) -> None:
-    """While a gang is on its way, single pods find room elsewhere or wait."""
-    compete(extended, namespace, nodes=20, gangs=4, singles=40)
-
-
 def test_competition(extended: Extended, namespace: str) -> None:
-    """Gangs among many single pods."""
+    """While gangs are on their way, single pods find room elsewhere or wait."""
     compete(extended, namespace, nodes=100, gangs=10, singles=200)
 
 
