@@ -1,4 +1,4 @@
-"""`make bench`: times, proofs, targets; growth, stream, engines, hotspots, limits, service, mirror, controller.
+"""`make bench`: times, proofs, targets; growth, stream, engines, hotspots, limits, service, mirror and more.
 
 Options: --sizes, --repeat, --budget, --limit, --only, --quick. Tables go to stdout and, with every single sample, to
 build/bench/. Nothing here judges by exit code: a missed target is a line that says so.
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import budgets, controller, engines, growth, hotspots, mirror, service, stream
+from benchmarks import budgets, controller, engines, extender, growth, hotspots, mirror, service, stream
 from benchmarks.cases import CASES
 from benchmarks.measure import Job, by_first_model
 from benchmarks.output import FOLDER, machine, percentile, print_table, say, time_text, write_csv
@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "service": lambda: service.main(["--quick"] if chosen.quick else []),
         "mirror": lambda: mirror.main(["--quick"] if chosen.quick else []),
         "controller": lambda: controller.main(["--quick"] if chosen.quick else []),
+        "extender": lambda: extender.main(["--quick"] if chosen.quick else []),
     }
     for name in chosen.only or parts:
         started = time.perf_counter()
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=float, default=10.0, help="seconds of planning for a case and size")
     parser.add_argument("--limit", type=float, default=20.0, help="time limit of one call of plan(), in seconds")
     parts = ["table", "growth", "stream", "engines", "hotspots", "budgets", "service", "mirror", "controller"]
+    parts += ["extender"]
     parser.add_argument("--only", nargs="+", choices=parts, help="parts to run")
     parser.add_argument("--quick", action="store_true", help="one sample on 128 nodes: does it still run")
     return parser

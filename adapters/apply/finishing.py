@@ -42,9 +42,9 @@ class Finishing:
         """DELETE."""
         return await self._finished(self._calls.delete(path, uid, resource_version, grace_s))
 
-    async def bind(self, namespace: str, pod: str, node: str, uid: str) -> None:
+    async def bind(self, namespace: str, pod: str, node: str, uid: str, resource_version: str | None = None) -> None:
         """Bind a pod to a node."""
-        await self._finished(self._calls.bind(namespace, pod, node, uid))
+        await self._finished(self._calls.bind(namespace, pod, node, uid, resource_version))
 
     async def evict(self, namespace: str, pod: str, uid: str, grace_s: int | None = None) -> None:
         """Evict a pod."""

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from adapters.apply.gate import GATE, gates, release_patch
+from adapters.apply.naming_node import node_patch
 from adapters.apply.observed import Member
 from adapters.apply.own_writes import OwnWrites, uid_of
 from adapters.apply.writes import Calls
@@ -71,6 +72,8 @@ class Hands:
             body = await self._take_off(PODS.path(namespace, name), seat, body)
         if member.hand is Hand.BIND and not gates(body):
             await self._bind(namespace, name, seat)
+        if member.hand is Hand.EXTENDER and not member.gated:
+            await self._name_node(PODS.path(namespace, name), seat, body)
 
     async def _take_off(self, path: str, seat: Seat, body: Body) -> Body:
         """Pin the pod and take the gate off; the pod as it is then."""
@@ -89,6 +92,20 @@ class Hands:
                 failpoint("apply.gate.after_patch")
                 return body
         raise AssertionError("the last attempt returns or raises")
+
+    async def _name_node(self, path: str, seat: Seat, body: Body) -> None:
+        """Say in the pod where it may be bound, which also wakes it in its scheduler."""
+        for left in reversed(range(_ATTEMPTS)):
+            failpoint("extender.naming.before")
+            try:
+                self._own.wrote(await self._calls.patch(path, node_patch(body, seat.node), "json"))
+            except (Conflict, Invalid):
+                body = await self._calls.get(path)
+                if uid_of(body) != seat.uid or body["spec"].get("nodeName") or not left:
+                    raise
+            else:
+                failpoint("extender.naming.after")
+                return
 
     async def _bind(self, namespace: str, name: str, seat: Seat) -> None:
         failpoint("apply.bind.before")

@@ -13,6 +13,7 @@ from adapters.kubernetes.resources import PLACEMENTS, Resource
 
 #: Upper ends of buckets in seconds: solves take from milliseconds to the time limit, gangs wait for up to hours.
 _SOLVE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_CALL_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2.5, 5)
 _WAIT_S = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 #: Every object of a kind.
@@ -37,6 +38,7 @@ class Metrics(Reporter):
         self._waited = self._histogram("gang_wait_seconds", "From a gang's creation until all is bound.", _WAIT_S)
         self._given_back = self._counter("pods_given_back_total", "Pods that were deleted or evicted.")
         self._failed = self._counter("failures_total", "Actions that failed and are tried again.")
+        self._asked = self._histogram("extender_seconds", "Calls of the extender.", _CALL_S, "verb", "outcome")
         leads = self._gauge("leads", "Whether this controller may write.")
         leads.set_function(lambda: float(self.leads()))
         self.registry.register(_Phases(lambda: self.everything(PLACEMENTS)))
@@ -70,14 +72,18 @@ class Metrics(Reporter):
         """See Reporter."""
         self._failed.inc()
 
+    def extender(self, verb: str, outcome: str, seconds: float) -> None:
+        """A scheduler asked, and was answered like this."""
+        self._asked.labels(verb, outcome).observe(seconds)
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"huddle_controller_{name}", text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"huddle_controller_{name}", text, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"huddle_controller_{name}", text, registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"huddle_controller_{name}", text, labels, registry=self.registry, buckets=buckets)
 
 
 class _Phases:

@@ -16,7 +16,8 @@ class Member:
     """A pod of the gang that has not ended.
 
     pod: `namespace/name`. node: where it is bound, or empty. gated: it carries Huddle's gate. other_gates: those of
-    others. pin: the node that its required affinity names in every term, or empty. leaving: it is being deleted.
+    others. pin: the node that its required affinity names in every term, or for the extender its annotation where that
+    is its seat, or empty. leaving: it is being deleted.
     controlled: somebody will make a successor when it goes. lost: its node is gone, or not ready for too long.
     stranded: its node is gone. refused: what its scheduler says why it cannot be bound, or empty.
     """
@@ -39,7 +40,8 @@ class Member:
     @property
     def is_held(self) -> bool:
         """Whether it is not bound and nobody but Huddle can change that."""
-        return not self.node and (self.gated or self.hand is Hand.BIND)
+        is_stopped = self.hand is Hand.EXTENDER and not self.pin
+        return not self.node and (self.gated or self.hand is Hand.BIND or is_stopped)
 
     @property
     def is_freed(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from adapters.apply.fits import Fits
 from adapters.apply.gate import GATE, gates, pinned_node
+from adapters.apply.naming_node import NO_EXTENDER, Extended, released_to
 from adapters.apply.observed import LiveGang, Member, Observed, Tried
 from adapters.apply.own_writes import OwnWrites, uid_of
 from adapters.apply.settings import Settings
@@ -76,21 +77,29 @@ class Observer:
         pods: OwnWrites,
         placements: OwnWrites,
         now: Callable[[], datetime],
+        extended: Extended = NO_EXTENDER,
     ) -> None:
         self._source, self._read_gang, self._fits, self._settings = source, read_gang, fits, settings
         self._pods, self._placements, self._now = pods, placements, now
+        self._extended = extended
         self._taken: dict[str, dict[str, BoundPod]] = {}
+        self._records: dict[str, tuple[object, PlacementRecord]] = {}  # by gang: version and content
 
     def look(self, key: str, tried: Tried | None = None, room: int = 0) -> Sight:
         """The gang as it is now. Raises InvalidRequest for a Placement that makes no sense."""
         now = self._now()
         bodies = self._bodies(key)
         nodes, next_loss = self._losses(bodies.values(), now)
-        members = [_member(body, *nodes.get(_node(body), (False, False))) for body in bodies.values()]
+        record, holds = self.record(key), self._holding(bodies.values())
+        members = [
+            _member(
+                body, *nodes.get(_node(body), (False, False)), key if holds(body) else "", released_to(body, record)
+            )
+            for body in bodies.values()
+        ]
         live = self._live(key, members, bodies, {member.pod: member.node for member in members if member.node})
         role_of = _roles(live.gang)
         members = [replace(member, role=role_of.get(member.pod, member.role)) for member in members]
-        record = self.record(key)
         waiting = self._waiting(key, members, bodies, live.gang)
         seen = Observed(
             key, now, live, tuple(members), record, frozenset(), next_loss, tried, room
@@ -102,7 +111,13 @@ class Observer:
         namespace, name = key.partition("/")[0], placement_name(key)
         shown = self._source.get(PLACEMENTS, namespace, name)
         body = self._placements.find(namespace, name) if shown is None else self._placements.newest(shown)
-        return None if body is None else read_placement(body)
+        if body is None:
+            return None
+        version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
+        known = self._records.get(key)
+        if known is None or known[0] != version:
+            known = self._records[key] = version, read_placement(body)
+        return known[1]
 
     def gang(self, sight: Sight, fixed: Mapping[str, str]) -> Gang | None:
         """The gang of what was seen, with the pods in `fixed` (pod → node) taken for running there."""
@@ -111,6 +126,7 @@ class Observer:
     def forget(self, key: str) -> None:
         """A gang is gone."""
         self._taken.pop(key, None)
+        self._records.pop(key, None)
 
     def _bodies(self, key: str) -> dict[str, Body]:
         """Pods of the gang that have not ended, as they are known here, by uid."""
@@ -120,6 +136,10 @@ class Observer:
             if body is not None and _status(body) not in _ENDED:
                 found[uid_of(body)] = body
         return found
+
+    def _holding(self, bodies: Iterable[Body]) -> Callable[[Body], bool]:
+        """Tells which pods the extender holds: none of a gang that it cannot keep together."""
+        return (lambda _: False) if self._extended.are_too_many(bodies) else self._extended.holds
 
     def _live(
         self, key: str, members: Sequence[Member], bodies: Mapping[str, Body], fixed: Mapping[str, str]
@@ -187,9 +207,11 @@ class Observer:
         return self._fits.unfit(seen.key, wished)
 
 
-def _member(body: Body, lost: bool, stranded: bool) -> Member:
+def _member(body: Body, lost: bool, stranded: bool, extended: str, named: str) -> Member:
+    """extended: its gang, if the extender holds it while no gate does; else empty. named: where that lets it go to."""
     metadata, spec = body["metadata"], body["spec"]
-    held_by = gates(body)
+    held_by, refusal = gates(body), _refusal(body)
+    hand = Hand.EXTENDER if extended and GATE not in held_by else Hand.GATE
     return Member(
         pod=f"{metadata['namespace']}/{metadata['name']}",
         uid=uid_of(body),
@@ -197,13 +219,13 @@ def _member(body: Body, lost: bool, stranded: bool) -> Member:
         node=_node(body),
         gated=GATE in held_by,
         other_gates=tuple(name for name in held_by if name != GATE),
-        pin=pinned_node(body),
-        hand=Hand.BIND if spec.get("schedulerName") == SCHEDULER else Hand.GATE,
+        pin=pinned_node(body) or named,
+        hand=Hand.BIND if spec.get("schedulerName") == SCHEDULER else hand,
         leaving=bool(metadata.get("deletionTimestamp")),
         controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
         lost=lost,
         stranded=stranded,
-        refused=_refusal(body),
+        refused="" if hand is Hand.EXTENDER and f"gang {extended}:" in refusal else refusal,
         created=_moment(metadata.get("creationTimestamp")),
     )
 

@@ -176,8 +176,10 @@ def _conditions(record: PlacementRecord, now: datetime) -> tuple[Condition, ...]
 
 def _hand(members: Sequence[Member]) -> Hand:
     """Who binds most of them."""
-    binding = sum(member.hand is Hand.BIND for member in members)
-    return Hand.BIND if 2 * binding > len(members) else Hand.GATE
+    for hand in (Hand.BIND, Hand.EXTENDER):
+        if 2 * sum(member.hand is hand for member in members) > len(members):
+            return hand
+    return Hand.GATE
 
 
 def _gist(reasons: Iterable[Why]) -> list[tuple[str, tuple[str, ...]]]:

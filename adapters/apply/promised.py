@@ -1,6 +1,6 @@
 """Placements as promises on top of the held state: capacity of seats whose pods are not bound yet is taken."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from adapters.kubernetes.placements import PlacementRecord
@@ -47,6 +47,11 @@ class Promised:
     def is_holding(self, gang: str) -> bool:
         """Whether something is held for the gang."""
         return bool(_held(self._known.get(gang)))
+
+    def pods(self) -> Iterator[BoundPod]:
+        """Pods that capacity is held for, each on its node."""
+        for known in self._known.values():
+            yield from (pod.holds for pod in known.pods if not pod.seen_on)
 
     def _promise(self, gang: str, known: _Known, phase: Phase) -> Promise:
         self._revision += 1

@@ -19,6 +19,7 @@ from adapters.apply import outcome
 from adapters.apply.decide import decide
 from adapters.apply.fits import Fits
 from adapters.apply.hands import Hands
+from adapters.apply.naming_node import NO_EXTENDER, Extended
 from adapters.apply.observed import Tried
 from adapters.apply.observing import GangReader, Observer, Sight
 from adapters.apply.own_writes import OwnWrites
@@ -34,6 +35,7 @@ from adapters.kubernetes.placements import Phase, PlacementRecord, Why
 from adapters.kubernetes.resources import GANGS, PLACEMENTS, Resource
 from solver.domain.errors import HuddleError, InvalidRequest
 from solver.domain.plan import Status
+from solver.domain.pods import BoundPod
 from solver.service.state import HeldCluster
 
 Body = Mapping[str, Any]
@@ -136,13 +138,14 @@ class Reconciler:
         reporter: Reporter | None = None,
         instance: str = "huddle",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        extended: Extended = NO_EXTENDER,
     ) -> None:
         self._mirror, self._settings, self._now = mirror, settings or Settings(), now
         self._reporter = reporter or Reporter()
         self._own_pods, self._own_placements = OwnWrites(), OwnWrites()
         self._fits, self._promised = Fits(mirror.held), Promised(mirror.held)
         self._observer = Observer(
-            mirror, read_gang, self._fits, self._settings, self._own_pods, self._own_placements, now
+            mirror, read_gang, self._fits, self._settings, self._own_pods, self._own_placements, now, extended
         )
         self._placements = Placements(calls, self._own_placements)
         self._hands, self._telling = Hands(calls, self._own_pods), Telling(calls, instance)
@@ -199,6 +202,22 @@ class Reconciler:
             self._dirty[key] = None
         if self._dirty:
             self._news.set()
+
+    def record(self, key: str) -> PlacementRecord | None:
+        """The Placement of a gang, with what was written here. Raises InvalidRequest when it makes no sense."""
+        return self._observer.record(key)
+
+    def newest(self, pod: Body) -> Body | None:
+        """A pod that the mirror shows like this, with what was written here; None when it is known to be gone."""
+        return self._own_pods.newest(pod)
+
+    def wrote(self, pod: Body) -> None:
+        """A pod was seen to be like this, which the mirror may show later."""
+        self._own_pods.wrote(pod)
+
+    def promised(self) -> Iterable[BoundPod]:
+        """Pods that capacity is held for, each on its node."""
+        return self._promised.pods()
 
     def room_came(self) -> None:
         """Gangs that wait for room may fit now."""
@@ -334,7 +353,9 @@ class Reconciler:
             _log.info("plan_is_old", gang=key, problem=problem)
             self._later(key, REPEAT_S)
             return
-        record = await self._placements.write_plan(outcome.planned(sight.seen, asked.step, plan, found.version))
+        record = outcome.planned(sight.seen, asked.step, plan, found.version)
+        self._tell_state(key, record, sight)  # before anybody who is asked meanwhile gives it away
+        record = await self._placements.write_plan(record)
         self.planning.drop(key)
         self._memory[key].tries, self._memory[key].waits = 0, False
         self._tell_state(key, record, sight)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from adapters.apply.door import Door, Term
 from adapters.apply.finishing import Finishing
 from adapters.apply.first_of import first_of
 from adapters.apply.lease import Lease, LeaseTimes
 from adapters.apply.metrics import Metrics
+from adapters.apply.naming_node import NO_EXTENDER
 from adapters.apply.observing import GangReader
 from adapters.apply.pages import pages
 from adapters.apply.planning import Solver
@@ -59,8 +61,11 @@ class ControllerConfig:
 class Controller:
     """One controller. Run it once."""
 
-    def __init__(self, config: ControllerConfig, solver: Solver, reader_for: ReaderFor) -> None:
-        self._config, self._solver, self._reader_for = config, solver, reader_for
+    def __init__(
+        self, config: ControllerConfig, solver: Solver, reader_for: ReaderFor, door: Door | None = None
+    ) -> None:
+        """door: what shows others the plans and promises while this one leads."""
+        self._config, self._solver, self._reader_for, self._door = config, solver, reader_for, door
         self.metrics = Metrics()
         self._lease: Lease | None = None
         self._mirror: Mirror | None = None
@@ -77,8 +82,9 @@ class Controller:
             api = await open_.enter_async_context(Api(self._config.kubeconfig, self._config.context))
             await check_server(api)
             port = await self._serve_pages(open_)
+            shown = await open_.enter_async_context(self._door.served(self.metrics)) if self._door else None
             await self._compete(open_)
-            _log.info("started", server=api.server, instance=self._config.instance, port=port)
+            _log.info("started", server=api.server, instance=self._config.instance, port=port, extender_port=shown)
             calls = Finishing(await open_.enter_async_context(self._writing()))
             election = [self._lease.run()] if self._lease else []
             try:
@@ -128,11 +134,16 @@ class Controller:
         config = self._config
         shown = Scoped(mirror, config.namespaces)
         reader = self._reader_for(mirror)
-        reconciler = Reconciler(shown, calls, reader, self._solver, config.settings, self.metrics, config.instance)
+        extended = self._door.extended if self._door else NO_EXTENDER
+        reconciler = Reconciler(
+            shown, calls, reader, self._solver, config.settings, self.metrics, config.instance, extended=extended
+        )
         self._works = True
+        term = Term(mirror, reconciler, calls, config.namespaces)
         _log.info("leading", instance=config.instance)
         try:
-            await first_of(reconciler.run(), *([self._lease.lost()] if self._lease else []))
+            doors = [self._door.opened(term)] if self._door else []
+            await first_of(reconciler.run(), *doors, *([self._lease.lost()] if self._lease else []))
         finally:
             self._works = False
 

@@ -38,7 +38,7 @@ class Calls(Protocol):
     ) -> Json:
         """DELETE."""
 
-    async def bind(self, namespace: str, pod: str, node: str, uid: str) -> None:
+    async def bind(self, namespace: str, pod: str, node: str, uid: str, resource_version: str | None = None) -> None:
         """Bind a pod to a node."""
 
     async def evict(self, namespace: str, pod: str, uid: str, grace_s: int | None = None) -> None:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from adapters.cli import later
-from adapters.cli.durations import duration_option
+from adapters.cli.addresses import address_option
+from adapters.cli.durations import duration
+from adapters.cli.extender_options import extender_config, extender_options
 from adapters.cli.extras import needs_extra
 from adapters.cli.serve import LEVELS
 from adapters.cli.server_options import server_address, server_options
@@ -28,11 +30,13 @@ HELP = """Place the gangs of a live cluster: all pods of a gang or none, and kee
 It watches nodes, pods, Gangs, PodGroups and LeaderWorkerSets. Pods that carry the scheduling gate huddle.scheduler/gang
 are pinned to their nodes and let go, for any scheduler to bind; pods with schedulerName huddle it binds itself. What
 it plans stands in Placements (kubectl get placements). Several may run: one works, the others wait for its Lease.
+With --extender-listen it is also the extender of a kube-scheduler, which then asks it where every GPU pod may go.
 
 \b
 Examples:
   huddle controller
   huddle controller --kubeconfig admin.conf --no-leader-election --listen 127.0.0.1:8080
+  huddle controller --extender-listen 0.0.0.0:8443 --extender-cert tls.crt --extender-key tls.key
 
 Options may also be set as HUDDLE_CONTROLLER_<OPTION>. The log goes to stderr as JSON lines. SIGTERM lets it finish the
 calls under way and give the Lease back; a second one ends it at once.
@@ -48,21 +52,6 @@ RENEW, RETRY = 2 / 3, 2 / 15
 _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-def _address(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, int] | None:
-    if text is None:
-        return None
-    host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isdecimal() and int(port) < 65536):
-        raise click.BadParameter(f"{text!r} is not HOST:PORT", context, option)
-    return host.strip("[]"), int(port)
-
-
-def _duration(name: str, default: str, text: str) -> Callable[[_Body], _Body]:
-    return click.option(
-        name, metavar="DURATION", callback=duration_option, default=default, show_default=True, help=text
-    )
-
-
 @click.command(
     "controller",
     cls=later.Command,
@@ -73,41 +62,43 @@ def _duration(name: str, default: str, text: str) -> Callable[[_Body], _Body]:
 @click.option("--kubeconfig", metavar="FILE", help="Default: as for kubectl; inside a pod its service account.")
 @click.option("--context", metavar="NAME", help="Context of the kubeconfig; default: the current one.")
 @click.option("--namespace", "namespaces", metavar="NAME", multiple=True, help="Only gangs of these; default: all.")
-@_duration("--grace", "2m", "Longest that part of a gang may hold nodes before it is given back.")
-@_duration("--fair-after", "60s", "Gangs that waited so long go before others of their priority.")
-@_duration("--refused-after", "20s", "Until a pod that its scheduler refuses gets another node.")
-@_duration("--unheard-after", "90s", "Until a pod that no scheduler binds gets another node.")
-@_duration("--silent-after", "5m", "Until pods on a node that is not ready are replaced.")
-@_duration("--time-limit", "5s", "Budget of one solve.")
+@duration("--grace", "2m", "Longest that part of a gang may hold nodes before it is given back.")
+@duration("--fair-after", "60s", "Gangs that waited so long go before others of their priority.")
+@duration("--refused-after", "20s", "Until a pod that its scheduler refuses gets another node.")
+@duration("--unheard-after", "90s", "Until a pod that no scheduler binds gets another node.")
+@duration("--silent-after", "5m", "Until pods on a node that is not ready are replaced.")
+@duration("--time-limit", "5s", "Budget of one solve.")
 @server_options
-@click.option("--listen", metavar="HOST:PORT", callback=_address, help="Serve /healthz, /readyz and /metrics there.")
+@click.option(
+    "--listen", metavar="HOST:PORT", callback=address_option, help="Serve /healthz, /readyz and /metrics there."
+)
 @click.option("--lease-namespace", metavar="NAME", help="Of the Lease; default: that of its pod, else huddle-system.")
 @click.option("--lease-name", metavar="NAME", default="huddle-controller", show_default=True, help="Of the Lease.")
-@_duration("--lease-duration", "15s", "Until others take over from a controller that fell silent.")
+@duration("--lease-duration", "15s", "Until others take over from a controller that fell silent.")
 @click.option("--no-leader-election", is_flag=True, help="It is the only one: work without a Lease.")
+@extender_options
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="How much is logged.")
-def controller_command(
-    time_limit: float,
-    log_level: str,
-    server: str | None,
-    server_ca: Path | None,
-    server_cert: Path | None,
-    server_key: Path | None,
-    server_token: Path | None,
-    **given: Any,
-) -> None:
+def controller_command(time_limit: float, log_level: str, **given: Any) -> None:
     """Wire it up and run it."""
-    address = server_address(server, server_ca, server_cert, server_key, server_token)
+    address = server_address(**_taken(given, "server"))
+    asked = _taken(given, "extender_")
     with needs_extra("huddle controller", "kubernetes"):
         from adapters.apply.gangs import LiveGangs
         from adapters.apply.run import Controller
+        from adapters.extender.server import Extender
         from solver.service import logs
         from solver.service.config import Level, Logs
 
     logs.configure(Logs(Level(log_level)))
-    settings = config(**given)
+    settings, served = config(**given), extender_config(**asked)
+    door = Extender(served) if served else None
     with _solver(address, time_limit, settings.instance) as solver:
-        asyncio.run(run_until_told(Controller(settings, solver, LiveGangs)))
+        asyncio.run(run_until_told(Controller(settings, solver, LiveGangs, door)))
+
+
+def _taken(given: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Options whose names begin like this; they are not in `given` any more."""
+    return {name: given.pop(name) for name in list(given) if name.startswith(prefix)}
 
 
 @contextmanager

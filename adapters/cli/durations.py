@@ -1,9 +1,13 @@
 """Durations as Go and Kubernetes write them: `5s`, `500ms`, `1m30s`."""
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any, TypeVar
 
 import click
+
+_Body = TypeVar("_Body", bound=Callable[..., Any])
 
 _UNITS_S = {
     "ns": Fraction(1, 10**9),
@@ -45,3 +49,10 @@ def duration_option(context: click.Context, option: click.Parameter, text: str, 
 def duration_or_none_option(context: click.Context, option: click.Parameter, text: str) -> float:
     """A click callback: seconds, 0 for `0s`, or a usage error."""
     return duration_option(context, option, text, zero=True)
+
+
+def duration(name: str, default: str, text: str) -> Callable[[_Body], _Body]:
+    """An option in seconds, written as 5s, 500ms or 1m30s. text: its help."""
+    return click.option(
+        name, metavar="DURATION", callback=duration_option, default=default, show_default=True, help=text
+    )

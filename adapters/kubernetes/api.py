@@ -146,12 +146,16 @@ class Api:
         """DELETE, of the object with this uid and resource version only (Conflict). grace_s: of pods; None: theirs."""
         return decoded(await self._call(Request("DELETE", path, _delete_options(uid, resource_version, grace_s))))
 
-    async def bind(self, namespace: str, pod: str, node: str, uid: str) -> None:
-        """Bind a pod, of this uid only, to a node. Raises Conflict if it is bound, even there, gated or leaving."""
+    async def bind(self, namespace: str, pod: str, node: str, uid: str, resource_version: str | None = None) -> None:
+        """Bind a pod, of this uid and resource version only, to a node.
+
+        Raises Conflict if it is not that, is bound, even there, gated or leaving.
+        """
+        expected = {"resourceVersion": resource_version} if resource_version else {}
         body = {
             "apiVersion": "v1",
             "kind": "Binding",
-            "metadata": {"name": pod, "namespace": namespace, "uid": uid},
+            "metadata": {"name": pod, "namespace": namespace, "uid": uid, **expected},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
         await self._call(Request("POST", PODS.path(namespace, pod, "binding"), body))

@@ -11,6 +11,8 @@ GANG_LABEL = "huddle.scheduler/gang"
 ROLE_LABEL = "huddle.scheduler/role"
 #: Annotation of pods that join a PodGroup of KAI.
 POD_GROUP_ANNOTATION = "pod-group-name"
+#: Annotation that Huddle lets a pod of the extender go with: the one node it may be bound to.
+NODE_ANNOTATION = "huddle.scheduler/node"
 _SET_NAME = "leaderworkerset.sigs.k8s.io/name"
 _SET_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
 

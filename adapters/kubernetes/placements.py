@@ -34,6 +34,7 @@ class Hand(StrEnum):
 
     GATE = "gate"  # any scheduler, once the pod is pinned to its node and Huddle's gate is taken off
     BIND = "bind"  # Huddle itself
+    EXTENDER = "extender"  # a scheduler that asks Huddle about every node; an annotation names the one
 
 
 @dataclass(frozen=True, slots=True)

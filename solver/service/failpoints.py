@@ -40,6 +40,8 @@ POINTS = (
     "apply.give_back.after",
     "apply.forget.before",
     "apply.forget.after",
+    "extender.naming.before",
+    "extender.naming.after",
 )
 
 

@@ -8,6 +8,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from adapters.apply.naming_node import MANAGED
+from adapters.cli.controller import controller_command
+from adapters.extender.leader import LEADS_LABEL
+from adapters.extender.server import VERBS
 from adapters.kubernetes.resources import MIRRORED
 from deploy.render import objects, rendered
 
@@ -28,9 +32,12 @@ def test_rendered(path: str) -> None:
 
 
 def test_everything_is_installed() -> None:
-    """Every YAML file that is not made from others is named in kustomization.yaml, and so is every definition."""
+    """Every YAML file that is not made from others is named in kustomization.yaml, and so is every definition.
+
+    What the extender adds has a folder of its own.
+    """
     named = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text("utf-8"))["resources"]
-    files = {str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*.yaml")}
+    files = {str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*.yaml") if path.parent.name != "extender"}
     assert set(named) == files - {"install.yaml", "kustomization.yaml"}
     assert list(yaml.safe_load_all((DEPLOY / "install.yaml").read_text("utf-8"))) == objects()
 
@@ -54,6 +61,35 @@ def test_the_pod_is_locked_up() -> None:
     labels = spec["template"]["metadata"]["labels"]
     for selector in (spec["selector"], budget["selector"], one("NetworkPolicy")["spec"]["podSelector"]):  # type: ignore[index]
         assert selector["matchLabels"].items() <= labels.items()
+
+
+def test_what_the_extender_adds() -> None:
+    """The patches are about what is installed, the arguments are those of the command, and the Service finds a port."""
+    folder = DEPLOY / "extender"
+    overlay = yaml.safe_load((folder / "kustomization.yaml").read_text("utf-8"))
+    named = {patch["path"] for patch in overlay["patches"]} | set(overlay["resources"])
+    assert named - {".."} == {path.name for path in folder.iterdir()} - {"kustomization.yaml", "scheduler.yaml"}
+    patch, policy, service = (
+        yaml.safe_load((folder / name).read_text("utf-8"))
+        for name in ("deployment-patch.yaml", "network-policy-patch.yaml", "service.yaml")
+    )
+    for body in (patch, policy):
+        assert one(body["kind"], body["metadata"]["name"])["apiVersion"] == body["apiVersion"]
+    (container,), (before,) = (
+        body["spec"]["template"]["spec"]["containers"]
+        for body in (patch, one("Deployment"))  # type: ignore[index]
+    )
+    assert container["args"][: len(before["args"])] == before["args"]
+    known = {option for parameter in controller_command.params for option in parameter.opts}
+    assert {word for word in container["args"] if word.startswith("--")} <= known
+    (port,) = service["spec"]["ports"]
+    assert {"name": port["targetPort"], "containerPort": port["port"], "protocol": "TCP"} in container["ports"]
+    assert LEADS_LABEL in service["spec"]["selector"]
+    (extender,) = yaml.safe_load((folder / "scheduler.yaml").read_text("utf-8"))["extenders"]
+    metadata = service["metadata"]
+    assert extender["urlPrefix"] == f"https://{metadata['name']}.{metadata['namespace']}.svc:{port['port']}"
+    assert {extender[f"{verb}Verb"] for verb in VERBS} == set(VERBS)
+    assert [each["name"] for each in extender["managedResources"]] == [MANAGED]
 
 
 def test_image_is_of_this_version() -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from adapters.apply.gate import gates, pinned_node
+from adapters.apply.naming_node import NO_EXTENDER, Extended
 from adapters.apply.observed import LiveGang
 from adapters.apply.reconciler import Reconciler
 from adapters.apply.settings import Settings
@@ -55,7 +56,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody wants to run: role → (pods, least), each pod with so many GPUs. required: level of the pack."""
+    """What somebody wants to run: role → (pods, least), each pod with so many GPUs. required: level of the pack.
+
+    extended: pods have no gate, since a scheduler asks the extender about them.
+    """
 
     roles: Mapping[str, tuple[int, int]]
     gpus: int = 1
@@ -63,6 +67,7 @@ class Wish:
     priority: int = 0
     binds: bool = False
     controlled: bool = True
+    extended: bool = False
 
     @property
     def least(self) -> int:
@@ -224,7 +229,7 @@ class World:
     def _pod(self, gang: str, role: str, name: str, wish: Wish) -> Json:
         labels = {GANG_LABEL: gang, ROLE_LABEL: role}
         scheduler = "huddle" if wish.binds else "default-scheduler"
-        pod = gpu_pod(name, wish.gpus, gated=not wish.binds, scheduler=scheduler, labels=labels)
+        pod = gpu_pod(name, wish.gpus, gated=not (wish.binds or wish.extended), scheduler=scheduler, labels=labels)
         if wish.controlled:
             owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": gang, "uid": gang, "controller": True}
             pod["metadata"]["ownerReferences"] = [owner]
@@ -269,9 +274,10 @@ class World:
         """DELETE."""
         return self._call("delete", path, lambda: self._deleted(path, uid))
 
-    async def bind(self, namespace: str, pod: str, node: str, uid: str) -> None:
+    async def bind(self, namespace: str, pod: str, node: str, uid: str, resource_version: str | None = None) -> None:
         """Bind a pod."""
-        self._call("bind", PODS.path(namespace, pod), lambda: self._bound(PODS.path(namespace, pod), node, uid))
+        path = PODS.path(namespace, pod)
+        self._call("bind", path, lambda: self._bound(path, node, uid, resource_version))
 
     async def evict(self, namespace: str, pod: str, uid: str, grace_s: int | None = None) -> None:
         """Evict a pod."""
@@ -340,9 +346,10 @@ class World:
                 del objects[key]
         return body
 
-    def _bound(self, path: str, node: str, uid: str) -> Json:
+    def _bound(self, path: str, node: str, uid: str, version: str | None) -> Json:
         body = self._find(path)
-        if body["metadata"]["uid"] != uid or body["spec"].get("nodeName") or gates(body):
+        is_same = body["metadata"]["uid"] == uid and version in (None, body["metadata"]["resourceVersion"])
+        if not is_same or body["spec"].get("nodeName") or gates(body):
             raise Conflict(409, "Conflict", "it cannot be bound")
         body["spec"]["nodeName"] = node
         return self._renew(body)
@@ -492,7 +499,14 @@ def later(world: World, seconds: float) -> None:
 class Runner:
     """A reconciler in a world, one turn after another, without anybody's clock."""
 
-    def __init__(self, world: World, settings: Settings | None = None, joint_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        world: World,
+        settings: Settings | None = None,
+        joint_s: float = 20.0,
+        extended: Extended = NO_EXTENDER,
+    ) -> None:
+        self.extended = extended
         self.world, self.settings, self._joint_s = world, settings or Settings(gather_s=0), joint_s
         self._loop = asyncio.Runner()
         self.restart()
@@ -512,6 +526,7 @@ class Runner:
             InProcess(self._joint_s),
             self.settings,
             now=lambda: self.world.now,
+            extended=self.extended,
         )
         self._loop.run(self.reconciler.learn())
 

@@ -9,7 +9,8 @@ def json_patched(body: Mapping[str, Any], operations: Sequence[Mapping[str, Any]
     """The object after `test`, `add` and `remove`; raises AssertionError when a test fails."""
     later = copy.deepcopy(dict(body))
     for operation in operations:
-        *parents, last = operation["path"].split("/")[1:]
+        parts = (part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:])
+        *parents, last = parts
         here: Any = later
         for part in parents:
             here = here[int(part)] if isinstance(here, list) else here[part]

@@ -32,7 +32,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A gang and its pods. hand: `gate` or `bind`. owned: whether somebody makes successors of its pods."""
+    """A gang and its pods. hand: `gate`, `bind` or `extender`. owned: whether somebody makes successors of its pods."""
 
     namespace: str
     name: str
@@ -79,7 +79,7 @@ class Workload:
     def _pod(self, role: Role, at: int) -> Json:
         labels = {GANG_LABEL: self.name, ROLE_LABEL: role.name}
         gated = self.hand == "gate"
-        scheduler = "default-scheduler" if gated else "huddle"
+        scheduler = "huddle" if self.hand == "bind" else "default-scheduler"
         pod = gpu_pod(f"{self.name}-{role.name}-{at}", role.gpus, gated=gated, scheduler=scheduler, labels=labels)
         pod["metadata"]["ownerReferences"] = [_owner(self.name)] if self.owned else []
         return pod

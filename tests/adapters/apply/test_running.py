@@ -47,7 +47,7 @@ class Slow:
 
     patch = delete = create
 
-    async def bind(self, namespace: str, pod: str, node: str, uid: str) -> None:
+    async def bind(self, namespace: str, pod: str, node: str, uid: str, resource_version: str | None = None) -> None:
         """Bind."""
         await self.call(pod)
 

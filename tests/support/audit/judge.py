@@ -48,14 +48,20 @@ class Findings:
 
 
 def judged(
-    sightings: Iterable[Sighting], grace_s: float, end_s: float, outages: Sequence[Outage] = (), planned: bool = True
+    sightings: Iterable[Sighting],
+    grace_s: float,
+    end_s: float,
+    outages: Sequence[Outage] = (),
+    planned: bool = True,
+    guarded: bool = False,
 ) -> Findings:
     """Judge everything that was seen.
 
     grace_s: longest that a gang may be partial, outages not counted. planned: whether members may only be bound where
     their Placement said before; it may say otherwise by now, while a pod that was let go earlier is on its way.
+    guarded: whether other pods may not take what a Placement says somebody else is to have.
     """
-    judge = _Judge(grace_s, outages, planned)
+    judge = _Judge(grace_s, outages, planned, guarded)
     ordered = sorted(sightings, key=lambda each: each.version)
     for sighting in ordered:
         judge.take(sighting)
@@ -65,10 +71,12 @@ def judged(
 
 
 class _Judge:
-    def __init__(self, grace_s: float, outages: Sequence[Outage], planned: bool) -> None:
+    def __init__(self, grace_s: float, outages: Sequence[Outage], planned: bool, guarded: bool) -> None:
         self.violations: list[Violation] = []
         self.longest_s, self.most, self.bindings = 0.0, 0, 0
         self._grace_s, self._outages, self._planned = grace_s, outages, planned
+        self._guarded = guarded
+        self._placements: dict[Key, PlacementSeen] = {}
         self._version = 0
         self._nodes: dict[str, NodeSeen] = {}
         self._pods: dict[Key, PodSeen] = {}
@@ -116,7 +124,9 @@ class _Judge:
         return (name,)
 
     def _placement(self, key: Key, seen: object) -> Iterable[str]:
+        self._placements.pop(key, None)
         if isinstance(seen, PlacementSeen):
+            self._placements[key] = seen
             for uid, node in seen.seats.items():
                 self._seats.setdefault(uid, set()).add(node)
         return ()
@@ -158,6 +168,24 @@ class _Judge:
             self.bindings += 1
             if self._planned:
                 self._was_planned(name, pod)
+        elif self._guarded and node is not None:
+            self._was_free(name, pod, node)
+
+    def _was_free(self, name: str, pod: PodSeen, node: NodeSeen) -> None:
+        """Whether what a pod of no gang takes was promised to a gang."""
+        promised = Counter[str]()
+        unbound = {each.uid: each for each in self._pods.values() if not each.node and not each.ended}
+        for placement in self._placements.values():
+            if placement.phase == "Bound":
+                continue
+            for uid, seat in placement.seats.items():
+                if seat == pod.node and uid in unbound:
+                    promised.update(unbound[uid].takes)
+        for resource, amount in promised.items():
+            used, room = self._use[pod.node][resource], node.room.get(resource, 0)
+            if pod.takes.get(resource, 0) and used + amount > room:
+                text = f"{pod.node}: {amount / 1000:g} {resource} promised, {used / 1000:g} of {room / 1000:g} taken"
+                self._say("stolen", name, text)
 
     def _was_planned(self, name: str, pod: PodSeen) -> None:
         seats = self._seats.get(pod.uid, set())

@@ -46,13 +46,14 @@ class Witness:
         for stream in self._streams:
             stream.join(60)
 
-    def findings(self, grace_s: float, planned: bool = True) -> Findings:
+    def findings(self, grace_s: float, planned: bool = True, guarded: bool = False) -> Findings:
         """Everything until now, judged. Raises Blind if something was missed."""
         for stream in self._streams:
             eventually(stream.is_up_to_date, f"the auditor has seen all {stream.kind}")
         if missed := [stream.missed for stream in self._streams if stream.missed]:
             raise Blind("; ".join(missed))
-        return judged(self.sightings(), grace_s, time.monotonic(), tuple(self._streams[0].outages), planned)
+        outages = tuple(self._streams[0].outages)
+        return judged(self.sightings(), grace_s, time.monotonic(), outages, planned, guarded)
 
     def sightings(self) -> list[Sighting]:
         """Everything seen so far, kind by kind."""

@@ -67,9 +67,9 @@ class History:
         """Nothing happens."""
         self.at_s += seconds
 
-    def findings(self, outages: Sequence[Outage] = (), planned: bool = True) -> Findings:
+    def findings(self, outages: Sequence[Outage] = (), planned: bool = True, guarded: bool = False) -> Findings:
         """The verdict on it all; the order in which sightings were delivered must not matter."""
-        return judged(reversed(self.sightings), GRACE_S, self.at_s, outages, planned)
+        return judged(reversed(self.sightings), GRACE_S, self.at_s, outages, planned, guarded)
 
     def rules(self, **options: Any) -> list[tuple[str, int]]:
         """Rules that were broken, and at which version."""
@@ -211,6 +211,20 @@ def test_members_are_bound_where_their_placement_says(history: History) -> None:
     early.member("p0", "n1")
     early.placement(p0="n1")
     assert early.rules() == [("unplanned", 3)]
+
+
+def test_promised_amounts_are_nobody_elses(history: History) -> None:
+    """A pod of no gang may have what a node has beyond its promises, and what nobody waits for any more."""
+    history.member("p0", gpus=4)
+    history.member("d0", gpus=2)
+    history.pod("fits", "n1", 2)
+    assert history.rules(guarded=True) == []
+    history.pod("steals", "n1", 1)
+    assert history.rules(guarded=True) == [("stolen", len(history.sightings))]
+    assert history.rules() == []
+    history.member("p0", gpus=4, gone=True)
+    history.pod("late", "n1", 2)
+    assert len(history.rules(guarded=True)) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,130 @@
+"""The extender webhook: HTTP or HTTPS for kube-scheduler, open while its controller leads, otherwise 503."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from adapters.apply.door import Term
+from adapters.apply.metrics import Metrics
+from adapters.apply.naming_node import Extended
+from adapters.extender.desk import Answer, Desk
+from adapters.extender.leader import Leader, PodName
+from adapters.extender.wire import Malformed
+from solver.domain.errors import InvalidRequest, SourceUnavailable
+from solver.service.config import is_loopback
+
+VERBS = ("filter", "prioritize", "bind", "preempt")
+#: Largest body: whole objects of some 20,000 nodes.
+MOST_BYTES = 512 * 2**20
+
+_log = structlog.get_logger("huddle.extender")
+
+
+@dataclass(frozen=True, slots=True)
+class ExtenderConfig:
+    """How the extender is served. Raises InvalidRequest for what would not be safe.
+
+    listen: host and port. schedulers: names of the schedulers that ask it. cert, key: PEM files, for HTTPS.
+    client_ca: who signs the certificates that clients have to show. insecure: plaintext on every address. wait_s:
+    longest that a bind waits for the others of its gang, less than the httpTimeout of the schedulers. pod: of this
+    replica, labelled while it leads.
+    """
+
+    listen: tuple[str, int]
+    schedulers: tuple[str, ...] = ("default-scheduler",)
+    cert: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    insecure: bool = False
+    wait_s: float = 3.0
+    pod: PodName | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None) or (self.client_ca and not self.cert):
+            raise InvalidRequest("--extender-cert and --extender-key go together, and --extender-client-ca with them")
+        if self.cert is None and not self.insecure and not is_loopback(self.listen[0]):
+            raise InvalidRequest(
+                f"--extender-listen {self.listen[0]} is not loopback: give --extender-cert and --extender-key, "
+                "or say --extender-insecure"
+            )
+
+
+class Extender:
+    """The door for kube-scheduler (`adapters.apply.door.Door`)."""
+
+    def __init__(self, config: ExtenderConfig) -> None:
+        self._config = config
+        self._desk: Desk | None = None
+        self.extended = Extended(frozenset(config.schedulers))
+
+    @asynccontextmanager
+    async def served(self, metrics: Metrics) -> AsyncIterator[int]:
+        """Listen while the block runs; gives the port. Raises SourceUnavailable."""
+        app = web.Application(client_max_size=MOST_BYTES)
+        app.add_routes([web.post(f"/{verb}", partial(self._answered, metrics, verb)) for verb in VERBS])
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        host, port = self._config.listen
+        try:
+            try:
+                await web.TCPSite(runner, host, port, ssl_context=_tls(self._config)).start()
+            except OSError as error:
+                raise SourceUnavailable(f"--extender-listen {host}:{port}: {error.strerror or error}") from error
+            yield int(runner.addresses[0][1])
+        finally:
+            await runner.cleanup()
+
+    async def opened(self, term: Term) -> None:
+        """Answer from this term until cancelled."""
+        self._desk = Desk(term, self.extended, self._config.wait_s)
+        try:
+            if self._config.pod is not None:
+                await Leader(term.calls, self._config.pod).run()
+            await asyncio.Event().wait()
+        finally:
+            self._desk = None
+
+    async def _answered(self, metrics: Metrics, verb: str, request: web.Request) -> web.Response:
+        began = time.perf_counter()
+        response, outcome = await self._answer(verb, request)
+        metrics.extender(verb, outcome, time.perf_counter() - began)
+        return response
+
+    async def _answer(self, verb: str, request: web.Request) -> tuple[web.Response, str]:
+        data = await request.read()
+        desk = self._desk
+        if desk is None:
+            return web.Response(status=503, text="this replica does not lead\n"), "not_leading"
+        does: Callable[[bytes], Awaitable[Answer]] = getattr(desk, verb)
+        try:
+            body, outcome = await does(data)
+        except Malformed as error:
+            return web.Response(status=400, text=f"{error}\n"), "malformed"
+        except Exception:
+            _log.exception("extender_failed", verb=verb)
+            return web.Response(status=500, text="a defect of huddle, which its log tells\n"), "failed"
+        return web.Response(body=body, content_type="application/json"), outcome
+
+
+def _tls(config: ExtenderConfig) -> ssl.SSLContext | None:
+    """What the server shows and asks of clients; None for plaintext. Raises SourceUnavailable for unusable files."""
+    if config.cert is None or config.key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(config.cert, config.key)
+        if config.client_ca is not None:
+            context.load_verify_locations(config.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:  # what ssl raises is one, too
+        files = ", ".join(str(file) for file in (config.cert, config.key, config.client_ca) if file)
+        raise SourceUnavailable(f"the certificates of the extender cannot be used ({files}): {error}") from error
+    return context
