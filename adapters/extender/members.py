@@ -1,12 +1,12 @@
 """What is said about a pod of a gang: the node it may go to, or in a few words why it waits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from adapters.apply.door import Term
 from adapters.apply.gate import GATE, pinned_node
 from adapters.apply.naming_node import Extended, released_to
-from adapters.kubernetes.placements import Phase, PlacementRecord
+from adapters.kubernetes.placements import Phase, PlacementRecord, Why
 from adapters.kubernetes.resources import PODS
 from solver.domain.errors import InvalidRequest
 
@@ -78,13 +78,13 @@ class Members:
         if record is None or (record.phase is Phase.PENDING and not record.reasons):
             return "being planned"
         if record.reasons:
-            return _said(record.reasons)
+            return self._said(gang, record.reasons[0])
         return _WORDS.get(record.phase, "being planned")
 
-
-def _said(reasons: Sequence[Any]) -> str:
-    first = reasons[0]
-    if first.code == "pods_missing" and first.numbers:
-        there, missing = first.numbers.get("there", 0), first.numbers.get("missing", 0)
-        return f"{there} of {there + missing} pods exist"
-    return str(first.message)
+    def _said(self, gang: str, reason: Why) -> str:
+        """A reason in a few words. How many pods exist is counted anew: the Placement says it only now and then."""
+        if reason.code != "pods_missing" or not reason.numbers:
+            return reason.message
+        wanted = reason.numbers["there"] + reason.numbers["missing"]
+        there = sum(not pod["metadata"].get("deletionTimestamp") for pod in self._term.mirror.pods_of(gang))
+        return f"{min(there, wanted)} of {wanted} pods exist"
