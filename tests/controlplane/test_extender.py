@@ -36,9 +36,10 @@ class Extended:
     folder: Path
     controller: Controlled | None = None
 
-    def start_scheduler(self, **changes: Any) -> None:
-        """Start it; changes: of the extender's configuration."""
-        self.plane.start_scheduler(scheduler_config(self.proxy.port, **changes))
+    def start_scheduler(self, name: str = "default-scheduler", **changes: Any) -> None:
+        """Start one of this name; changes: of the extender's configuration."""
+        config = {**scheduler_config(self.proxy.port, **changes), "profiles": [{"schedulerName": name}]}
+        self.plane.start_scheduler(config, name=f"kube-scheduler-{name}")
 
     def start_controller(self, *options: str) -> Controlled:
         """Start one, and lead calls to it."""
@@ -157,6 +158,48 @@ def test_slow_away_and_restarted(extended: Extended, namespace: str) -> None:
     extended.start_controller()
     wait_bound(extended, away)
     eventually(lambda: api.get(f"{away.pods_path}/single")["spec"].get("nodeName"), "the single pod is bound", BIND_S)
+
+
+def test_two_schedulers(extended: Extended, namespace: str) -> None:
+    """Both ask at once about gangs that want the same nodes: each is placed whole, one after the other has left."""
+    api, names = extended.api, ("default-scheduler", "second")
+    create_gpu_nodes(api, 4, per_rack=4)
+    for name in names:
+        extended.start_scheduler(name)
+    extended.start_controller(*(word for name in names for word in ("--extender-scheduler", name)))
+    gangs = [
+        Workload(namespace, f"of-{name}", (Role("decode", 3, 8),), hand="extender", scheduler=name) for name in names
+    ]
+    for workload in gangs:
+        workload.create(api)
+    eventually(lambda: any(workload.is_bound(api) for workload in gangs), "one of them is bound", BIND_S)
+    first, other = sorted(gangs, key=lambda workload: not workload.is_bound(api))
+    eventually(lambda: other.reason(api) == "capacity", "the other waits", BIND_S)
+    assert other.bound(api) == {}
+    first.delete(api)
+    wait_bound(extended, other)
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["names", "whole nodes"])
+def test_preemption(extended: Extended, namespace: str, cached: bool) -> None:
+    """A pod of no gang that pushes out another one does so as without Huddle: the scheduler accepts the victims."""
+    api = extended.api
+    create_gpu_nodes(api, 1)
+    classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
+    for name, value in (("low", 1), ("high", 1000)):
+        api.create(classes, {"metadata": {"name": f"{namespace}-{name}"}, "value": value})
+    extended.start_scheduler(nodeCacheCapable=cached)
+    extended.start_controller()
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    api.create(pods, gpu_pod("victim", 8, priorityClassName=f"{namespace}-low"))
+    eventually(lambda: api.get(f"{pods}/victim")["spec"].get("nodeName"), "the first pod is bound", BIND_S)
+    api.create(pods, gpu_pod("urgent", 8, priorityClassName=f"{namespace}-high"))
+    eventually(lambda: api.get(f"{pods}/urgent")["spec"].get("nodeName"), "the urgent pod is bound", BIND_S)
+    assert [pod["metadata"]["name"] for pod in api.items(pods)] == ["urgent"]
+    asked = [json.loads(call.asked) for call in extended.proxy.of("preempt")]
+    assert asked
+    assert all((body["NodeNameToMetaVictims"] is None) is not cached for body in asked)
+    assert {call.status for call in extended.proxy.calls} == {200}
 
 
 def test_competition(extended: Extended, namespace: str) -> None:

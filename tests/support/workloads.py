@@ -32,7 +32,10 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A gang and its pods. hand: `gate`, `bind` or `extender`. owned: whether somebody makes successors of its pods."""
+    """A gang and its pods. hand: `gate`, `bind` or `extender`. owned: whether somebody makes successors of its pods.
+
+    scheduler: who binds pods that Huddle does not bind itself.
+    """
 
     namespace: str
     name: str
@@ -41,6 +44,7 @@ class Workload:
     priority: int = 0
     hand: str = "gate"
     owned: bool = True
+    scheduler: str = "default-scheduler"
 
     @property
     def key(self) -> str:
@@ -79,7 +83,7 @@ class Workload:
     def _pod(self, role: Role, at: int) -> Json:
         labels = {GANG_LABEL: self.name, ROLE_LABEL: role.name}
         gated = self.hand == "gate"
-        scheduler = "huddle" if self.hand == "bind" else "default-scheduler"
+        scheduler = "huddle" if self.hand == "bind" else self.scheduler
         pod = gpu_pod(f"{self.name}-{role.name}-{at}", role.gpus, gated=gated, scheduler=scheduler, labels=labels)
         pod["metadata"]["ownerReferences"] = [_owner(self.name)] if self.owned else []
         return pod

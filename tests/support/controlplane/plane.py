@@ -148,20 +148,23 @@ class ControlPlane:
             raise Refused(answer.status, "compaction", answer.data.decode())
         self.start_api_server()
 
-    def start_scheduler(self, config: Mapping[str, Any] | None = None, flags: Sequence[str] = ()) -> Daemon:
+    def start_scheduler(
+        self, config: Mapping[str, Any] | None = None, flags: Sequence[str] = (), name: str = "kube-scheduler"
+    ) -> Daemon:
         """Start kube-scheduler as the user it is in a cluster, and wait until it is ready.
 
         config: fields of KubeSchedulerConfiguration beside the connection, such as `profiles` and `extenders`.
+        name: of this one among several.
         """
         kubeconfig = self.kubeconfig("system:kube-scheduler")
         connection = {"kubeconfig": str(kubeconfig), "qps": 1000, "burst": 1000}
         whole = {**_SCHEDULER_CONFIG, "leaderElection": {"leaderElect": False}, **(config or {})}
-        path = self.folder / "scheduler.json"
+        path = self.folder / f"{name}.json"
         path.write_text(json.dumps({**whole, "clientConnection": connection}), encoding="utf-8")
         port = self._port()
         own = [f"--config={path}", f"--secure-port={port}", "--bind-address=127.0.0.1", *self._tls()]
         own += ["--authentication-skip-lookup=true", f"--authorization-always-allow-paths={_PUBLIC}"]
-        daemon = self._run("kube-scheduler", [*own, *flags])
+        daemon = self._run(name, [*own, *flags], "kube-scheduler")
         self._await(daemon, f"https://127.0.0.1:{port}/readyz")
         return daemon
 
@@ -246,9 +249,9 @@ class ControlPlane:
             *self._flags,
         ]
 
-    def _run(self, name: str, flags: Sequence[str]) -> Daemon:
+    def _run(self, name: str, flags: Sequence[str], program: str = "") -> Daemon:
         env = {"HOME": str(self.folder)}
-        self.daemons[name] = Daemon(name, [find(name), *flags], self.folder / f"{name}.log", env)
+        self.daemons[name] = Daemon(name, [find(program or name), *flags], self.folder / f"{name}.log", env)
         return self.daemons[name]
 
     def _await(self, daemon: Daemon, url: str) -> None:
