@@ -1,7 +1,7 @@
 """The extender of a real kube-scheduler: gangs come to their nodes whole, and nobody takes what is promised to them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.kubernetes.resources import GANGS
+from solver.service.failpoints import POINTS, VARIABLE
 from support.audit.witness import Witness
 from support.controlling import QUICK, Controlled, start_controller
 from support.controlplane.api import Api
@@ -41,10 +42,10 @@ class Extended:
         config = {**scheduler_config(self.proxy.port, **changes), "profiles": [{"schedulerName": name}]}
         self.plane.start_scheduler(config, name=f"kube-scheduler-{name}")
 
-    def start_controller(self, *options: str) -> Controlled:
+    def start_controller(self, *options: str, env: Mapping[str, str] | None = None) -> Controlled:
         """Start one, and lead calls to it."""
         self.controller = start_controller(
-            self.plane.kubeconfig(), self.folder, *QUICK, "--extender-listen", "127.0.0.1:0", *options
+            self.plane.kubeconfig(), self.folder, *QUICK, "--extender-listen", "127.0.0.1:0", *options, env=env
         )
         count = len(self.controller.lines("leading"))
         eventually(lambda: self.controller and len(self.controller.lines("leading")) > count, "it leads", 60.0)
@@ -158,6 +159,22 @@ def test_slow_away_and_restarted(extended: Extended, namespace: str) -> None:
     extended.start_controller()
     wait_bound(extended, away)
     eventually(lambda: api.get(f"{away.pods_path}/single")["spec"].get("nodeName"), "the single pod is bound", BIND_S)
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("extender.")])
+def test_killed_while_pods_are_let_go(extended: Extended, namespace: str, point: str) -> None:
+    """One pod may go and the others may not: none is bound, and the next controller goes on from there."""
+    create_gpu_nodes(extended.api, 4)
+    extended.start_scheduler()
+    controller = extended.start_controller(env={VARIABLE: f"{point}:2"})
+    workload = Workload(namespace, "llm", (Role("decode", 3, 8),), hand="extender")
+    workload.create(extended.api)
+    eventually(lambda: not controller.daemon.runs, "it is killed", BIND_S)
+    extended.stop_controller(kills=True)
+    assert workload.bound(extended.api) == {}
+    assert workload.phase(extended.api) == "Releasing"
+    extended.start_controller()
+    wait_bound(extended, workload)
 
 
 def test_two_schedulers(extended: Extended, namespace: str) -> None:
