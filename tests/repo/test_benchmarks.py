@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench, budgets, cases, engines, growth, hotspots, measure, output, stream
+from benchmarks import bench, budgets, cases, engines, extender, growth, hotspots, measure, output, stream
 from solver.domain.plan import Status
 from solver.planner import plan
 from solver.topology.tree import build_tree
@@ -108,6 +108,13 @@ def test_engines_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
         rows = list(csv.DictReader(file))
     assert {row["engine"] for row in rows} == set(engines.ENGINES)
     assert {row["transfer"] for row in rows if row["proven"] == "yes"} <= {"optimum", "none exists"}
+
+
+def test_the_extender_needs_wrk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says what is missing."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert extender.main(["--quick"]) == []
+    assert capsys.readouterr().out == "\nextender: left out, there is no program wrk\n"
 
 
 def test_stream_skips_without_data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
