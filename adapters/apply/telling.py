@@ -32,7 +32,7 @@ class Telling:
         """Tell what a Placement says now. gang: the object of Huddle's own kind that stands for it, if there is one."""
         try:
             path = f"/apis/events.k8s.io/v1/namespaces/{record.namespace}/events"
-            await self._calls.create(path, event(record, now, self._instance))
+            await self._create_once(path, event(record, now, self._instance))
             condition = placed_condition(record)
             if gang is not None and condition is not None and not _says(gang, condition):
                 metadata = gang["metadata"]
@@ -42,6 +42,14 @@ class Telling:
                     await self._calls.patch(path, patch)
         except ApiError as error:
             _log.warning("could_not_tell", gang=record.gang, problem=str(error))
+
+    async def _create_once(self, path: str, body: Mapping[str, Any]) -> None:
+        """Create an object of a name that nobody else would give; the answer to an earlier try may have got lost."""
+        try:
+            await self._calls.create(path, body)
+        except Conflict as error:
+            if error.reason != "AlreadyExists":
+                raise
 
 
 def event(record: PlacementRecord, now: datetime, instance: str) -> dict[str, Any]:

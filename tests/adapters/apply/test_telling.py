@@ -21,15 +21,17 @@ GANG = {"metadata": {"name": "g", "uid": "u"}}
 
 
 class FakeCalls:
-    """Takes events; patches are refused, if so told."""
+    """Takes events, unless told otherwise; patches are refused, if so told."""
 
-    def __init__(self, refusal: ApiError | None = None) -> None:
-        self.refusal = refusal
+    def __init__(self, refusal: ApiError | None = None, at_events: ApiError | None = None) -> None:
+        self.refusal, self.at_events = refusal, at_events
         self.events: list[Mapping[str, Any]] = []
         self.patches: list[tuple[str, Any]] = []
 
     async def create(self, path: str, body: Mapping[str, Any]) -> None:
         self.events.append(body)
+        if self.at_events is not None:
+            raise self.at_events
 
     async def patch(self, path: str, body: Any) -> None:
         self.patches.append((path, body))
@@ -74,3 +76,9 @@ def test_other_refusals_are_logged() -> None:
     (line,) = told(FakeCalls(ApiError(403, "Forbidden", "no rights")))
     assert line["event"] == "could_not_tell"
     assert line["gang"] == "ns/g"
+
+
+def test_an_event_that_is_there_already_was_told() -> None:
+    """The answer to the first try got lost; a conflict of another kind is logged."""
+    assert told(FakeCalls(at_events=Conflict(409, "AlreadyExists", "it exists"))) == []
+    assert len(told(FakeCalls(at_events=Conflict(409, "Conflict", "made to fail")))) == 1

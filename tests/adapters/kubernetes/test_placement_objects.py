@@ -177,7 +177,7 @@ def test_other_names_come_close() -> None:
     ("change", "problem"),
     [
         (lambda body: body["spec"].pop("gang"), "spec.gang: is missing"),
-        (lambda body: body["spec"].update(hand="foot"), "spec.hand: must be one of gate, bind, not 'foot'"),
+        (lambda body: body["spec"].update(hand="foot"), "spec.hand: must be one of gate, bind, extender, not 'foot'"),
         (lambda body: body["spec"].update(attempt=-1), "spec.attempt: -1 is out of range"),
         (lambda body: body["spec"]["assignments"][0].pop("node"), "spec.assignments[0].node: is missing"),
         (
