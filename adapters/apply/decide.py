@@ -299,6 +299,15 @@ def _incomplete(facts: _Facts) -> Step | None:
     return Wait(Phase.PENDING, lacking, until) if until and facts.seen.now < until else None
 
 
+def _broken(facts: _Facts) -> Step | None:
+    """A gang that was whole and is not any more says so before it is planned: from now on its grace counts."""
+    if facts.phase is not Phase.BOUND or not facts.bound or facts.is_enough or not facts.unseated:
+        return None
+    text = f"a node is being looked for, for {_names(facts.unseated)}"
+    why = Why("unplaced", text, _pods(facts.unseated), {"pods": len(facts.unseated)})
+    return Wait(Phase.REPAIRING, (why,), facts.seen.now)
+
+
 def _unplaced(facts: _Facts) -> Step | None:
     """Members without a seat, or with one that does not take them."""
     if not facts.unseated:
@@ -363,6 +372,7 @@ _RULES: tuple[Callable[[_Facts], Step | None], ...] = (
     _unreadable,
     _backing_off,
     _incomplete,
+    _broken,
     _unplaced,
     _misplaced,
     _let_go,

@@ -26,6 +26,9 @@ MOST_TOGETHER = 16
 #: Gangs that want to be planned gather until no others are being looked at, which is asked so often and waited for so
 #: long, in seconds: otherwise whoever is looked at first would go before those with higher priority.
 GATHER_S, MOST_GATHER_S = 0.02, 0.5
+#: Whoever has waited so long to be planned goes before all others, in seconds: gangs of higher priority that find no
+#: room ask again whenever something has changed, and part of a gang must not hold nodes until they are content.
+TURN_S = 5.0
 
 _log = structlog.get_logger("huddle.apply")
 
@@ -98,7 +101,8 @@ class Planning:
 
     def want(self, wanted: Wanted) -> None:
         """Plan a gang when it is its turn, instead of what was wanted for it before."""
-        self._wanted[wanted.key] = wanted
+        before = self._wanted.get(wanted.key)
+        self._wanted[wanted.key] = wanted if before is None else replace(wanted, since=before.since)
         self._news.set()
 
     def drop(self, key: str) -> None:
@@ -132,8 +136,7 @@ class Planning:
         found = await asyncio.to_thread(self._solve, view.snapshot, view.version, room, chosen, fair_before)
         placed = sum(each.is_placed for each in found)
         self.solved(len(found), placed, time.monotonic() - began)
-        for each in found:
-            await self.settle(each)
+        await asyncio.gather(*(self.settle(each) for each in found))
 
     async def _gathered(self) -> None:
         """Wait until those that want to be planned have said so."""
@@ -145,7 +148,8 @@ class Planning:
 
     def _next(self) -> list[Wanted]:
         """The first in order alone, or with those after it that can be planned together; they are wanted no more."""
-        order = sorted(self._wanted.values(), key=_rank)
+        now = self.now()
+        order = sorted(self._wanted.values(), key=lambda wanted: _rank(wanted, now))
         chosen: list[Wanted] = []
         for wanted in order[:MOST_TOGETHER]:
             if chosen and (wanted.is_alone or chosen[0].is_alone):
@@ -166,7 +170,7 @@ class Planning:
             if not now.is_placed and state is not snapshot:
                 now = self._alone(snapshot, each)
                 now = replace(now, is_crowded_out=now.is_placed)
-            elif now.plan is not None:
+            elif now.plan is not None and now.is_placed:
                 state = state.with_pods(as_bound(wanted.gang, now.plan.assignments))
             found.append(now)
         if any(each.is_crowded_out for each in found):
@@ -210,6 +214,8 @@ def without_nodes(snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
     return replace(snapshot, schedulable=frozen(schedulable))
 
 
-def _rank(wanted: Wanted) -> tuple[int, bool, datetime, str]:
-    """Higher priority first; then those that are under way, then those that wait longest."""
-    return (-wanted.gang.priority, not wanted.is_alone, wanted.gang.created or wanted.since, wanted.key)
+def _rank(wanted: Wanted, now: datetime) -> tuple[bool, int, bool, datetime, str]:
+    """Whose turn is overdue; higher priority first; then those that are under way, then those that wait longest."""
+    overdue = now - wanted.since >= timedelta(seconds=TURN_S)
+    created = wanted.gang.created or wanted.since
+    return (not overdue, -wanted.gang.priority, not wanted.is_alone, created, wanted.key)

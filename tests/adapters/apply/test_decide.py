@@ -205,6 +205,11 @@ def test_a_successor_is_planned_next_to_what_runs() -> None:
     """Only it is placed; while there is no room the gang is being repaired."""
     settled = record(Phase.BOUND, seats=seats(a="n1", b="n2"))
     what = seen(bound("a", "n1"), held("b2"), record=settled)
+    step = decide(what, TIMES)
+    assert codes(step) == ("unplaced",)
+    assert isinstance(step, Wait)
+    assert (step.phase, step.until) == (Phase.REPAIRING, NOW)
+    what = replace(what, record=record(Phase.REPAIRING, seats=seats(a="n1", b="n2"), partial_since=NOW))
     assert decide(what, TIMES) == Plan(Fixed((("ns/a", "n1"),)))
     step = decide(tried(what, ("ns/a", "n1")), TIMES)
     assert isinstance(step, Wait)

@@ -1,0 +1,102 @@
+"""Whose turn it is to be planned."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from adapters.apply.observed import Fixed
+from adapters.apply.planning import MOST_TOGETHER, TURN_S, Found, Planning, Wanted
+from adapters.apply.steps import Plan
+from solver.domain.gang import Gang, Group, Role
+from solver.domain.plan import GangPlan, Status
+from solver.domain.plan import Plan as Answer
+from support.builders import cluster, node
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class View:
+    """A state that stays as it is."""
+
+    version: int = 1
+    snapshot: Any = field(default_factory=lambda: cluster(node("n0", gpus=8)))
+
+    def view(self, ignoring: Sequence[str]) -> "View":
+        return self
+
+
+@dataclass
+class Solver:
+    """Never finds anything, and remembers who asked, in order."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def plan(self, snapshot: Any, gangs: Sequence[Gang], stop: Any) -> Answer:
+        self.asked += [gang.name for gang in gangs]
+        return Answer(tuple(GangPlan(gang.name, Status.INFEASIBLE) for gang in gangs))
+
+
+def wanted(name: str, now: datetime, priority: int = 0, is_alone: bool = False) -> Wanted:
+    """A gang of one pod."""
+    role = Role("w", 1, 1, pods=(f"ns/{name}-0",))
+    gang = Gang(f"ns/{name}", Group(f"ns/{name}", (role,)), priority=priority)
+    return Wanted(gang.name, Plan(Fixed()), gang, now, is_alone)
+
+
+class Queue:
+    """Planning with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now, self.solver, self.settled = START, Solver(), list[Found]()
+        self.planning = Planning(
+            View(),  # type: ignore[arg-type]
+            self.solver,  # type: ignore[arg-type]
+            self._settle,
+            room=lambda: 0,
+            is_quiet=lambda: True,
+            now=lambda: self.now,
+            fair_after_s=60.0,
+            solved=lambda *_: None,
+        )
+
+    async def _settle(self, found: Found) -> None:
+        self.settled.append(found)
+
+    def round(self) -> list[str]:
+        """Who is planned now, in order."""
+        self.solver.asked.clear()
+        asyncio.run(self.planning.round())
+        assert sorted(found.wanted.key for found in self.settled) == sorted(self.solver.asked)
+        self.settled.clear()
+        return list(self.solver.asked)
+
+
+def test_priority_then_those_under_way_then_age() -> None:
+    """Whoever has to be planned alone is; the others together, as far as the next one that has to be."""
+    queue = Queue()
+    for at, (name, priority, is_alone) in enumerate(
+        (("old", 0, False), ("new", 0, False), ("repaired", 0, True), ("urgent", 5, False))
+    ):
+        queue.planning.want(wanted(name, START + timedelta(milliseconds=at), priority, is_alone))
+    assert queue.round() == ["ns/urgent"]
+    assert queue.round() == ["ns/repaired"]
+    assert queue.round() == ["ns/old", "ns/new"]
+    assert queue.round() == []
+
+
+def test_nobody_waits_for_ever() -> None:
+    """Gangs of higher priority that ask again and again let others have a turn once those have waited for it."""
+    queue = Queue()
+    queue.planning.want(wanted("low", START))
+    for _ in range(int(TURN_S)):
+        for at in range(MOST_TOGETHER):
+            queue.planning.want(wanted(f"high-{at}", queue.now, priority=1))
+        assert "ns/low" not in queue.round()
+        queue.now += timedelta(seconds=1)
+        queue.planning.want(wanted("low", queue.now))  # looked at meanwhile, which is no new beginning
+    for at in range(MOST_TOGETHER):
+        queue.planning.want(wanted(f"high-{at}", queue.now, priority=1))
+    assert queue.round()[0] == "ns/low"
