@@ -170,7 +170,7 @@ class Planning:
             if not now.is_placed and state is not snapshot:
                 now = self._alone(snapshot, each)
                 now = replace(now, is_crowded_out=now.is_placed)
-            elif now.plan is not None and now.is_placed:
+            elif now.plan is not None and now.plan.status.placed:
                 state = state.with_pods(as_bound(wanted.gang, now.plan.assignments))
             found.append(now)
         if any(each.is_crowded_out for each in found):
