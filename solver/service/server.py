@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]
 
 from solver.api.v1 import (
@@ -25,6 +25,7 @@ from solver.service.auth import Authority
 from solver.service.cluster_servicer import ClusterServicer
 from solver.service.config import ServiceConfig, split_address
 from solver.service.gate import Gate
+from solver.service.health_servicer import HealthServicer
 from solver.service.interceptors import Calls, Passage
 from solver.service.ledger_servicer import LedgerServicer
 from solver.service.metrics import Metrics, metrics_page
@@ -32,7 +33,7 @@ from solver.service.patience import Patience
 from solver.service.placement_servicer import PlacementServicer
 from solver.service.promises import PromiseLimits, Promises
 from solver.service.recorder import told_to
-from solver.service.roles import REFLECTION
+from solver.service.roles import HEALTH, REFLECTION
 from solver.service.solves import Solves
 from solver.service.sqlite_ledger import SqliteLedger
 from solver.service.state import Clusters
@@ -62,8 +63,9 @@ class Server:
         self.config = config
         self.metrics = Metrics()
         self.gate = Gate(config.limits.max_streams)
-        self._health = health.HealthServicer()
         self._open = ExitStack()
+        self._health_threads = self._pool(_HEALTH_THREADS, "health")
+        self._health = HealthServicer(self._health_threads)
         self._server: grpc.Server | None = None
 
     def start(self) -> int:
@@ -111,7 +113,7 @@ class Server:
         passage = Passage(authority, self.gate, patience, self.metrics, traces, config.logs.calls)
         server = grpc.server(
             self._pool(config.limits.workers, "call"),
-            interceptors=[Calls(passage, self._pool(_HEALTH_THREADS, "health"))],
+            interceptors=[Calls(passage, self._health_threads)],
             options=_options(config),
         )
         self._add_services(server, told_to(self.metrics, traces))
@@ -139,7 +141,7 @@ class Server:
         for name in names:
             self._health.set(name, _SERVING)
         if self.config.reflection:
-            _add_reflection(server, [*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
+            _add_reflection(server, [*names, HEALTH, reflection.SERVICE_NAME])
 
     def _pool(self, threads: int, name: str) -> ThreadPoolExecutor:
         pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
