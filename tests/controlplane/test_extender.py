@@ -17,6 +17,7 @@ from support.controlplane.api import Api
 from support.controlplane.definitions import install_definitions
 from support.controlplane.fleet import RACK, create_gpu_nodes, gpu_pod
 from support.controlplane.plane import ControlPlane
+from support.controlplane.priorities import create_priority_class
 from support.controlplane.waiting import eventually
 from support.extending import Call, ExtenderProxy, scheduler_config
 from support.workloads import Role, Workload
@@ -202,9 +203,8 @@ def test_preemption(extended: Extended, namespace: str, cached: bool) -> None:
     """A pod of no gang that pushes out another one does so as without Huddle: the scheduler accepts the victims."""
     api = extended.api
     create_gpu_nodes(api, 1)
-    classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
     for name, value in (("low", 1), ("high", 1000)):
-        api.create(classes, {"metadata": {"name": f"{namespace}-{name}"}, "value": value})
+        create_priority_class(api, namespace, f"{namespace}-{name}", value)
     extended.start_scheduler(nodeCacheCapable=cached)
     extended.start_controller()
     pods = f"/api/v1/namespaces/{namespace}/pods"

@@ -13,6 +13,7 @@ from support.controlplane.api import Api, Json
 from support.controlplane.definitions import install_definitions
 from support.controlplane.fleet import RACK, ZONE, gpu_node, gpu_pod
 from support.controlplane.plane import ControlPlane
+from support.controlplane.priorities import create_priority_class
 
 pytestmark = pytest.mark.controlplane
 
@@ -94,8 +95,7 @@ def test_native_pod_group(control_plane: ControlPlane, namespace: str) -> None:
     """A PodGroup of Kubernetes and the pods that name it, with a class that gives them their priority."""
     api, key = control_plane.api(), f"{namespace}/workers"
     install_definitions(api)
-    classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
-    api.create(classes, {"metadata": {"name": "tests-high"}, "value": 77})
+    create_priority_class(api, namespace, "tests-high", 77)
     spec = {
         "schedulingPolicy": {"gang": {"minCount": 2}},
         "priorityClassName": "tests-high",
