@@ -11,14 +11,14 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-import orjson
+import msgspec
 
-from adapters.kubernetes.api import Api, Json, Query, decoded
+from adapters.kubernetes.api import Api, Json, Query, Reader, decoded
 from adapters.kubernetes.api_errors import NotFound
+from adapters.kubernetes.decoding import decoder
 from adapters.kubernetes.mirror import Mirror
 from adapters.kubernetes.resources import NODES, PODS, Resource
-from adapters.kubernetes.slimming import slim
-from adapters.kubernetes.watching import Event, Verb
+from adapters.kubernetes.watching import Event, Verb, read_line
 from benchmarks.output import machine, percentile, print_table, resident_mb, say, time_text, write_csv
 
 #: Nodes and pods; the first has a target.
@@ -37,12 +37,14 @@ class Recorded(Api):
         super().__init__()
         self._pages = pages
 
-    async def list_pages(self, path: str, query: Query | None = None, page: int = 500) -> AsyncGenerator[Json, None]:
+    async def list_pages(
+        self, path: str, query: Query | None = None, page: int = 500, read: Reader = msgspec.json.decode
+    ) -> AsyncGenerator[Json, None]:
         """The recorded pages."""
         if path not in self._pages:
             raise NotFound(404, "NotFound", path)
         for data in self._pages[path]:
-            yield decoded(data)
+            yield decoded(data, read)
 
     async def watch(self, path: str, since: str, query: Query | None = None) -> AsyncGenerator[list[bytes], None]:
         """Nothing."""
@@ -100,9 +102,9 @@ async def measured(nodes: int, pods: int, repeat: int) -> Row:
 
 def _change_ms(mirror: Mirror, resource: Resource, body: Json) -> float:
     """From one line of a watch to the held state."""
-    line = orjson.dumps({"type": "MODIFIED", "object": body})
+    line = msgspec.json.encode({"type": "MODIFIED", "object": body})
     began = time.perf_counter()
-    mirror.changed(resource, [Event(Verb.MODIFIED, slim(orjson.loads(line)["object"]))])
+    mirror.changed(resource, [Event(Verb.MODIFIED, read_line(line, decoder(resource))[1])])
     return (time.perf_counter() - began) * 1000
 
 
@@ -112,7 +114,7 @@ def _pages(resource: Resource, bodies: Sequence[Json]) -> list[bytes]:
     for start in range(0, len(bodies), PAGE):
         metadata = {"resourceVersion": "1000000", "continue": "next" if start + PAGE < len(bodies) else ""}
         page = {"kind": f"{resource.kind}List", "apiVersion": "v1", "metadata": metadata}
-        found.append(orjson.dumps({**page, "items": bodies[start : start + PAGE]}))
+        found.append(msgspec.json.encode({**page, "items": bodies[start : start + PAGE]}))
     return found
 
 

@@ -14,7 +14,7 @@ from solver.domain.errors import SourceUnavailable
 HELP = """Write what a live cluster holds as a file that --cluster takes: nodes, pods, topologies, queues.
 
 It asks the API server, as kubectl would, and only reads. Kinds the server does not have are left out. Beside the
-placement of pods the file holds their templates, environment variables included.
+placement of pods the file holds what their containers run, environment variables included.
 
 \b
 Examples:
@@ -30,14 +30,14 @@ Examples:
 def snapshot_command(output: Path | None, kubeconfig: str | None, context: str | None) -> None:
     """Read, then write."""
     with needs_extra("huddle snapshot", "kubernetes"):
-        import orjson
+        import msgspec
 
         from adapters.kubernetes.api import Api
         from adapters.kubernetes.whole_cluster import read_cluster
 
     async def read() -> bytes:
         async with Api(kubeconfig, context) as api:
-            return orjson.dumps(await read_cluster(api)) + b"\n"
+            return msgspec.json.encode(await read_cluster(api), order="deterministic") + b"\n"
 
     _write(asyncio.run(read()), output)
 

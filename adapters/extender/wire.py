@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
+import msgspec
 
 from solver.domain.errors import InvalidRequest
 
@@ -95,17 +95,17 @@ def filtered(asked: Asked, passed: Iterable[str], refused: Mapping[str, str]) ->
         wanted = set(kept)
         items = [node for node, name in zip(asked.nodes, asked.names, strict=True) if name in wanted]
         answer["Nodes"] = {"metadata": {}, "items": items}
-    return orjson.dumps({**answer, "Error": ""})
+    return msgspec.json.encode({**answer, "Error": ""})
 
 
 def scored(scores: Iterable[tuple[str, int]]) -> bytes:
     """The answer of prioritize: node and score, 0 to 10."""
-    return orjson.dumps([{"Host": name, "Score": score} for name, score in scores])
+    return msgspec.json.encode([{"Host": name, "Score": score} for name, score in scores])
 
 
 def bound(problem: str) -> bytes:
     """The answer of bind; empty when the pod is bound."""
-    return orjson.dumps({"Error": problem})
+    return msgspec.json.encode({"Error": problem})
 
 
 def victims(by_node: Mapping[str, tuple[Sequence[str], int]]) -> bytes:
@@ -114,13 +114,13 @@ def victims(by_node: Mapping[str, tuple[Sequence[str], int]]) -> bytes:
         node: {"Pods": [{"UID": uid} for uid in uids], "NumPDBViolations": broken}
         for node, (uids, broken) in by_node.items()
     }
-    return orjson.dumps({"NodeNameToMetaVictims": meta})
+    return msgspec.json.encode({"NodeNameToMetaVictims": meta})
 
 
 def _object(data: bytes) -> Json:
     try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        body = msgspec.json.decode(data)
+    except (ValueError, RecursionError) as error:
         raise Malformed(f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise Malformed("the body is no JSON object")

@@ -140,7 +140,7 @@ def _records(entry: Part, levels: tuple[Level, ...], counters: _Counters) -> lis
             raise entry.refuse(f"labels[{level.label}]", f"is set by per.{level.name} as well")
         counters.domains[level.label] = bases[level.label][1] + -(-count // share)
     return [
-        NodeRecord(f"{prefix}{first + index}", resources, labels | _domains(bases, index), taints)
+        NodeRecord(f"{prefix}{first + index}", resources, {**labels, **_domains(bases, index)}, taints)
         for index in range(count)
     ]
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 import aiohttp
-import orjson
+import msgspec
 
 from adapters.kubernetes.api_errors import ApiError, Busy, Unreachable
 from adapters.kubernetes.connection import Connection, Request
@@ -21,6 +21,7 @@ from adapters.kubernetes.resources import PODS
 
 Json = dict[str, Any]
 Query = Mapping[str, str]
+Reader = Callable[[bytes], Any]
 PatchKind = Literal["merge", "json", "strategic", "apply"]
 
 _PATCHES: Mapping[PatchKind, str] = {
@@ -94,11 +95,16 @@ class Api:
         """An object, or a short list."""
         return decoded(await self._call(Request("GET", path, query=query)))
 
-    async def list_pages(self, path: str, query: Query | None = None, page: int = 500) -> AsyncGenerator[Json, None]:
-        """A list, page by page, `page` objects each. Raises Gone when reading it takes longer than it is kept."""
+    async def list_pages(
+        self, path: str, query: Query | None = None, page: int = 500, read: Reader = msgspec.json.decode
+    ) -> AsyncGenerator[Json, None]:
+        """A list, page by page, `page` objects each. Raises Gone when reading it takes longer than it is kept.
+
+        read: makes a page of its bytes; at least `metadata` has to be in it.
+        """
         asked = {**(query or {}), "limit": str(page)}
         while True:
-            found = decoded(await self._call(Request("GET", path, query=asked)))
+            found = decoded(await self._call(Request("GET", path, query=asked)), read)
             yield found
             more = (found.get("metadata") or {}).get("continue")
             if not more:
@@ -186,12 +192,12 @@ class Api:
         raise AssertionError("the loop returns or raises")
 
 
-def decoded(data: bytes) -> Json:
+def decoded(data: bytes, read: Reader = msgspec.json.decode) -> Json:
     """The object in an answer of the API server. Raises ApiError for anything else."""
     with garbage_collection_paused():
         try:
-            found = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            found = read(data)
+        except (ValueError, RecursionError) as error:
             raise ApiError(
                 200, "NotJson", f"the API server answered with something that is not JSON: {error}"
             ) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import aiohttp
-import orjson
+import msgspec
 
 from adapters.kubernetes.api_errors import ApiError, Unreachable, api_error
 from adapters.kubernetes.credentials import load_credentials
@@ -139,8 +139,8 @@ def _refusal(request: Request, response: aiohttp.ClientResponse, data: bytes) ->
     """The error of an answer that is not a success: what its Status object says, else its first words."""
     reason, message = response.reason or "", data[:200].decode(errors="replace")
     try:
-        status = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        status = msgspec.json.decode(data)
+    except ValueError:
         status = None
     if isinstance(status, dict):
         reason, message = status.get("reason") or reason, status.get("message") or message

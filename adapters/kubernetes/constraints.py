@@ -1,6 +1,7 @@
 """Which nodes a pod may use, read from its `spec`."""
 
 import re
+from collections.abc import Mapping
 
 from adapters.kubernetes.objects import Fields, shown
 from solver.domain.constraints import (
@@ -26,7 +27,7 @@ _LABEL_OPERATORS = (Operator.IN, Operator.NOT_IN, Operator.EXISTS, Operator.DOES
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 
 
-def node_constraints(pod: Fields, namespace: str, labels: dict[str, str]) -> NodeConstraints:
+def node_constraints(pod: Fields, namespace: str, labels: Mapping[str, str]) -> NodeConstraints:
     """Selector, required node affinity, tolerations and required anti-affinity of a pod, from its `spec`.
 
     namespace, labels: the pod's own. Tolerations that compare numbers are left out. Raises InvalidRequest for

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.nodes import read_node
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.occupancy import NAMING_QUEUES, Key, Occupancy, Store
 from adapters.kubernetes.problems import SOURCE, Problems
 from adapters.kubernetes.queues import read_queue
 from adapters.kubernetes.resources import BIND_REQUESTS, NODES, PODS, QUEUES, TOPOLOGIES, Resource
-from adapters.kubernetes.slimming import Body
 from adapters.kubernetes.topologies import read_topologies
 from solver.domain.changes import (
     Change,

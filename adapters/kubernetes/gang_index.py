@@ -1,5 +1,6 @@
 """Pods by gang, and which gangs an object is about."""
 
+from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.gang_keys import gang_key, replica_keys
 from adapters.kubernetes.occupancy import Key, Store
 from adapters.kubernetes.resources import (
@@ -11,7 +12,6 @@ from adapters.kubernetes.resources import (
     PODS,
     Resource,
 )
-from adapters.kubernetes.slimming import Body
 from solver.domain.naming import natural_key
 
 _NAMED_LIKE_GANGS = (GANGS, *POD_GROUPS)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from adapters.kubernetes.api import Api
 from adapters.kubernetes.api_errors import NotFound, Refused
+from adapters.kubernetes.decoding import Body, decoder
 from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.kubernetes.resources import Resource
-from adapters.kubernetes.slimming import Body, slim
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list. version: of the API group. since: the resource version it shows. bodies: `slim`, with kind."""
+    """A list. version: of the API group. since: the resource version it shows. bodies: with kind and version."""
 
     version: str
     since: str
@@ -36,11 +36,15 @@ async def list_kind(api: Api, resource: Resource, page: int, query: Mapping[str,
 async def _pages(api: Api, resource: Resource, version: str, page: int, query: Mapping[str, str] | None) -> Listing:
     bodies: list[Body] = []
     since = ""
-    identity = {"apiVersion": f"{resource.group}/{version}".lstrip("/"), "kind": resource.kind}
+    api_version = f"{resource.group}/{version}".lstrip("/")
     with garbage_collection_paused():
-        async with aclosing(api.list_pages(resource.path(version=version), query, page)) as found:
+        pages = api.list_pages(resource.path(version=version), query, page, decoder(resource).page)
+        async with aclosing(pages) as found:
             async for each in found:
-                bodies.extend(slim({**identity, **body}) for body in each.get("items") or ())
+                for body in each.get("items") or ():
+                    body.setdefault("apiVersion", api_version)
+                    body.setdefault("kind", resource.kind)
+                    bodies.append(body)
                 since = each["metadata"]["resourceVersion"]
     return Listing(version, since, bodies)
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from adapters.kubernetes.api import Api
+from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.folding import FOLDED, Fold
 from adapters.kubernetes.gang_index import GangIndex
 from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.kubernetes.occupancy import Key
 from adapters.kubernetes.problems import Problems
 from adapters.kubernetes.resources import MIRRORED, PODS, PRIORITY_CLASSES, Resource
-from adapters.kubernetes.slimming import Body
 from adapters.kubernetes.watching import Event, Follower, Rhythm, Verb
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound
 from solver.service.config import Limits

@@ -34,6 +34,9 @@ CLUSTER_SCOPED = frozenset(
 )
 
 
+_TEXT = frozenset({str})
+
+
 class _Missing(Enum):
     REQUIRED = "required"
 
@@ -164,10 +167,13 @@ class Fields(ABC):
             raise self.refuse(path, f"must be a mapping, not {shown(value)}")
         return value  # type: ignore[no-any-return]
 
-    def texts(self, path: str) -> dict[str, str]:
+    def texts(self, path: str) -> Mapping[str, str]:
         """A mapping of text to text such as labels, empty when it is missing; null values become empty."""
+        raw = self.mapping(path)
+        if _TEXT.issuperset(map(type, raw.values())):
+            return raw
         found: dict[str, str] = {}
-        for key, value in self.mapping(path).items():
+        for key, value in raw.items():
             if value is not None and not isinstance(value, str):
                 raise self.refuse(f"{path}[{key}]", f"must be text, not {shown(value)}")
             found[key] = value or ""
@@ -251,12 +257,12 @@ class Document(Fields):
         return _text(self.body.get("metadata"), "uid")
 
     @cached_property
-    def labels(self) -> dict[str, str]:
+    def labels(self) -> Mapping[str, str]:
         """`metadata.labels`."""
         return self.texts("metadata.labels")
 
     @cached_property
-    def annotations(self) -> dict[str, str]:
+    def annotations(self) -> Mapping[str, str]:
         """`metadata.annotations`."""
         return self.texts("metadata.annotations")
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters.kubernetes.cluster import queues_by_gang
+from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.problems import SOURCE, Problems
 from adapters.kubernetes.remembered_requests import RememberedRequests
 from adapters.kubernetes.resources import BIND_REQUESTS, GANGS, POD_GROUPS, PODS, Resource
 from adapters.kubernetes.running import bound_node, read_bind_requests, read_bound_pod
-from adapters.kubernetes.slimming import Body
 from solver.domain.errors import InvalidRequest
 from solver.domain.pods import BoundPod
 

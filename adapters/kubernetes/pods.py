@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from adapters.kubernetes.amounts import pod_requests
 from adapters.kubernetes.constraints import ANTI_TERMS, PREFERRED, REQUIRED, node_constraints, repelled_keys
@@ -66,10 +67,16 @@ def pod_shape(doc: Document, pod: Raw, at: str) -> PodShape:
 def refuse_fractions(pod: Fields) -> None:
     """Raise InvalidRequest if an annotation of the pod asks for part of a GPU."""
     for key in pod.mapping("metadata.annotations"):
-        if key in _FRACTIONS:
-            raise pod.refuse(f"metadata.annotations[{key}]", "GPU fractions are not supported yet")
-        if _MIG.search(key):
-            raise pod.refuse(f"metadata.annotations[{key}]", "GPU fractions (MIG annotations) are not supported yet")
+        if (kind := _fraction(key)) is not None:
+            raise pod.refuse(f"metadata.annotations[{key}]", f"GPU fractions{kind} are not supported yet")
+
+
+@lru_cache(maxsize=10_000)
+def _fraction(annotation: str) -> str | None:
+    """Which fractions an annotation asks for; None if it asks for none."""
+    if annotation in _FRACTIONS:
+        return ""
+    return " (MIG annotations)" if _MIG.search(annotation) else None
 
 
 def _unsupported(pod: Fields) -> Iterator[tuple[str, str]]:

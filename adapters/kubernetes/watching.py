@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-import orjson
+import msgspec
 
 from adapters.kubernetes.api import Api
 from adapters.kubernetes.api_errors import ApiError, Gone, NotFound, Unreachable, api_error
+from adapters.kubernetes.decoding import Body, Decoder, decoder
 from adapters.kubernetes.listing import list_kind
 from adapters.kubernetes.resources import Resource
-from adapters.kubernetes.slimming import Body, slim
 
 #: A watch that ends sooner, in seconds, has not worked.
 _SHORT_S = 1.0
@@ -31,7 +31,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change. body: the object as it is now, or as it last was; `slim`."""
+    """One change. body: the object as it is now, or as it last was."""
 
     verb: Verb
     body: Body
@@ -134,25 +134,36 @@ class Follower:
         """Changes as they arrive; a group is empty when the watch begins and when only a bookmark came."""
         seconds = max(1, round(self._rhythm.watch_s * random.uniform(1.0, 2.0)))
         path = self._resource.path(version=self._api_version)
+        objects = decoder(self._resource)
         watch = self._api.watch(path, self._since or "", {"timeoutSeconds": str(seconds)})
         async with aclosing(watch) as groups:
             async for lines in groups:
-                read = [_read(line) for line in lines]
-                yield [Event(verb, slim(body)) for verb, body in read if verb is not None]
+                read = [read_line(line, objects) for line in lines]
+                yield [Event(verb, body) for verb, body in read if verb is not None]
                 if read:
                     self._since, self._failures = read[-1][1]["metadata"]["resourceVersion"], 0
 
 
-def _read(line: bytes) -> tuple[Verb | None, Body]:
+class _Line(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+_LINES = msgspec.json.Decoder(_Line)
+_VERBS = frozenset(Verb)
+
+
+def read_line(line: bytes, objects: Decoder) -> tuple[Verb | None, Body]:
     """One line of a watch: what happened to which object; None for a bookmark. Raises ApiError, Gone above all."""
     try:
-        event = orjson.loads(line)
-        verb, body = event["type"], event["object"]
+        event = _LINES.decode(line)
+        verb = event.type
+        body = objects.body(event.object) if verb in _VERBS else msgspec.json.decode(event.object)
         if verb == "ERROR":
             raise api_error(
                 body.get("code") or 500, body.get("reason") or "", body.get("message") or "the watch failed"
             )
         body["metadata"]["resourceVersion"]  # without it nothing can be resumed
         return (None if verb == "BOOKMARK" else Verb(verb)), body
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ApiError(200, "NotAnEvent", f"a watch sent something that is no event: {error}") from error

@@ -5,6 +5,7 @@ from typing import Any
 
 from adapters.kubernetes.api import Api
 from adapters.kubernetes.api_errors import NotFound, Refused, Unreachable
+from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.listing import Listing, list_kind
 from adapters.kubernetes.resources import (
     BIND_REQUESTS,
@@ -17,7 +18,6 @@ from adapters.kubernetes.resources import (
     TOPOLOGIES,
     Resource,
 )
-from adapters.kubernetes.slimming import Body
 from solver.domain.errors import SourceUnavailable
 
 #: Kinds that say what is free, who may use it and how it is wired. Pods come first: theirs is the longest list.

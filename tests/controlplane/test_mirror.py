@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from adapters.files.cluster import load_cluster
 from adapters.files.documents import read_documents
-from adapters.kubernetes.api import Api, Json, Query
+from adapters.kubernetes.api import Api, Json, Query, Reader
 from adapters.kubernetes.api_errors import Busy, Conflict, Invalid, NotFound
 from adapters.kubernetes.mirror import Mirror
 from adapters.kubernetes.resources import GANGS, NATIVE_POD_GROUPS, NODES, PODS, QUEUES
@@ -32,10 +33,12 @@ class Told(Api):
     listed: ClassVar[list[str]] = []
     gate: ClassVar[asyncio.Event]
 
-    def list_pages(self, path: str, query: Query | None = None, page: int = 500) -> AsyncGenerator[Json, None]:
+    def list_pages(
+        self, path: str, query: Query | None = None, page: int = 500, read: Reader = msgspec.json.decode
+    ) -> AsyncGenerator[Json, None]:
         """A list."""
         Told.listed.append(path)
-        return super().list_pages(path, query, page)
+        return super().list_pages(path, query, page, read)
 
     async def watch(self, path: str, since: str, query: Query | None = None) -> AsyncGenerator[list[bytes], None]:
         """A watch, once the gate is open."""

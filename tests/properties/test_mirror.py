@@ -8,11 +8,11 @@ from hypothesis import given, settings
 
 from adapters.files.cluster import load_cluster
 from adapters.kubernetes.api import Api
+from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.mirror import Mirror, Subscription
 from adapters.kubernetes.occupancy import Key
 from adapters.kubernetes.resources import MIRRORED, NODES, PODS, Resource
-from adapters.kubernetes.slimming import Body
 from adapters.kubernetes.watching import Event
 from support.api_world import ApiWorld
 from support.clusters import meaning, tidy

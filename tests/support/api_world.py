@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from adapters.kubernetes.decoding import Body, decoder
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.occupancy import NAMING_QUEUES, Key
 from adapters.kubernetes.resources import (
@@ -23,7 +26,6 @@ from adapters.kubernetes.resources import (
     QUEUES,
     Resource,
 )
-from adapters.kubernetes.slimming import Body, slim
 from adapters.kubernetes.watching import Event, Verb
 
 _RARE = (BIND_REQUESTS, GANGS, KAI_POD_GROUPS, NATIVE_POD_GROUPS, PLACEMENTS, LEADER_WORKER_SETS)
@@ -55,7 +57,7 @@ class ApiWorld:
         before = self.objects[resource].get(key)
         body["metadata"] |= {"resourceVersion": version, "uid": before["metadata"]["uid"] if before else f"u{version}"}
         body |= {"kind": resource.kind, "apiVersion": f"{resource.group}/{resource.versions[0]}".lstrip("/")}
-        self.objects[resource][key] = slim(body)
+        self.objects[resource][key] = decoder(resource).body(msgspec.json.encode(body))
         return Event(Verb.MODIFIED if before else Verb.ADDED, body)
 
     def delete(self, resource: Resource, key: Key) -> Event:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.kubernetes.api import Api
+from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.mirror import Mirror, News
 from adapters.kubernetes.resources import (
     KAI_TOPOLOGIES,
@@ -16,7 +17,6 @@ from adapters.kubernetes.resources import (
     QUEUES,
     Resource,
 )
-from adapters.kubernetes.slimming import Body
 from adapters.kubernetes.watching import Event, Verb
 from solver.domain.resources import CPU, GPU, MEMORY
 from solver.domain.snapshot import Snapshot, build_snapshot
