@@ -16,6 +16,8 @@ from adapters.apply.steps import Confirm, Forget, GiveUp, Nothing, Plan, Release
 from adapters.kubernetes.placements import Phase, PlacementRecord, Seat, Why
 from solver.domain.naming import natural_key
 
+_TOO_FEW = Why("pods_missing", "fewer pods exist than the gang needs")
+
 
 def decide(seen: Observed, settings: Settings) -> Step:
     """The next step. Asked again after every step that did something, and whenever anything of the gang changed."""
@@ -95,6 +97,11 @@ class _Facts:
         """Whether the bound members are as many as the gang needs; true of a gang that nobody can read."""
         gang = self.seen.live.gang
         return gang is None or is_enough(gang, [member.pod for member in self.bound])
+
+    @cached_property
+    def can_be_given_back(self) -> bool:
+        """Whether somebody makes successors of what runs, or will."""
+        return any(member.controlled for member in (*self.bound, *self.freed))
 
     @cached_property
     def resting(self) -> Phase:
@@ -242,11 +249,12 @@ def _too_long(facts: _Facts) -> Step | None:
     last = timedelta(seconds=settings.last_chance_s)
     if facts.unseated:
         # Seats that were let go after the grace were the one try, however many more plans could be found.
-        has_a_chance = seen.tried is None and (record.released is None or record.released < end)
+        may_come = seen.live.gang is not None and can_be_enough(seen.live.gang)
+        has_a_chance = may_come and seen.tried is None and (record.released is None or record.released < end)
     else:
         is_fresh = record.released is not None and seen.now < record.released + last
         has_a_chance = facts.phase is Phase.RESERVED or (facts.phase is Phase.RELEASING and is_fresh)
-    if has_a_chance or not any(member.controlled for member in (*facts.bound, *facts.freed)):
+    if has_a_chance or not facts.can_be_given_back:
         return None
     return GiveUp(record.reasons or facts.obstacles)
 
@@ -256,9 +264,8 @@ def _all_bound(facts: _Facts) -> Step | None:
     if facts.held or facts.freed or facts.kept_back or facts.strays or not facts.bound:
         return None
     if not facts.is_enough:
-        if facts.phase is Phase.BOUND and not facts.lost:
-            return Nothing()  # some have ended, or successors are on their way
-        return Wait(Phase.REPAIRING, (*facts.obstacles, *facts.needs_owner(facts.lost)))
+        bare = facts.lost or tuple(member for member in facts.bound if not facts.can_be_given_back)
+        return Wait(Phase.REPAIRING, (*(facts.obstacles or (_TOO_FEW,)), *facts.needs_owner(bare)))
     seats = tuple(Seat(member.pod, member.uid, member.role, member.node) for member in facts.bound)
     if facts.record and facts.phase is Phase.BOUND and facts.record.seats == seats and not facts.record.reasons:
         return Nothing()
@@ -290,7 +297,7 @@ def _incomplete(facts: _Facts) -> Step | None:
     """Too few pods exist, or more of them may be on their way."""
     gang = facts.seen.live.gang
     if gang is None or not can_be_enough(gang):
-        return Wait(facts.resting, facts.obstacles or (Why("pods_missing", "pods do not exist yet"),))
+        return Wait(facts.resting, facts.obstacles or (_TOO_FEW,))
     lacking = facts.obstacles or facts.gathering
     if facts.bound or facts.freed or facts.seats or not lacking:
         return None

@@ -139,6 +139,19 @@ def test_scale_up_lands_next_to_what_runs(api: Api, namespace: str, controller: 
     assert len({int(node[-3:]) // 2 for node in after.values()}) == 1
 
 
+def test_what_is_left_of_a_gang_is_given_back(api: Api, namespace: str, controller: Controlled) -> None:
+    """A pod goes and nobody makes its successor: after the grace the others go too, and hold no nodes in vain."""
+    create_gpu_nodes(api, 2)
+    workload = Workload(namespace, "left", (Role("decode", 3, 2),))
+    workload.create(api)
+    wait_bound(api, workload)
+    api.delete(f"{workload.pods_path}/left-decode-1")
+    eventually(lambda: workload.phase(api) == "Repairing", "the Placement says that it is not whole")
+    assert workload.reason(api) == "pods_missing"
+    assert len(workload.bound(api)) == 2
+    eventually(lambda: workload.bound(api) == {}, "the others are given back", 60.0)
+
+
 def test_a_lost_node_costs_only_its_members(api: Api, namespace: str, controller: Controlled, keeper: Keeper) -> None:
     """Those that ran there run elsewhere in the required domain; the others are the pods that they were."""
     create_gpu_nodes(api, 8, per_rack=4)

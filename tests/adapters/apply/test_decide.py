@@ -194,11 +194,37 @@ def test_a_placement_that_was_lost_is_made_again() -> None:
     assert decide(seen(bound("a", "n1"), held("b")), TIMES) == Plan(Fixed((("ns/a", "n1"),)))
 
 
-def test_bound_pods_that_end_or_go_leave_the_others_alone() -> None:
-    """No member waits for a node: nothing can be placed, and nothing is given back."""
+def test_bound_pods_that_all_end_leave_nothing_to_do() -> None:
+    """New ones may come."""
     settled = record(Phase.BOUND, seats=seats(a="n1", b="n2"))
-    assert decide(seen(bound("a", "n1"), missing=1, record=settled), TIMES) == Nothing()
     assert decide(Observed("ns/g", NOW, live((), 2, {"w": 2}), (), settled), TIMES) == Nothing()
+
+
+def test_a_gang_whose_pods_go_and_do_not_come_back_is_given_back_after_the_grace() -> None:
+    """From the moment on that too few run; also when a successor came and another did not."""
+    settled = record(Phase.BOUND, seats=seats(a="n1", b="n2"))
+    what = seen(bound("a", "n1"), missing=1, record=settled)
+    step = decide(what, TIMES)
+    assert isinstance(step, Wait)
+    assert (step.phase, codes(step)) == (Phase.REPAIRING, ("pods_missing",))
+    broken = record(Phase.REPAIRING, seats=seats(a="n1", b="n2"), partial_since=ago(119))
+    step = decide(replace(what, record=broken), TIMES)
+    assert isinstance(step, Wait)
+    assert (step.phase, step.until) == (Phase.REPAIRING, NOW + timedelta(seconds=1))
+    over = replace(broken, partial_since=ago(120))
+    for members in ((bound("a", "n1"),), (bound("a", "n1"), held("b2"))):
+        step = decide(seen(*members, missing=1, record=over), TIMES)
+        assert isinstance(step, GiveUp)
+        assert [why.code for why in step.reasons] == ["pods_missing"]
+    assert decide(seen(bound("a", "n1"), missing=1, least=1, record=settled), TIMES) == Confirm(seats(a="n1"))
+
+
+def test_a_gang_that_nobody_makes_successors_for_says_so() -> None:
+    """It is not given back: nothing would come again."""
+    over = record(Phase.REPAIRING, seats=seats(a="n1", b="n2"), partial_since=ago(500))
+    step = decide(seen(bound("a", "n1", controlled=False), missing=1, record=over), TIMES)
+    assert isinstance(step, Wait)
+    assert (step.phase, codes(step)) == (Phase.REPAIRING, ("pods_missing", "needs_owner"))
 
 
 def test_a_successor_is_planned_next_to_what_runs() -> None:
