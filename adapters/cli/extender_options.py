@@ -32,7 +32,9 @@ _OPTIONS = (
         callback=address_option,
         help="Be the extender of a kube-scheduler there.",
     ),
-    click.option("--extender-cert", metavar="FILE", type=_file, help="Its certificate chain, as PEM."),
+    click.option(
+        "--extender-cert", metavar="FILE", type=_file, help="Its certificate chain, as PEM; read again when it changes."
+    ),
     click.option("--extender-key", metavar="FILE", type=_file, help="Its private key, as PEM."),
     click.option("--extender-client-ca", metavar="FILE", type=_file, help="Who signs the certificates of clients."),
     click.option("--extender-insecure", is_flag=True, help="Allow plaintext on every address, not only on loopback."),

@@ -15,6 +15,7 @@ from aiohttp import web
 from adapters.apply.door import Term
 from adapters.apply.metrics import Metrics
 from adapters.apply.naming_node import Extended
+from adapters.extender.certificates import RELOAD_S, Certificates
 from adapters.extender.desk import Answer, Desk
 from adapters.extender.leader import Leader, PodName
 from adapters.extender.wire import Malformed
@@ -33,9 +34,9 @@ class ExtenderConfig:
     """How the extender is served. Raises InvalidRequest for what would not be safe.
 
     listen: host and port. schedulers: names of the schedulers that ask it. cert, key: PEM files, for HTTPS.
-    client_ca: who signs the certificates that clients have to show. insecure: plaintext on every address. wait_s:
-    longest that a bind waits for the others of its gang, less than the httpTimeout of the schedulers. pod: of this
-    replica, labelled while it leads.
+    client_ca: who signs the certificates that clients have to show. reload_s: until changed files are noticed.
+    insecure: plaintext on every address. wait_s: longest that a bind waits for the others of its gang, less than the
+    httpTimeout of the schedulers. pod: of this replica, labelled while it leads.
     """
 
     listen: tuple[str, int]
@@ -45,6 +46,7 @@ class ExtenderConfig:
     client_ca: Path | None = None
     insecure: bool = False
     wait_s: float = 3.0
+    reload_s: float = RELOAD_S
     pod: PodName | None = None
 
     def __post_init__(self) -> None:
@@ -67,7 +69,10 @@ class Extender:
 
     @asynccontextmanager
     async def served(self, metrics: Metrics) -> AsyncIterator[int]:
-        """Listen while the block runs; gives the port. Raises SourceUnavailable."""
+        """Listen while the block runs; gives the port.
+
+        Raises SourceUnavailable for the address, InvalidRequest for the certificates.
+        """
         app = web.Application(client_max_size=MOST_BYTES)
         app.add_routes([web.post(f"/{verb}", partial(self._answered, metrics, verb)) for verb in VERBS])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -115,16 +120,7 @@ class Extender:
 
 
 def _tls(config: ExtenderConfig) -> ssl.SSLContext | None:
-    """What the server shows and asks of clients; None for plaintext. Raises SourceUnavailable for unusable files."""
+    """What the server shows and asks of clients; None for plaintext. Raises InvalidRequest for unusable files."""
     if config.cert is None or config.key is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(config.cert, config.key)
-        if config.client_ca is not None:
-            context.load_verify_locations(config.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:  # what ssl raises is one, too
-        files = ", ".join(str(file) for file in (config.cert, config.key, config.client_ca) if file)
-        raise SourceUnavailable(f"the certificates of the extender cannot be used ({files}): {error}") from error
-    return context
+    return Certificates(config.cert, config.key, config.client_ca, config.reload_s).context

@@ -14,7 +14,7 @@ import pytest
 from adapters.apply.metrics import Metrics
 from adapters.extender.leader import LEADS_LABEL, Leader, PodName
 from adapters.extender.server import Extender, ExtenderConfig
-from solver.domain.errors import InvalidRequest, SourceUnavailable
+from solver.domain.errors import InvalidRequest
 from support.controlplane.certificates import Authority
 from tests.adapters.extender.conftest import Asking
 
@@ -32,13 +32,12 @@ MALFORMED = [
     ("preempt", {"Pod": POD, "NodeNameToMetaVictims": {"n": {"Pods": [{}]}}}, "the victims of a node are not given"),
 ]
 
-Post = Callable[[str, Any], Awaitable[tuple[int, str]]]
+Post = Callable[..., Awaitable[tuple[int, str]]]
 
 
 def served(
     asking: Asking | None,
     story: Callable[[Post], Awaitable[None]],
-    client: ssl.SSLContext | None = None,
     **config: Any,
 ) -> str:
     """Run a story with an extender that is open, if there is a term to answer from. Its metrics."""
@@ -46,10 +45,11 @@ def served(
 
     async def whole() -> None:
         extender = Extender(ExtenderConfig(listen=HERE, **config))
-        async with extender.served(metrics) as port, aiohttp.ClientSession() as session:
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with extender.served(metrics) as port, aiohttp.ClientSession(connector=connector) as session:
             scheme = "https" if config.get("cert") else "http"
 
-            async def post(verb: str, body: Any) -> tuple[int, str]:
+            async def post(verb: str, body: Any, client: ssl.SSLContext | None = None) -> tuple[int, str]:
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
                 url = f"{scheme}://127.0.0.1:{port}/{verb}"
                 async with session.post(url, data=data, ssl=client or True) as answer:
@@ -63,7 +63,7 @@ def served(
                 with suppress(asyncio.CancelledError):
                     await opened
                 assert (await post("filter", {}))[0] == 503
-        await asyncio.sleep(0.1 if client else 0)  # TLS connections close in the background
+        await asyncio.sleep(0.1 if scheme == "https" else 0)  # TLS connections close in the background
 
     if asking:
         asking.do(whole())
@@ -109,31 +109,75 @@ def test_nobody_leads() -> None:
     served(None, story)
 
 
-def test_client_certificates(asking: Asking, tmp_path: Path) -> None:
+class Files:
+    """Certificates as the extender reads them, and clients that show some."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.cert, self.key, self.client_ca = (folder / name for name in ("server.pem", "server.key", "ca.pem"))
+
+    def write(self, authority: Authority) -> None:
+        """A server and clients that this authority vouches for."""
+        identity = authority.server()
+        self.cert.write_bytes(identity.certificate)
+        self.key.write_bytes(identity.key)
+        self.client_ca.write_bytes(authority.pem)
+
+    def client(self, shows: Authority | None, trusts: Authority) -> ssl.SSLContext:
+        """A client that trusts a server, and has a certificate of its own or none."""
+        context = ssl.create_default_context(cadata=trusts.pem.decode())
+        if shows is not None:
+            identity = shows.client("scheduler")
+            cert, key = self._folder / "client.pem", self._folder / "client.key"
+            cert.write_bytes(identity.certificate)
+            key.write_bytes(identity.key)
+            context.load_cert_chain(cert, key)
+        return context
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Fields of ExtenderConfig."""
+        return {"cert": self.cert, "key": self.key, "client_ca": self.client_ca, "reload_s": 0.0}
+
+
+async def is_let_in(post: Post, client: ssl.SSLContext) -> bool:
+    """Whether a new connection of this client gets an answer."""
+    try:
+        return (await post("filter", b"{", client))[0] in (400, 503)
+    except aiohttp.ClientError:
+        return False
+
+
+def test_client_certificates(tmp_path: Path) -> None:
     """With an authority for clients, only who shows a certificate of it is answered."""
-    authority = Authority()
-    files = {}
-    for name, identity in (("server", authority.server()), ("client", authority.client("scheduler"))):
-        files[name] = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
-        files[name][0].write_bytes(identity.certificate)
-        files[name][1].write_bytes(identity.key)
-    roots = tmp_path / "ca.pem"
-    roots.write_bytes(authority.pem)
-    known, unknown = (ssl.create_default_context(cafile=str(roots)) for _ in range(2))
-    known.load_cert_chain(*files["client"])
-    tls = {"cert": files["server"][0], "key": files["server"][1], "client_ca": roots}
+    authority, files = Authority(), Files(tmp_path)
+    files.write(authority)
 
-    async def answered(post: Post) -> None:
-        assert (await post("filter", b"{"))[0] == 400
+    async def story(post: Post) -> None:
+        assert await is_let_in(post, files.client(authority, authority))
+        assert not await is_let_in(post, files.client(None, authority))
+        assert not await is_let_in(post, files.client(Authority(), authority))
 
-    async def refused(post: Post) -> None:
-        with pytest.raises(aiohttp.ClientError):
-            await post("filter", b"{")
+    served(None, story, **files.config)
+    with pytest.raises(InvalidRequest, match=r"certificate .*server\.pem with key .*ca\.pem: not a cert"):
+        served(None, story, **{**files.config, "key": files.client_ca})
 
-    served(asking, answered, known, **tls)
-    served(None, refused, unknown, **tls)
-    with pytest.raises(SourceUnavailable, match="the certificates of the extender cannot be used"):
-        served(None, refused, known, **{**tls, "key": roots})
+
+def test_renewed_certificates(tmp_path: Path) -> None:
+    """New connections get what is in the files, in both directions; files that are no good change nothing."""
+    first, second, files = Authority(), Authority(), Files(tmp_path)
+    files.write(first)
+
+    async def story(post: Post) -> None:
+        assert await is_let_in(post, files.client(first, first))
+        files.write(second)
+        assert await is_let_in(post, files.client(second, second))
+        assert not await is_let_in(post, files.client(first, second)), "nobody trusts the first authority any more"
+        assert not await is_let_in(post, files.client(second, first))
+        files.key.write_bytes(b"half of a k")
+        assert await is_let_in(post, files.client(second, second))
+
+    served(None, story, **files.config)
 
 
 def test_plaintext_is_for_loopback() -> None:
