@@ -1,8 +1,8 @@
-"""Writes what is made from other files here: `crds/` from their code, and `install.yaml` from all the rest.
+"""Writes what is made from other files here: `controller/crds/` from their code, and `install.yaml` from all the rest.
 
     python deploy/render.py
 
-`install.yaml` is what `kustomize build deploy` gives, as far as kustomization.yaml uses what is known here.
+`install.yaml` is what `kustomize build deploy/controller` gives, as far as kustomization.yaml uses what is known here.
 """
 
 import sys
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
+_BASE = HERE / "controller"
 sys.path.insert(0, str(HERE.parent))  # a checkout needs no installation
 
 from adapters.manifests.definitions import definitions  # noqa: E402  # after the path
@@ -25,16 +26,16 @@ _MADE = "# Made by `python deploy/render.py`: change what it is made from.\n"
 def rendered() -> dict[str, str]:
     """Path below this folder → text."""
     crds = {f"crds/{_plural(body)}.yaml": _text([body]) for body in definitions()}
-    return {**crds, "install.yaml": _text(objects(crds))}
+    return {**{f"{_BASE.name}/{name}": text for name, text in crds.items()}, "install.yaml": _text(objects(crds))}
 
 
 def objects(made: dict[str, str] | None = None) -> list[Json]:
     """Everything that is installed, in order. made: texts that count instead of what is in their files."""
-    kustomization = yaml.safe_load((HERE / "kustomization.yaml").read_text("utf-8"))
+    kustomization = yaml.safe_load((_BASE / "kustomization.yaml").read_text("utf-8"))
     unknown = set(kustomization) - _KNOWN
     if unknown or kustomization["sortOptions"] != {"order": "fifo"}:
         raise SystemExit(f"kustomization.yaml asks for more than is rendered here: {sorted(unknown)}")
-    texts = ((made or {}).get(name) or (HERE / name).read_text("utf-8") for name in kustomization["resources"])
+    texts = ((made or {}).get(name) or (_BASE / name).read_text("utf-8") for name in kustomization["resources"])
     return [body for text in texts for body in yaml.safe_load_all(text) if body is not None]
 
 

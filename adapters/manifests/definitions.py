@@ -1,6 +1,6 @@
 """The custom resources `Gang` and `Placement` of huddle.scheduler, as the API server is told about them.
 
-`deploy/crds` holds what this gives; `python deploy/render.py` writes it.
+`deploy/controller/crds` holds what this gives; `python deploy/render.py` writes it.
 """
 
 import json

@@ -64,7 +64,7 @@ def test_failure_keeps_what_was_done(folder: Path, capsys: pytest.CaptureFixture
     _fake_go(folder, 'echo x > "$out"; chmod +x "$out"; case $1 in *kwok*) echo no such package; exit 1;; esac')
     assert build.main([]) == 1
     assert capsys.readouterr().err == "control plane: kwok could not be built:\nno such package\n\n"
-    assert _built() == {"grpcurl", "ghz", "etcd"}
+    assert _built() == {"grpcurl", "ghz", "kustomize", "etcd"}
 
 
 @pytest.mark.parametrize("limit", ["--limit", "--total"])

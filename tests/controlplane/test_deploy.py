@@ -1,6 +1,7 @@
 """What deploy/ installs, on a real API server: it is accepted, and its role is what the controller needs, no more."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,17 +90,30 @@ def status(api: Api, method: str, path: str, body: Json | None = None) -> int:
     return 200
 
 
-def test_everything_is_accepted(control_plane: ControlPlane) -> None:
+def built(kustomize: Path, folder: str) -> list[Json]:
+    """What `kubectl apply -k` would install from a folder of deploy/."""
+    done = subprocess.run([kustomize, "build", ROOT / "deploy" / folder], capture_output=True, text=True, check=True)
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_the_single_file_is_what_kustomize_builds(kustomize: Path) -> None:
+    """Object by object, in the same order."""
+    assert built(kustomize, "controller") == objects()
+
+
+@pytest.mark.parametrize("folder", ["controller", "extender"])
+def test_everything_is_accepted(control_plane: ControlPlane, kustomize: Path, folder: str) -> None:
     """A server-side dry run takes every object as written, without a warning about fields; then they are made."""
     api = control_plane.api()
-    for body in objects():
+    found = built(kustomize, folder)
+    for body in found:
         if body["kind"] == "Namespace":
             apply(api, body)  # the others live in it
         kept = apply(api, body, **DRY)
         assert kept["metadata"]["name"] == body["metadata"]["name"]
-    for body in objects():
+    for body in found:
         apply(api, body)
-    (deployment,) = [body for body in objects() if body["kind"] == "Deployment"]
+    (deployment,) = [body for body in found if body["kind"] == "Deployment"]
     kept = api.get(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{ACCOUNT}")
     assert kept["spec"]["replicas"] == deployment["spec"]["replicas"]
     template = {"metadata": {"name": "like-a-replica"}, "spec": deployment["spec"]["template"]["spec"]}

@@ -36,9 +36,10 @@ def test_everything_is_installed() -> None:
 
     What the extender adds has a folder of its own.
     """
-    named = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text("utf-8"))["resources"]
-    files = {str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*.yaml") if path.parent.name != "extender"}
-    assert set(named) == files - {"install.yaml", "kustomization.yaml"}
+    folder = DEPLOY / "controller"
+    named = yaml.safe_load((folder / "kustomization.yaml").read_text("utf-8"))["resources"]
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*.yaml")}
+    assert set(named) == files - {"kustomization.yaml"}
     assert list(yaml.safe_load_all((DEPLOY / "install.yaml").read_text("utf-8"))) == objects()
 
 
@@ -68,7 +69,10 @@ def test_what_the_extender_adds() -> None:
     folder = DEPLOY / "extender"
     overlay = yaml.safe_load((folder / "kustomization.yaml").read_text("utf-8"))
     named = {patch["path"] for patch in overlay["patches"]} | set(overlay["resources"])
-    assert named - {".."} == {path.name for path in folder.iterdir()} - {"kustomization.yaml", "scheduler.yaml"}
+    assert named - {"../controller"} == {path.name for path in folder.iterdir()} - {
+        "kustomization.yaml",
+        "scheduler.yaml",
+    }
     patch, policy, service = (
         yaml.safe_load((folder / name).read_text("utf-8"))
         for name in ("deployment-patch.yaml", "network-policy-patch.yaml", "service.yaml")

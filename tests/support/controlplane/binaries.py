@@ -60,11 +60,12 @@ def _kubernetes(name: str) -> Program:
 _GRPCURL, _GHZ = "github.com/fullstorydev/grpcurl", "github.com/bojand/ghz"
 _ETCD, _KWOK = "go.etcd.io/etcd/server/v3", "sigs.k8s.io/kwok"
 _BUF, _GRPC, _PROTOBUF = "github.com/bufbuild/buf", "google.golang.org/grpc", "google.golang.org/protobuf"
-_PLUGIN = "cmd/protoc-gen-go"
+_PLUGIN, _KUSTOMIZE = "cmd/protoc-gen-go", "sigs.k8s.io/kustomize/kustomize/v5"
 #: In the order they are built: the quick ones first, and what others are made with before those.
 PROGRAMS = (
     Program("grpcurl", "tools", f"{_GRPCURL}/cmd/grpcurl", _GRPCURL, ("main.version={version}",)),
     Program("ghz", "tools", f"{_GHZ}/cmd/ghz", _GHZ, ("main.version={version}",)),
+    Program("kustomize", "kustomize", _KUSTOMIZE, _KUSTOMIZE),
     Program("etcd", "etcd", _ETCD, _ETCD),
     Program("kwok", "kwok", f"{_KWOK}/cmd/kwok", _KWOK, (f"{_KWOK}/pkg/consts.Version={{version}}",)),
     _kubernetes("kube-apiserver"),

@@ -23,6 +23,7 @@ NEEDS = {
     "grpcurl": ("grpcurl",),
     "ghz": ("ghz",),
     "buf": ("buf",),
+    "kustomize": ("kustomize",),
     "goclient": ("goclient",),
     "shared_control_plane": ("etcd", "kube-apiserver", "kube-scheduler", "kwok"),
 }
@@ -54,6 +55,12 @@ def ghz() -> Path:
 def buf() -> Path:
     """The program buf."""
     return find("buf")
+
+
+@pytest.fixture(scope="session")
+def kustomize() -> Path:
+    """The path of kustomize."""
+    return find("kustomize")
 
 
 @pytest.fixture(scope="session")
