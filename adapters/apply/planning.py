@@ -26,9 +26,12 @@ MOST_TOGETHER = 16
 #: Gangs that want to be planned gather until no others are being looked at, which is asked so often and waited for so
 #: long, in seconds: otherwise whoever is looked at first would go before those with higher priority.
 GATHER_S, MOST_GATHER_S = 0.02, 0.5
-#: Whoever has waited so long to be planned goes before all others, in seconds: gangs of higher priority that find no
-#: room ask again whenever something has changed, and part of a gang must not hold nodes until they are content.
+#: Whoever has waited so long to be planned goes before all others, in seconds, whoever came first before the rest:
+#: gangs of higher priority that find no room ask again whenever something has changed, and if they are many, each of
+#: them is overdue again before the last has had its turn.
 TURN_S = 5.0
+
+_Rank = tuple[int, bool, datetime, str]
 
 _log = structlog.get_logger("huddle.apply")
 
@@ -149,7 +152,7 @@ class Planning:
     def _next(self) -> list[Wanted]:
         """The first in order alone, or with those after it that can be planned together; they are wanted no more."""
         now = self.now()
-        order = sorted(self._wanted.values(), key=lambda wanted: _rank(wanted, now))
+        order = sorted(self._wanted.values(), key=lambda wanted: _turn(wanted, now))
         chosen: list[Wanted] = []
         for wanted in order[:MOST_TOGETHER]:
             if chosen and (wanted.is_alone or chosen[0].is_alone):
@@ -157,7 +160,7 @@ class Planning:
             chosen.append(wanted)
         for wanted in chosen:
             del self._wanted[wanted.key]
-        return chosen
+        return sorted(chosen, key=_rank)
 
     def _solve(
         self, snapshot: Snapshot, version: int, room: int, chosen: Sequence[Wanted], fair_before: datetime
@@ -214,8 +217,12 @@ def without_nodes(snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
     return replace(snapshot, schedulable=frozen(schedulable))
 
 
-def _rank(wanted: Wanted, now: datetime) -> tuple[bool, int, bool, datetime, str]:
-    """Whose turn is overdue; higher priority first; then those that are under way, then those that wait longest."""
-    overdue = now - wanted.since >= timedelta(seconds=TURN_S)
-    created = wanted.gang.created or wanted.since
-    return (not overdue, -wanted.gang.priority, not wanted.is_alone, created, wanted.key)
+def _turn(wanted: Wanted, now: datetime) -> tuple[bool, datetime, _Rank]:
+    """Whose turn is overdue, the longest first; then the others by rank."""
+    is_overdue = now - wanted.since >= timedelta(seconds=TURN_S)
+    return (not is_overdue, wanted.since if is_overdue else now, _rank(wanted))
+
+
+def _rank(wanted: Wanted) -> _Rank:
+    """Higher priority first; then those that are under way, then those that wait longest."""
+    return (-wanted.gang.priority, not wanted.is_alone, wanted.gang.created or wanted.since, wanted.key)

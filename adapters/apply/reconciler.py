@@ -108,7 +108,8 @@ class _Memory:
     """What is remembered of a gang to save work.
 
     tries: in a row, in the same state, that found no room. waits: whether it does, for room. failures: in a row, of
-    calls. told_at: when the Placement was written last. acted: when steps of a kind act upon pods, by uid, again.
+    calls. told_at: when the Placement was written last. problem: why its plan does not hold, as logged last. acted:
+    when steps of a kind act upon pods, by uid, again.
     """
 
     tried: Tried | None = None
@@ -116,6 +117,7 @@ class _Memory:
     waits: bool = False
     failures: int = 0
     told_at: datetime | None = None
+    problem: str = ""
     acted: dict[tuple[type[Step], str], datetime] = field(default_factory=dict)
 
     def due(self, kind: type[Step], uids: Iterable[str], now: datetime) -> set[str]:
@@ -323,10 +325,15 @@ class Reconciler:
         gang = self._observer.gang(sight, step.fixed.node_of)
         if gang is None:
             return self._rest(key, sight, self._now() + timedelta(seconds=RETRY_S))
-        if sight.problem:
-            _log.info("plan_does_not_hold", gang=key, problem=sight.problem)
+        memory, record = self._memory[key], sight.seen.record
+        if sight.problem != memory.problem:
+            memory.problem = sight.problem
+            if sight.problem:
+                _log.info("plan_does_not_hold", gang=key, problem=sight.problem)
         alone = bool(step.fixed.nodes or step.avoid) or self._promised.is_holding(key)
-        self.planning.want(Wanted(key, step, gang, self._now(), alone))
+        # Part of a gang that was there before this controller had a look at it has waited all the time.
+        since = record.partial_since if record and record.partial_since and memory.tried is None else self._now()
+        self.planning.want(Wanted(key, step, gang, since, alone))
         return False
 
     async def _settle(self, found: Found) -> None:

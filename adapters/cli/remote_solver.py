@@ -27,6 +27,8 @@ _MOST_CHANGES = 1000
 _ATTEMPTS = 3
 #: Waiting for the service to forget the state at the end, in seconds.
 _DROP_S = 2.0
+#: The service may forget the state of a controller that has asked nothing for so long, in seconds: it may be dead.
+_IDLE_S = 900.0
 
 
 class Lost(Exception):
@@ -116,7 +118,9 @@ class RemoteSolver:
         changes = difference(sent.snapshot, snapshot, named) if sent else None
         if sent is None or changes is None or len(changes) > _MOST_CHANGES:
             base = uuid.uuid4().hex
-            version = self._client.put_snapshot(self.cluster, base, identified(snapshot), timeout_s, stop).version
+            version = self._client.put_snapshot(
+                self.cluster, base, identified(snapshot), timeout_s, stop, idle_limit_s=_IDLE_S
+            ).version
             self._sent = _Sent(snapshot, version, DeltaNumbers(self.cluster, base))
         elif changes:
             self._sent = None  # until it is known what became of them

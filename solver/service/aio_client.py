@@ -62,9 +62,15 @@ class AioClient:
         """Why gangs cannot be placed."""
         return await self._call(requests.explain(cluster, gangs, ask))
 
-    async def put_snapshot(self, cluster: str, base: str, snapshot: Snapshot, timeout_s: float = 30.0) -> Held:
-        """Hold a snapshot under a cluster's name; later deltas name it by `base`."""
-        pieces = put_requests(cluster, base, snapshot, self._access.piece_bytes)
+    async def put_snapshot(
+        self, cluster: str, base: str, snapshot: Snapshot, timeout_s: float = 30.0, idle_limit_s: float = 0.0
+    ) -> Held:
+        """Hold a snapshot under a cluster's name; later deltas name it by `base`.
+
+        idle_limit_s: the state may be forgotten after so many seconds in which nobody changes it or plans on it; 0: it
+        is kept.
+        """
+        pieces = put_requests(cluster, base, snapshot, self._access.piece_bytes, idle_limit_s)
         return await self._call(requests.put_snapshot(pieces, timeout_s))
 
     def deltas(self, cluster: str, base: str, last: int = 0) -> "AioDeltaStream":

@@ -80,10 +80,20 @@ class Client:
         return self._call(requests.explain(cluster, gangs, ask))
 
     def put_snapshot(
-        self, cluster: str, base: str, snapshot: Snapshot, timeout_s: float = 30.0, stop: Stop | None = None
+        self,
+        cluster: str,
+        base: str,
+        snapshot: Snapshot,
+        timeout_s: float = 30.0,
+        stop: Stop | None = None,
+        idle_limit_s: float = 0.0,
     ) -> Held:
-        """Hold a snapshot under a cluster's name; later deltas name it by `base`. stop: cancels the call."""
-        pieces = put_requests(cluster, base, snapshot, self._access.piece_bytes)
+        """Hold a snapshot under a cluster's name; later deltas name it by `base`.
+
+        stop: cancels the call. idle_limit_s: the state may be forgotten after so many seconds in which nobody changes
+        it or plans on it; 0: it is kept.
+        """
+        pieces = put_requests(cluster, base, snapshot, self._access.piece_bytes, idle_limit_s)
         return self._call(requests.put_snapshot(pieces, timeout_s), stop)
 
     def apply(

@@ -1,5 +1,6 @@
 """ClusterService: take snapshots and changes, tell what is held."""
 
+import math
 from collections.abc import Iterator
 
 import grpc
@@ -7,7 +8,7 @@ import grpc
 from solver.api.v1 import cluster_service_pb2 as pb
 from solver.api.v1 import cluster_service_pb2_grpc as rpc
 from solver.domain.snapshot import Snapshot
-from solver.service.codec.fields import required
+from solver.service.codec.fields import required, within
 from solver.service.codec.snapshot import SnapshotAssembler, decode_change
 from solver.service.codec.state import encode_description, encode_held, encode_outcome
 from solver.service.config import Limits
@@ -18,6 +19,8 @@ from solver.service.status import answering
 
 #: Longest name of a cluster and longest base, in characters.
 MAX_NAME = 253
+#: Longest that a state is kept idle by limit, in milliseconds: a year.
+MAX_IDLE_MS = 365 * 24 * 3600 * 1000
 
 
 class ClusterServicer(rpc.ClusterServiceServicer):
@@ -31,8 +34,9 @@ class ClusterServicer(rpc.ClusterServiceServicer):
     ) -> pb.PutSnapshotResponse:
         """Hold a snapshot."""
         with answering(context):
-            cluster, base, snapshot = self._read(request_iterator)
-            held = self._clusters.of(cluster).put(base, snapshot)
+            first, snapshot = self._read(request_iterator)
+            idle_limit_s = first.idle_limit_ms / 1000 or math.inf
+            held = self._clusters.of(first.cluster).put(first.base, snapshot, idle_limit_s)
             return encode_held(held)
 
     def ApplyDeltas(  # noqa: N802
@@ -60,20 +64,19 @@ class ClusterServicer(rpc.ClusterServiceServicer):
             self._clusters.drop(_name(request.cluster, "cluster"))
             return pb.DropClusterResponse()
 
-    def _read(self, requests: Iterator[pb.PutSnapshotRequest]) -> tuple[str, str, Snapshot]:
-        """Cluster, base and snapshot of a stream, up to its last message."""
-        cluster = base = ""
+    def _read(self, requests: Iterator[pb.PutSnapshotRequest]) -> tuple[pb.PutSnapshotRequest, Snapshot]:
+        """First message and snapshot of a stream, up to its last message."""
+        first: pb.PutSnapshotRequest | None = None
         assembler = SnapshotAssembler(self._limits)
-        for at, request in enumerate(requests):
-            if at == 0:
-                cluster, base = _name(request.cluster, "cluster"), _name(request.base, "base")
-            elif request.cluster not in ("", cluster):
+        for request in requests:
+            first = first or _begun(request)
+            if request.cluster not in ("", first.cluster):
                 raise InvalidField("cluster", f"{request.cluster!r} is another one than in the first message")
-            elif request.base not in ("", base):
+            if request.base not in ("", first.base):
                 raise InvalidField("base", f"{request.base!r} is another one than in the first message")
             assembler.add(request.chunk)
             if request.last:
-                return cluster, base, assembler.finish()
+                return first, assembler.finish()
         raise InvalidField("last", "the stream ended without a last message; nothing has changed")
 
     def _applied(self, request: pb.ApplyDeltasRequest) -> Applied | Needed:
@@ -84,6 +87,14 @@ class ClusterServicer(rpc.ClusterServiceServicer):
         except NotFound:
             return unknown_cluster(name)
         return cluster.apply(base, request.sequence, changes)
+
+
+def _begun(first: pb.PutSnapshotRequest) -> pb.PutSnapshotRequest:
+    """The first message of a snapshot, with nothing wrong in it."""
+    _name(first.cluster, "cluster")
+    _name(first.base, "base")
+    within(first.idle_limit_ms, 0, MAX_IDLE_MS, "idle_limit_ms")
+    return first
 
 
 def _name(value: str, field: str) -> str:

@@ -1,5 +1,6 @@
 """Cluster states that the service holds: snapshots, the changes since, and the promises on top of them."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -89,21 +90,31 @@ class HeldCluster:
         self._names = PodNames()
         self._promised = PromisedPods()
         self._shown: _Shown | None = None
+        self._idle_limit_s = math.inf
+        self._used_s = clock()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has used it for longer than its sender wants it to be kept."""
+        return self._clock() - self._used_s > self._idle_limit_s
 
     @property
     def is_held(self) -> bool:
         """Whether a snapshot has arrived."""
         return self._shown is not None
 
-    def put(self, base: str, snapshot: Snapshot) -> Held:
-        """Hold this snapshot from now on, with every promise on top of it that its nodes allow."""
+    def put(self, base: str, snapshot: Snapshot, idle_limit_s: float = math.inf) -> Held:
+        """Hold this snapshot from now on, with every promise on top of it that its nodes allow.
+
+        idle_limit_s: `is_idle` after so long without a change or a view.
+        """
         names, now_s = PodNames(snapshot.pods), self._clock()
         with self._lock:
             if self._shown is not None:
                 snapshot = sharing(snapshot, self._shown.snapshot)
             self._see(_of_names(self._promised.names(), names, snapshot))
             full, held = self._settled(snapshot, {})
-            self._names = names
+            self._names, self._idle_limit_s, self._used_s = names, idle_limit_s, now_s
             shown = self._swap(_Shown(base, 0, full, held, len(self._promised), now_s, now_s))
             untold = self._promised.untold()
         self._tell(untold)
@@ -116,6 +127,7 @@ class HeldCluster:
         """
         if sequence < 1:
             raise InvalidField("sequence", f"{sequence} must be at least 1")
+        self._used_s = self._clock()
         with self._lock:
             shown = self._shown
             if shown is None:
@@ -149,6 +161,7 @@ class HeldCluster:
         Raises NotFound before the first snapshot.
         """
         shown = self._known()
+        self._used_s = self._clock()
         version = shown.snapshot.version
         if not shown.held or not ignoring:
             return View(version, shown.snapshot)
@@ -297,10 +310,12 @@ class Clusters:
         return cluster
 
     def of(self, name: str) -> HeldCluster:
-        """The cluster of this name, made if there is none. Raises Full."""
+        """The cluster of this name, made if there is none; those that are idle are forgotten then. Raises Full."""
         with self._lock:
             cluster = self._clusters.get(name)
             if cluster is None:
+                for idle in [each.name for each in self._clusters.values() if each.is_idle]:
+                    self._forget(idle)
                 if len(self._clusters) >= self._limits.max_clusters:
                     raise Full(f"{len(self._clusters)} clusters are held, which is the limit")
                 cluster = HeldCluster(name, self._limits, self._seen, self._recorder, version=self._epoch_ms())
@@ -312,16 +327,19 @@ class Clusters:
     def drop(self, name: str) -> None:
         """Forget a cluster; a later snapshot of this name makes a new one. Unknown names are no error."""
         with self._lock:
-            dropped = self._clusters.pop(name, None)
-            if dropped is not None:
-                if self._recorder is not None:
-                    self._recorder.dropped(name)
-                for hook in self._drop_hooks:
-                    hook(dropped)
+            self._forget(name)
 
     def names(self) -> list[str]:
         """Names of the clusters that hold a snapshot, sorted."""
         return sorted(name for name, cluster in list(self._clusters.items()) if cluster.is_held)
+
+    def _forget(self, name: str) -> None:
+        dropped = self._clusters.pop(name, None)
+        if dropped is not None:
+            if self._recorder is not None:
+                self._recorder.dropped(name)
+            for hook in self._drop_hooks:
+                hook(dropped)
 
     def _seen(self, cluster: str, where: Mapping[str, str]) -> None:
         for hook in self._seen_hooks:

@@ -3,6 +3,7 @@
 import queue
 import random
 import threading
+import time
 from collections.abc import Iterable, Iterator
 
 import grpc
@@ -205,6 +206,7 @@ WRONG_SNAPSHOTS = {
     "no_end": ("last", (FIRST,)),
     "no_cluster": ("cluster", (pb.PutSnapshotRequest(base="8"), LAST)),
     "no_base": ("base", (pb.PutSnapshotRequest(cluster="prod"), LAST)),
+    "idle_for_less": ("idle_limit_ms", (pb.PutSnapshotRequest(cluster="prod", base="8", idle_limit_ms=-1), LAST)),
     "two_clusters": ("cluster", (FIRST, pb.PutSnapshotRequest(cluster="other", last=True))),
     "two_bases": ("base", (FIRST, pb.PutSnapshotRequest(base="9", last=True))),
     "twice": ("chunk.nodes.names", (FIRST, pb.PutSnapshotRequest(chunk=encode_whole(site(1)), last=True))),
@@ -262,6 +264,20 @@ def test_what_follows_the_last_message_is_not_read(server: Running) -> None:
     wrong = pb.PutSnapshotRequest(cluster="other")
     server.cluster.PutSnapshot(sent(FIRST, LAST, wrong), timeout=S)
     assert (state(server).base, state(server).nodes) == ("8", 1)
+
+
+def test_a_state_that_nobody_uses_makes_room(serve: Serve) -> None:
+    """If its sender said so in the first message."""
+    server = serve(limits=Limits(max_clusters=1))
+    for name in ("dead", "dead too", "kept"):
+        idle_limit_ms = 0 if name == "kept" else 1
+        first = pb.PutSnapshotRequest(cluster=name, base="7", idle_limit_ms=idle_limit_ms)
+        server.cluster.PutSnapshot(sent(first, LAST), timeout=S)
+        time.sleep(0.01)
+    with pytest.raises(grpc.RpcError) as caught:
+        put(server)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert state(server, "kept").base == "7"
 
 
 def test_limits_of_clusters_and_nodes_hold(serve: Serve) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from solver.api.v1 import snapshot_pb2 as solver_dot_api_dot_v1_dot_snapshot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#solver/api/v1/cluster_service.proto\x12\thuddle.v1\x1a\x1csolver/api/v1/snapshot.proto\"j\n\x12PutSnapshotRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\'\n\x05\x63hunk\x18\x03 \x01(\x0b\x32\x18.huddle.v1.SnapshotChunk\x12\x0c\n\x04last\x18\x04 \x01(\x08\"C\n\x13PutSnapshotResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05nodes\x18\x02 \x01(\x05\x12\x0c\n\x04pods\x18\x03 \x01(\x05\"i\n\x12\x41pplyDeltasRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\"\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x11.huddle.v1.Change\"\x8c\x01\n\x13\x41pplyDeltasResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x11\n\x07version\x18\x03 \x01(\x03H\x00\x12\x34\n\x0fsnapshot_needed\x18\x04 \x01(\x0b\x32\x19.huddle.v1.SnapshotNeededH\x00\x42\t\n\x07outcome\"\xe3\x01\n\x0eSnapshotNeeded\x12.\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1f.huddle.v1.SnapshotNeeded.Cause\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\"y\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41USE_UNKNOWN_CLUSTER\x10\x01\x12\x16\n\x12\x43\x41USE_UNKNOWN_BASE\x10\x02\x12\r\n\tCAUSE_GAP\x10\x03\x12\x17\n\x13\x43\x41USE_CONTRADICTION\x10\x04\"\"\n\x0fGetStateRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\"=\n\x10GetStateResponse\x12)\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x17.huddle.v1.ClusterState\"\xd1\x01\n\x0c\x43lusterState\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05nodes\x18\x05 \x01(\x05\x12\x0c\n\x04pods\x18\x06 \x01(\x05\x12\x15\n\rpromised_pods\x18\x07 \x01(\x05\x12\x17\n\x0fsnapshot_age_ms\x18\x08 \x01(\x03\x12\x0e\n\x06\x61ge_ms\x18\t \x01(\x03\x12\x0e\n\x06queues\x18\n \x01(\x05\x12\x12\n\ntopologies\x18\x0b \x03(\t\"%\n\x12\x44ropClusterRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\"\x15\n\x13\x44ropClusterResponse2\xc5\x02\n\x0e\x43lusterService\x12N\n\x0bPutSnapshot\x12\x1d.huddle.v1.PutSnapshotRequest\x1a\x1e.huddle.v1.PutSnapshotResponse(\x01\x12P\n\x0b\x41pplyDeltas\x12\x1d.huddle.v1.ApplyDeltasRequest\x1a\x1e.huddle.v1.ApplyDeltasResponse(\x01\x30\x01\x12\x43\n\x08GetState\x12\x1a.huddle.v1.GetStateRequest\x1a\x1b.huddle.v1.GetStateResponse\x12L\n\x0b\x44ropCluster\x12\x1d.huddle.v1.DropClusterRequest\x1a\x1e.huddle.v1.DropClusterResponseB\"Z huddle.scheduler/api/v1;huddlev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#solver/api/v1/cluster_service.proto\x12\thuddle.v1\x1a\x1csolver/api/v1/snapshot.proto\"\x81\x01\n\x12PutSnapshotRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\'\n\x05\x63hunk\x18\x03 \x01(\x0b\x32\x18.huddle.v1.SnapshotChunk\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12\x15\n\ridle_limit_ms\x18\x05 \x01(\x03\"C\n\x13PutSnapshotResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05nodes\x18\x02 \x01(\x05\x12\x0c\n\x04pods\x18\x03 \x01(\x05\"i\n\x12\x41pplyDeltasRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\"\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x11.huddle.v1.Change\"\x8c\x01\n\x13\x41pplyDeltasResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x11\n\x07version\x18\x03 \x01(\x03H\x00\x12\x34\n\x0fsnapshot_needed\x18\x04 \x01(\x0b\x32\x19.huddle.v1.SnapshotNeededH\x00\x42\t\n\x07outcome\"\xe3\x01\n\x0eSnapshotNeeded\x12.\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1f.huddle.v1.SnapshotNeeded.Cause\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\"y\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41USE_UNKNOWN_CLUSTER\x10\x01\x12\x16\n\x12\x43\x41USE_UNKNOWN_BASE\x10\x02\x12\r\n\tCAUSE_GAP\x10\x03\x12\x17\n\x13\x43\x41USE_CONTRADICTION\x10\x04\"\"\n\x0fGetStateRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\"=\n\x10GetStateResponse\x12)\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x17.huddle.v1.ClusterState\"\xd1\x01\n\x0c\x43lusterState\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05nodes\x18\x05 \x01(\x05\x12\x0c\n\x04pods\x18\x06 \x01(\x05\x12\x15\n\rpromised_pods\x18\x07 \x01(\x05\x12\x17\n\x0fsnapshot_age_ms\x18\x08 \x01(\x03\x12\x0e\n\x06\x61ge_ms\x18\t \x01(\x03\x12\x0e\n\x06queues\x18\n \x01(\x05\x12\x12\n\ntopologies\x18\x0b \x03(\t\"%\n\x12\x44ropClusterRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\"\x15\n\x13\x44ropClusterResponse2\xc5\x02\n\x0e\x43lusterService\x12N\n\x0bPutSnapshot\x12\x1d.huddle.v1.PutSnapshotRequest\x1a\x1e.huddle.v1.PutSnapshotResponse(\x01\x12P\n\x0b\x41pplyDeltas\x12\x1d.huddle.v1.ApplyDeltasRequest\x1a\x1e.huddle.v1.ApplyDeltasResponse(\x01\x30\x01\x12\x43\n\x08GetState\x12\x1a.huddle.v1.GetStateRequest\x1a\x1b.huddle.v1.GetStateResponse\x12L\n\x0b\x44ropCluster\x12\x1d.huddle.v1.DropClusterRequest\x1a\x1e.huddle.v1.DropClusterResponseB\"Z huddle.scheduler/api/v1;huddlev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,28 +33,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'solver.api.v1.cluster_servi
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z huddle.scheduler/api/v1;huddlev1'
-  _globals['_PUTSNAPSHOTREQUEST']._serialized_start=80
-  _globals['_PUTSNAPSHOTREQUEST']._serialized_end=186
-  _globals['_PUTSNAPSHOTRESPONSE']._serialized_start=188
-  _globals['_PUTSNAPSHOTRESPONSE']._serialized_end=255
-  _globals['_APPLYDELTASREQUEST']._serialized_start=257
-  _globals['_APPLYDELTASREQUEST']._serialized_end=362
-  _globals['_APPLYDELTASRESPONSE']._serialized_start=365
-  _globals['_APPLYDELTASRESPONSE']._serialized_end=505
-  _globals['_SNAPSHOTNEEDED']._serialized_start=508
-  _globals['_SNAPSHOTNEEDED']._serialized_end=735
-  _globals['_SNAPSHOTNEEDED_CAUSE']._serialized_start=614
-  _globals['_SNAPSHOTNEEDED_CAUSE']._serialized_end=735
-  _globals['_GETSTATEREQUEST']._serialized_start=737
-  _globals['_GETSTATEREQUEST']._serialized_end=771
-  _globals['_GETSTATERESPONSE']._serialized_start=773
-  _globals['_GETSTATERESPONSE']._serialized_end=834
-  _globals['_CLUSTERSTATE']._serialized_start=837
-  _globals['_CLUSTERSTATE']._serialized_end=1046
-  _globals['_DROPCLUSTERREQUEST']._serialized_start=1048
-  _globals['_DROPCLUSTERREQUEST']._serialized_end=1085
-  _globals['_DROPCLUSTERRESPONSE']._serialized_start=1087
-  _globals['_DROPCLUSTERRESPONSE']._serialized_end=1108
-  _globals['_CLUSTERSERVICE']._serialized_start=1111
-  _globals['_CLUSTERSERVICE']._serialized_end=1436
+  _globals['_PUTSNAPSHOTREQUEST']._serialized_start=81
+  _globals['_PUTSNAPSHOTREQUEST']._serialized_end=210
+  _globals['_PUTSNAPSHOTRESPONSE']._serialized_start=212
+  _globals['_PUTSNAPSHOTRESPONSE']._serialized_end=279
+  _globals['_APPLYDELTASREQUEST']._serialized_start=281
+  _globals['_APPLYDELTASREQUEST']._serialized_end=386
+  _globals['_APPLYDELTASRESPONSE']._serialized_start=389
+  _globals['_APPLYDELTASRESPONSE']._serialized_end=529
+  _globals['_SNAPSHOTNEEDED']._serialized_start=532
+  _globals['_SNAPSHOTNEEDED']._serialized_end=759
+  _globals['_SNAPSHOTNEEDED_CAUSE']._serialized_start=638
+  _globals['_SNAPSHOTNEEDED_CAUSE']._serialized_end=759
+  _globals['_GETSTATEREQUEST']._serialized_start=761
+  _globals['_GETSTATEREQUEST']._serialized_end=795
+  _globals['_GETSTATERESPONSE']._serialized_start=797
+  _globals['_GETSTATERESPONSE']._serialized_end=858
+  _globals['_CLUSTERSTATE']._serialized_start=861
+  _globals['_CLUSTERSTATE']._serialized_end=1070
+  _globals['_DROPCLUSTERREQUEST']._serialized_start=1072
+  _globals['_DROPCLUSTERREQUEST']._serialized_end=1109
+  _globals['_DROPCLUSTERRESPONSE']._serialized_start=1111
+  _globals['_DROPCLUSTERRESPONSE']._serialized_end=1132
+  _globals['_CLUSTERSERVICE']._serialized_start=1135
+  _globals['_CLUSTERSERVICE']._serialized_end=1460
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,7 @@ class PutSnapshotRequest(_message.Message):
     BASE_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
+    IDLE_LIMIT_MS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster; required in the first message, and the same or empty in all others."""
     base: _builtins.str
@@ -39,6 +40,10 @@ class PutSnapshotRequest(_message.Message):
     last: _builtins.bool
     """Whether the snapshot is complete with this message; what follows is not read. A stream that ends without it changes
     nothing, so that one that breaks is never taken for one that ended.
+    """
+    idle_limit_ms: _builtins.int
+    """Milliseconds after which the state may be forgotten when nobody changes it or plans on it any more, so that senders
+    that die leave no state for ever; 0 = it is kept. Read in the first message.
     """
     @_builtins.property
     def chunk(self) -> _snapshot_pb2.SnapshotChunk:
@@ -51,10 +56,11 @@ class PutSnapshotRequest(_message.Message):
         base: _builtins.str = ...,
         chunk: _snapshot_pb2.SnapshotChunk | None = ...,
         last: _builtins.bool = ...,
+        idle_limit_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "chunk", b"chunk", "cluster", b"cluster", "last", b"last"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "chunk", b"chunk", "cluster", b"cluster", "idle_limit_ms", b"idle_limit_ms", "last", b"last"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

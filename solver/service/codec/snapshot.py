@@ -123,10 +123,14 @@ def encode_snapshot(snapshot: Snapshot, max_bytes: int) -> Iterator[pb.SnapshotC
 
 
 def put_requests(
-    cluster: str, base: str, snapshot: Snapshot, max_bytes: int
+    cluster: str, base: str, snapshot: Snapshot, max_bytes: int, idle_limit_s: float = 0.0
 ) -> Iterator[cluster_service_pb2.PutSnapshotRequest]:
-    """The messages of PutSnapshot, the last one marked, each of little more than `max_bytes`."""
-    yield cluster_service_pb2.PutSnapshotRequest(cluster=cluster, base=base)
+    """The messages of PutSnapshot, the last one marked, each of little more than `max_bytes`.
+
+    idle_limit_s: the state may be forgotten after so many seconds without use; 0: it is kept.
+    """
+    idle_limit_ms = round(1000 * idle_limit_s)
+    yield cluster_service_pb2.PutSnapshotRequest(cluster=cluster, base=base, idle_limit_ms=idle_limit_ms)
     for chunk in encode_snapshot(snapshot, max_bytes):
         yield cluster_service_pb2.PutSnapshotRequest(chunk=chunk)
     yield cluster_service_pb2.PutSnapshotRequest(last=True)

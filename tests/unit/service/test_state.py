@@ -243,6 +243,36 @@ def test_ages_follow_the_clock_given() -> None:
     assert found.describe().age_s == 0
 
 
+def test_a_state_is_idle_when_nobody_used_it_for_as_long_as_it_is_to_be_kept() -> None:
+    """Changes and views are uses; without a limit it is never idle."""
+    now_s = [100.0]
+    found = HeldCluster("prod", clock=lambda: now_s[0])
+    found.put("7", cluster(node("a")), idle_limit_s=10.0)
+    for use in (lambda: found.apply("7", 1, []), found.view, lambda: found.put("8", cluster(node("a")), 10.0)):
+        now_s[0] += 10.0
+        assert not found.is_idle
+        use()
+    now_s[0] += 10.5
+    assert found.is_idle
+    found.put("9", cluster(node("a")))
+    now_s[0] += 1e9
+    assert not found.is_idle
+
+
+def test_idle_states_make_room_for_others() -> None:
+    """Not before another cluster comes, and those that are kept stay."""
+    clusters = Clusters(Limits(max_clusters=2))
+    gone: list[str] = []
+    clusters.on_drop(lambda found: gone.append(found.name))
+    clusters.of("dead").put("1", cluster(node("x")), idle_limit_s=1e-9)
+    clusters.of("kept").put("1", cluster(node("x")))
+    assert clusters.names() == ["dead", "kept"]
+    clusters.of("kept").put("2", cluster(node("x")))
+    assert gone == []
+    clusters.of("new").put("1", cluster(node("x")))
+    assert (clusters.names(), gone) == (["kept", "new"], ["dead"])
+
+
 def test_clusters_are_found_by_name() -> None:
     """A cluster can be found once it holds a snapshot; more than the limit are refused."""
     states: list[tuple[str, int]] = []
