@@ -6,11 +6,10 @@ mirror does not show yet) only saves work: after a restart it finds the same aga
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
@@ -19,6 +18,7 @@ from adapters.apply import outcome
 from adapters.apply.decide import decide
 from adapters.apply.fits import Fits
 from adapters.apply.hands import Hands
+from adapters.apply.memory import Memory
 from adapters.apply.naming_node import NO_EXTENDER, Extended
 from adapters.apply.observed import Tried
 from adapters.apply.observing import GangReader, Observer, Sight
@@ -27,19 +27,19 @@ from adapters.apply.planning import Found, Planning, Solver, Wanted
 from adapters.apply.promised import Promised
 from adapters.apply.reporter import Reporter
 from adapters.apply.settings import Settings
+from adapters.apply.shown import Shown
 from adapters.apply.steps import Confirm, Forget, GiveUp, Nothing, Plan, Release, Replace, Step, Wait, Withdraw
 from adapters.apply.telling import Telling
+from adapters.apply.timers import Timers
 from adapters.apply.writes import Calls, Placements
 from adapters.kubernetes.api_errors import ApiError, Conflict
 from adapters.kubernetes.placements import Phase, PlacementRecord, Why
-from adapters.kubernetes.resources import GANGS, PLACEMENTS, Resource
+from adapters.kubernetes.resources import GANGS, PLACEMENTS
 from solver.domain.errors import HuddleError, InvalidRequest
 from solver.domain.plan import Status
 from solver.domain.pods import BoundPod
-from solver.service.state import HeldCluster
 
 Body = Mapping[str, Any]
-Hook = Callable[[tuple[str, str], Any, Any], None]
 
 #: Gangs looked at at once; steps about one gang before others have a turn.
 WORKERS, MOST_STEPS = 8, 12
@@ -48,8 +48,6 @@ ROOM_PAUSE_S = 0.2
 #: Until a gang is tried again without any change, and until an action is repeated, in seconds; doubled up to the most.
 RETRY_S, MOST_RETRY_S = 15.0, 300.0
 REPEAT_S, MOST_REPEAT_S = 0.2, 30.0
-#: A pod is acted upon again after so long, if nothing is seen of it.
-AGAIN_S = 3.0
 #: Changed numbers in a reason are written at most so often, in seconds.
 RESTATE_S = 30.0
 #: Most that people are being told at a time; what is more they are not told.
@@ -58,73 +56,6 @@ MOST_TOLD = 1000
 _ROOM = "room"
 
 _log = structlog.get_logger("huddle.apply")
-
-
-class News(Protocol):
-    """What may have changed: gangs by key, and whether there may be room for those that wait."""
-
-    @property
-    def gangs(self) -> frozenset[str]:
-        """Keys."""
-
-    @property
-    def room(self) -> bool:
-        """Whether capacity was gained."""
-
-
-class Subscription(Protocol):
-    """News one after another."""
-
-    async def next(self) -> News:
-        """Waits for something to have changed."""
-
-
-class Shown(Protocol):
-    """What is used of `adapters.kubernetes.mirror.Mirror`."""
-
-    held: HeldCluster
-
-    async def synced(self) -> None:
-        """Wait until it shows everything."""
-
-    def get(self, resource: Resource, namespace: str, name: str) -> Any:
-        """One object, or None."""
-
-    def pods_of(self, gang_key: str) -> Sequence[Any]:
-        """Pods of a gang."""
-
-    def gang_keys(self) -> frozenset[str]:
-        """All gangs."""
-
-    def subscribe(self) -> Subscription:
-        """News from now on; the first names every gang."""
-
-    def on_change(self, resource: Resource, hook: Hook) -> None:
-        """Call `hook` with every change of a kind."""
-
-
-@dataclass
-class _Memory:
-    """What is remembered of a gang to save work.
-
-    tries: in a row, in the same state, that found no room. waits: whether it does, for room. failures: in a row, of
-    calls. told_at: when the Placement was written last. problem: why its plan does not hold, as logged last. acted:
-    when steps of a kind act upon pods, by uid, again.
-    """
-
-    tried: Tried | None = None
-    tries: int = 0
-    waits: bool = False
-    failures: int = 0
-    told_at: datetime | None = None
-    problem: str = ""
-    acted: dict[tuple[type[Step], str], datetime] = field(default_factory=dict)
-
-    def due(self, kind: type[Step], uids: Iterable[str], now: datetime) -> set[str]:
-        """Those of some pods that a step of this kind is to act upon now; from now on it has."""
-        due = {uid for uid in uids if self.acted.get((kind, uid), now) <= now}
-        self.acted |= {(kind, uid): now + timedelta(seconds=AGAIN_S) for uid in due}
-        return due
 
 
 class Reconciler:
@@ -162,11 +93,11 @@ class Reconciler:
             solved=self._reporter.solved,
         )
         self._room = 0
-        self._memory: defaultdict[str, _Memory] = defaultdict(_Memory)
+        self._memory: defaultdict[str, Memory] = defaultdict(Memory)
         self._dirty: dict[str, None] = {}
         self._news = asyncio.Event()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers()
         self._told: set[asyncio.Task[None]] = set()
         mirror.on_change(PLACEMENTS, lambda _, before, now: self._own_placements.shown(before, now))
 
@@ -185,9 +116,7 @@ class Reconciler:
 
     def close(self) -> None:
         """Let no timer go off any more."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._timers.close()
 
     async def learn(self) -> None:
         """Know what was promised before, so that nothing is promised twice: at the start, before anything is done."""
@@ -470,7 +399,7 @@ class Reconciler:
 
     def _gained(self) -> None:
         """There may be room for those that wait: they are looked at once more room had time to come."""
-        self._after(_ROOM, ROOM_PAUSE_S, self.room_came)
+        self._timers.after(_ROOM, ROOM_PAUSE_S, self.room_came)
 
     def _lock(self, key: str) -> asyncio.Lock:
         """Held by whoever acts on the gang."""
@@ -479,29 +408,16 @@ class Reconciler:
             lock = self._locks[key] = asyncio.Lock()
         return lock
 
-    def _after(self, name: str, seconds: float, call: Callable[[], None]) -> None:
-        """Call once, so long after the first time that this is asked."""
-        if name not in self._timers:
-            self._timers[name] = asyncio.get_running_loop().call_later(seconds, partial(self._elapsed, name, call))
-
-    def _elapsed(self, name: str, call: Callable[[], None]) -> None:
-        del self._timers[name]
-        call()
-
     def _later(self, key: str, seconds: float) -> None:
         """Look at a gang again after so long at the latest."""
-        self._cancel(key)
-        self._after(key, max(seconds, 0.01), partial(self.mark, (key,)))
-
-    def _cancel(self, name: str) -> None:
-        if (timer := self._timers.pop(name, None)) is not None:
-            timer.cancel()
+        self._timers.cancel(key)
+        self._timers.after(key, max(seconds, 0.01), partial(self.mark, (key,)))
 
     def _drop(self, key: str) -> None:
         """Remember nothing of a gang that is gone."""
         self._memory.pop(key, None)
         self._observer.forget(key)
-        self._cancel(key)
+        self._timers.cancel(key)
 
 
 def _why_not(found: Found) -> tuple[Why, ...]:

@@ -264,8 +264,8 @@ def test_idle_states_make_room_for_others() -> None:
     clusters = Clusters(Limits(max_clusters=2))
     gone: list[str] = []
     clusters.on_drop(lambda found: gone.append(found.name))
-    clusters.of("dead").put("1", cluster(node("x")), idle_limit_s=1e-9)
     clusters.of("kept").put("1", cluster(node("x")))
+    clusters.of("dead").put("1", cluster(node("x")), idle_limit_s=1e-9)
     assert clusters.names() == ["dead", "kept"]
     clusters.of("kept").put("2", cluster(node("x")))
     assert gone == []

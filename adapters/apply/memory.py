@@ -1,0 +1,35 @@
+"""What is remembered of a gang between two looks at it; none of it has to be."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from adapters.apply.observed import Tried
+from adapters.apply.steps import Step
+
+#: A pod is acted upon again after so long, if nothing is seen of it.
+AGAIN_S = 3.0
+
+
+@dataclass
+class Memory:
+    """What is remembered of a gang to save work.
+
+    tries: in a row, in the same state, that found no room. waits: whether it does, for room. failures: in a row, of
+    calls. told_at: when the Placement was written last. problem: why its plan does not hold, as logged last. acted:
+    when steps of a kind act upon pods, by uid, again.
+    """
+
+    tried: Tried | None = None
+    tries: int = 0
+    waits: bool = False
+    failures: int = 0
+    told_at: datetime | None = None
+    problem: str = ""
+    acted: dict[tuple[type[Step], str], datetime] = field(default_factory=dict)
+
+    def due(self, kind: type[Step], uids: Iterable[str], now: datetime) -> set[str]:
+        """Those of some pods that a step of this kind is to act upon now; from now on it has."""
+        due = {uid for uid in uids if self.acted.get((kind, uid), now) <= now}
+        self.acted |= {(kind, uid): now + timedelta(seconds=AGAIN_S) for uid in due}
+        return due
