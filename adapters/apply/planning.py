@@ -26,12 +26,9 @@ MOST_TOGETHER = 16
 #: Gangs that want to be planned gather until no others are being looked at, which is asked so often and waited for so
 #: long, in seconds: otherwise whoever is looked at first would go before those with higher priority.
 GATHER_S, MOST_GATHER_S = 0.02, 0.5
-#: Whoever has waited so long to be planned goes before all others, in seconds, whoever came first before the rest:
-#: gangs of higher priority that find no room ask again whenever something has changed, and if they are many, each of
-#: them is overdue again before the last has had its turn.
+#: Every other round is for those that have waited so long to be planned, in seconds, in the order in which they came:
+#: gangs of higher priority that find no room ask again whenever something has changed, and would be planned for ever.
 TURN_S = 5.0
-
-_Rank = tuple[int, bool, datetime, str]
 
 _log = structlog.get_logger("huddle.apply")
 
@@ -101,6 +98,7 @@ class Planning:
     _wanted: dict[str, Wanted] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _is_for_overdue: bool = False
 
     def want(self, wanted: Wanted) -> None:
         """Plan a gang when it is its turn, instead of what was wanted for it before."""
@@ -151,8 +149,11 @@ class Planning:
 
     def _next(self) -> list[Wanted]:
         """The first in order alone, or with those after it that can be planned together; they are wanted no more."""
-        now = self.now()
-        order = sorted(self._wanted.values(), key=lambda wanted: _turn(wanted, now))
+        order = sorted(self._wanted.values(), key=_rank)
+        if self._is_for_overdue:
+            end = self.now() - timedelta(seconds=TURN_S)
+            order.sort(key=lambda wanted: min(wanted.since, end))  # all that are not overdue are alike
+        self._is_for_overdue = not self._is_for_overdue
         chosen: list[Wanted] = []
         for wanted in order[:MOST_TOGETHER]:
             if chosen and (wanted.is_alone or chosen[0].is_alone):
@@ -217,12 +218,6 @@ def without_nodes(snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
     return replace(snapshot, schedulable=frozen(schedulable))
 
 
-def _turn(wanted: Wanted, now: datetime) -> tuple[bool, datetime, _Rank]:
-    """Whose turn is overdue, the longest first; then the others by rank."""
-    is_overdue = now - wanted.since >= timedelta(seconds=TURN_S)
-    return (not is_overdue, wanted.since if is_overdue else now, _rank(wanted))
-
-
-def _rank(wanted: Wanted) -> _Rank:
+def _rank(wanted: Wanted) -> tuple[int, bool, datetime, str]:
     """Higher priority first; then those that are under way, then those that wait longest."""
     return (-wanted.gang.priority, not wanted.is_alone, wanted.gang.created or wanted.since, wanted.key)
