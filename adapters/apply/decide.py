@@ -248,8 +248,9 @@ def _too_long(facts: _Facts) -> Step | None:
     end = record.partial_since + timedelta(seconds=settings.grace_s)
     last = timedelta(seconds=settings.last_chance_s)
     if facts.unseated:
-        # Seats that were let go after the grace were the one try, however many more plans could be found.
-        may_come = seen.live.gang is not None and can_be_enough(seen.live.gang)
+        # Seats that were let go after the grace were the one try, however many more plans could be found; and where one
+        # controller follows another, each of which could have its own, time ends them all.
+        may_come = seen.live.gang is not None and can_be_enough(seen.live.gang) and seen.now < end + last
         has_a_chance = may_come and seen.tried is None and (record.released is None or record.released < end)
     else:
         is_fresh = record.released is not None and seen.now < record.released + last

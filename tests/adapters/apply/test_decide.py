@@ -317,6 +317,8 @@ def test_part_of_a_gang_is_given_back_after_the_grace() -> None:
     assert decide(over, TIMES) == GiveUp(NO_ROOM)
     first_look = replace(over, tried=None)
     assert decide(first_look, TIMES) == Plan(Fixed((fixed,)))
+    too_late = replace(first_look, record=replace(stuck, partial_since=ago(130)))
+    assert decide(too_late, TIMES) == GiveUp(NO_ROOM)
     had_its_try = replace(first_look, record=replace(stuck, partial_since=ago(125), released=ago(4)))
     assert decide(had_its_try, TIMES) == GiveUp(NO_ROOM)
     before_the_end = replace(first_look, record=replace(stuck, partial_since=ago(125), released=ago(6)))
