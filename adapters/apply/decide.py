@@ -265,7 +265,7 @@ def _all_bound(facts: _Facts) -> Step | None:
     if facts.held or facts.freed or facts.kept_back or facts.strays or not facts.bound:
         return None
     if not facts.is_enough:
-        bare = facts.lost or tuple(member for member in facts.bound if not facts.can_be_given_back)
+        bare = facts.lost or (() if facts.can_be_given_back else facts.bound)
         return Wait(Phase.REPAIRING, (*(facts.obstacles or (_TOO_FEW,)), *facts.needs_owner(bare)))
     seats = tuple(Seat(member.pod, member.uid, member.role, member.node) for member in facts.bound)
     if facts.record and facts.phase is Phase.BOUND and facts.record.seats == seats and not facts.record.reasons:

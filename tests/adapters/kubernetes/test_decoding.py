@@ -147,6 +147,13 @@ class Asked(Mapping[str, Any]):
         return value
 
 
+def assert_all_kept(seen: Mapping[str, set[str]], kept: Mapping[str, type]) -> None:
+    """Mappings of these kinds were read, and nothing in them that their kinds do not have."""
+    assert set(kept) <= set(seen)
+    for path, kind in kept.items():
+        assert seen[path] <= set(get_type_hints(kind)), path
+
+
 def test_whatever_is_read_of_a_pod_is_kept() -> None:
     """The readers of pods ask for nothing that decoding passes over."""
     body = pod("p")
@@ -168,9 +175,7 @@ def test_whatever_is_read_of_a_pod_is_kept() -> None:
         "spec.initContainers[]": decoding.Container,
         "spec.volumes[]": decoding.Volume,
     }
-    assert set(kept) <= set(seen)
-    for path, kind in kept.items():
-        assert seen[path] <= set(get_type_hints(kind)), path
+    assert_all_kept(seen, kept)
 
 
 def test_whatever_is_read_of_a_node_is_kept() -> None:
@@ -188,9 +193,7 @@ def test_whatever_is_read_of_a_node_is_kept() -> None:
         "status": decoding.NodeStatus,
         "status.conditions[]": decoding.ConditionFields,
     }
-    assert set(kept) <= set(seen)
-    for path, kind in kept.items():
-        assert seen[path] <= set(get_type_hints(kind)), path
+    assert_all_kept(seen, kept)
 
 
 def test_pauses_overlap() -> None:
