@@ -7,6 +7,7 @@ from kubernetes.client import CoreV1Api
 
 from support.controlplane.api import Api, Json, Refused
 from support.controlplane.binaries import PROGRAMS
+from support.controlplane.definitions import CRDS, wait_usable
 from support.controlplane.fleet import GATE, GPU, HOST, RACK, ZONE, create_gpu_nodes, gpu_node, gpu_pod
 from support.controlplane.leftovers import present, remove_new
 from support.controlplane.plane import ControlPlane
@@ -14,7 +15,6 @@ from support.controlplane.waiting import eventually
 
 pytestmark = pytest.mark.controlplane
 
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 TAINT = {"key": GPU, "value": "present", "effect": "NoSchedule"}
 
 
@@ -114,9 +114,8 @@ def test_deleted_pods_leave_played_nodes(control_plane: ControlPlane, namespace:
 def test_custom_resources(control_plane: ControlPlane, namespace: str) -> None:
     """A definition can be installed, and its objects are validated."""
     api = control_plane.api()
-    api.create(CRDS, _toy_definition())
+    wait_usable(api, api.create(CRDS, _toy_definition()))
     toys = f"/apis/tests.huddle.scheduler/v1/namespaces/{namespace}/toys"
-    eventually(lambda: _may(api, toys), "the kind is served")
     toy = {"apiVersion": "tests.huddle.scheduler/v1", "kind": "Toy", "metadata": {"name": "t"}, "spec": {"size": 3}}
     api.create(toys, toy)
     assert api.get(f"{toys}/t")["spec"] == {"size": 3}

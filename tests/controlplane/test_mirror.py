@@ -17,13 +17,13 @@ from adapters.kubernetes.mirror import Mirror
 from adapters.kubernetes.resources import GANGS, NATIVE_POD_GROUPS, NODES, PODS, QUEUES
 from adapters.kubernetes.watching import Rhythm
 from support.clusters import meaning
+from support.controlplane.definitions import CRDS
 from support.controlplane.fleet import GPU, create_gpu_nodes, gpu_node, gpu_pod
 from support.controlplane.plane import ControlPlane
 from support.mirroring import QUICK, mirroring, until
 
 pytestmark = pytest.mark.controlplane
 
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 NATIVE = "/apis/scheduling.k8s.io/v1beta1"
 
 

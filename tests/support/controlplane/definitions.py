@@ -1,8 +1,9 @@
-"""Huddle's own kinds on the control plane."""
+"""Kinds on the control plane that have to be installed: Huddle's own, and others."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
-from adapters.kubernetes.resources import GANGS, PLACEMENTS
 from adapters.manifests.definitions import definitions
 from support.controlplane.api import Api, Refused
 from support.controlplane.waiting import eventually
@@ -20,10 +21,16 @@ def install_definitions(api: Api) -> None:
 def wait_served(api: Api) -> None:
     """Wait until both kinds, once installed, can be used."""
     for definition in definitions():
-        path = f"{CRDS}/{definition['metadata']['name']}"
-        eventually(partial(_established, api, path), f"{path} is established")
-    for resource in (GANGS, PLACEMENTS):
-        eventually(partial(_served, api, resource.path()), f"{resource} are served")
+        wait_usable(api, definition)
+
+
+def wait_usable(api: Api, definition: Mapping[str, Any]) -> None:
+    """Wait until the kind of a definition, once installed, can be used."""
+    path, spec = f"{CRDS}/{definition['metadata']['name']}", definition["spec"]
+    eventually(partial(_established, api, path), f"{path} is established")
+    for version in (version for version in spec["versions"] if version["served"]):
+        kind = f"/apis/{spec['group']}/{version['name']}/{spec['names']['plural']}"
+        eventually(partial(_served, api, kind), f"{kind} is served")
 
 
 def _established(api: Api, path: str) -> bool:

@@ -4,13 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from support.controlplane.api import CONNECTIONS, Api, Json, Refused
+from support.controlplane.definitions import CRDS, wait_usable
 from support.controlplane.waiting import eventually
 
 #: Lists of what is not kept apart by a namespace of one's own. Pods are among them, since they take up nodes.
 SHARED = (
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
     "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
-    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    CRDS,
     "/apis/scheduling.k8s.io/v1/priorityclasses",
     "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "/apis/rbac.authorization.k8s.io/v1/clusterroles",
@@ -50,6 +51,8 @@ def _remove(api: Api, path: str, item: Json) -> None:
     try:
         if meta.get("finalizers") and kind == "pods":
             api.patch(f"{where}/{meta['name']}", {"metadata": {"finalizers": None}})
+        if path == CRDS and "deletionTimestamp" not in meta:
+            wait_usable(api, item)  # an API server takes minutes to remove one whose storage it was still setting up
         api.delete(f"{where}/{meta['name']}")
     except Refused as refused:
         if refused.status != 404:
