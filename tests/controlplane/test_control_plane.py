@@ -1,6 +1,8 @@
 """The control plane of the tests is a real one: it keeps objects, refuses, schedules, runs, and survives a restart."""
 
 import time
+from contextlib import closing
+from itertools import islice
 
 import pytest
 from kubernetes.client import CoreV1Api
@@ -139,7 +141,8 @@ def test_watch_and_forgotten_history(control_plane: ControlPlane, namespace: str
     since = api.get(maps)["metadata"]["resourceVersion"]
     for name in ("a", "b"):
         api.create(maps, {"metadata": {"name": name}})
-    events = [event for event in api.watch(maps, since, limit_s=1) if event["type"] != "BOOKMARK"]
+    with closing(api.watch(maps, since, limit_s=30)) as told:
+        events = list(islice((event for event in told if event["type"] != "BOOKMARK"), 2))
     assert [(event["type"], event["object"]["metadata"]["name"]) for event in events] == [
         ("ADDED", "a"),
         ("ADDED", "b"),
@@ -220,7 +223,7 @@ def _condition(api: Api, path: str, kind: str) -> Json:
 def _resuming(api: Api, path: str, since: str) -> int:
     """The status with which a watch from an old version is refused, or ended by its first event; 200 if neither."""
     try:
-        event = next(api.watch(path, since, limit_s=2), {})
+        event = next(api.watch(path, since, limit_s=30), {})
     except Refused as refused:
         return refused.status
     return int(event["object"]["code"]) if event.get("type") == "ERROR" else 200

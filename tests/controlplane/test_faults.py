@@ -41,7 +41,7 @@ def test_without_faults(control_plane: ControlPlane, namespace: str, proxy: Faul
     assert [pod["metadata"]["name"] for pod in control_plane.api().items(pods)] == ["p"]
     with pytest.raises(Refused, match="409 AlreadyExists"):
         api.create(pods, gpu_pod("p"))
-    assert next(event["type"] for event in api.watch(pods, since, 1)) == "ADDED"
+    assert next(event["type"] for event in api.watch(pods, since, 30)) == "ADDED"
     assert not proxy.done.total()
     config = json.loads(proxy.kubeconfig().read_text(encoding="utf-8"))
     assert config["clusters"][0]["cluster"]["server"] == proxy.url

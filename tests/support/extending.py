@@ -1,16 +1,16 @@
 """A kube-scheduler that asks Huddle, through a proxy that keeps every body and can be slow, or away."""
 
 import asyncio
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import aiohttp
 import yaml
 from aiohttp import web
+
+from support.own_loop import OwnLoop
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "extender" / "scheduler.yaml"
 #: Retries of the scheduler come sooner than in a cluster.
@@ -28,43 +28,29 @@ class Call:
     answered: bytes
 
 
-class ExtenderProxy:
+class ExtenderProxy(OwnLoop):
     """Passes calls on to `target`, a port of this machine; None: nobody is there. A thread of its own.
 
     delay_s: each call is held up so long before it goes on. calls: everything so far, unless keeps is false.
     """
 
     def __init__(self, target: int | None = None, keeps: bool = True) -> None:
+        super().__init__()
         self.target, self.delay_s, self.keeps = target, 0.0, keeps
         self.calls: list[Call] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="extender-proxy", daemon=True)
-
-    def __enter__(self) -> "ExtenderProxy":
-        self._thread.start()
-        self.port = asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result(30)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
-        self._loop.close()
 
     def of(self, verb: str) -> list[Call]:
         """Calls of one verb so far."""
         return [call for call in tuple(self.calls) if call.verb == verb]
 
-    async def _begin(self) -> int:
+    async def _begin(self) -> None:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60.0))
         app = web.Application(client_max_size=MOST_BYTES)
         app.router.add_post("/{verb}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return int(self._runner.addresses[0][1])
+        self.port = int(self._runner.addresses[0][1])
 
     async def _end(self) -> None:
         await self._runner.cleanup()

@@ -4,18 +4,17 @@ import asyncio
 import json
 import random
 import ssl
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import aiohttp
 from aiohttp import web
 
 from support.controlplane.plane import ControlPlane
+from support.own_loop import OwnLoop
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 #: Headers that belong to one connection.
@@ -51,30 +50,16 @@ class Faults:
 NONE = Faults()
 
 
-class FaultyProxy:
+class FaultyProxy(OwnLoop):
     """Passes everything on to a control plane but for the faults; a thread of its own, TLS on both sides.
 
     faults: may be replaced at any time. done: what went wrong so far, by kind.
     """
 
     def __init__(self, plane: ControlPlane, folder: Path, faults: Faults = NONE, seed: int = 0) -> None:
+        super().__init__()
         self.faults, self.done = faults, Counter[str]()
         self._plane, self._folder, self._rng = plane, folder, random.Random(seed)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="faulty-proxy", daemon=True)
-
-    def __enter__(self) -> "FaultyProxy":
-        self._thread.start()
-        self.url = asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result(30)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
-        self._loop.close()
 
     def kubeconfig(self, user: str = "admin") -> Path:
         """A kubeconfig that leads here."""
@@ -83,8 +68,7 @@ class FaultyProxy:
         path.write_text(text.replace(self._plane.url, self.url), encoding="utf-8")
         return path
 
-    async def _begin(self) -> str:
-        """Listen; the address."""
+    async def _begin(self) -> None:
         upstream = ssl.create_default_context(cafile=str(self._plane.ca))
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=upstream, limit=0), auto_decompress=False, timeout=_NO_TIMEOUT
@@ -95,7 +79,7 @@ class FaultyProxy:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._server_context())
         await site.start()
-        return f"https://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"https://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def _end(self) -> None:
         await self._runner.cleanup()

@@ -1,7 +1,7 @@
 """Plain JSON to and from the API server, for one user: what the tests say is what goes over the wire."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -70,7 +70,7 @@ class Api:
         with ThreadPoolExecutor(CONNECTIONS) as threads:
             return list(threads.map(lambda body: self.create(path, body), bodies))
 
-    def watch(self, path: str, since: str, limit_s: int = 10) -> Iterator[Json]:
+    def watch(self, path: str, since: str, limit_s: int = 10) -> Generator[Json]:
         """Events after resource version `since`, until the server ends the watch after `limit_s` seconds."""
         query = {"watch": "1", "resourceVersion": since, "allowWatchBookmarks": "true", "timeoutSeconds": str(limit_s)}
         response = self._send("GET", path, None, "", query, stream=True)
