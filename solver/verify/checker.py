@@ -6,6 +6,8 @@ It sees the snapshot, the gang and the assignment, nothing of how the plan was f
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -55,13 +57,14 @@ def verify(
     placement = place(gang, snapshot, tree, {item.pod: item.node for item in assignments})
     violations = tuple(f"{rule}: {text}" for rule, check in RULES.items() for text in check(placement))
     above, kept = terms.replicas(placement)
-    flows = tuple(terms.flow_report(placement, flow) for flow in gang.flows)
+    traffic = [terms.traffic(placement, flow) for flow in terms.proximity_flows(gang)]
+    flows = tuple(map(partial(terms.flow_report, placement), gang.flows, traffic))
     values = (
         Fraction(above),
         Fraction(terms.containment_steps(placement)),
         Fraction(terms.containment_domains(placement)),
         sum((flow.transfer_us for flow in flows), Fraction(0)),
-        terms.proximity(placement),
+        terms.proximity(placement, chain.from_iterable(traffic)),
         Fraction(terms.fragmentation(placement)),
     )
     return Verification(violations, dict(zip(TERMS, values, strict=True)), kept, flows, _domains(placement))

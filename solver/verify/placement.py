@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,6 +26,10 @@ class Placement:
     nodes: Ints
     counts: Mapping[str, Ints]
 
+    def is_new(self, pod: str) -> bool:
+        """Whether the pod is placed and does not run yet."""
+        return pod in self.node_of and pod not in self.running
+
     def count(self, roles: Sequence[str]) -> Ints:
         """[nodes in use] pods of several roles together."""
         return np.asarray(np.sum([self.counts[role] for role in roles], axis=0, dtype=np.int64))
@@ -41,21 +46,15 @@ class Placement:
                 sums[domain] = sums.get(domain, 0) + value
         return sums
 
-    def meeting(self) -> Ints:
-        """[nodes in use, nodes in use] level of the lowest common real domain of two nodes."""
-        level_of = np.zeros((len(self.nodes), len(self.nodes)), dtype=np.int64)
+    @cached_property
+    def meeting_bits(self) -> Ints:
+        """[nodes in use, nodes in use] path bits of the lowest common real domain of two nodes."""
+        bits = np.ones((len(self.nodes), len(self.nodes)), dtype=np.int64)
         for level in range(1, self.tree.height + 1):
             own = self.domains(level)
-            same = (own[:, None] == own[None, :]) & self.tree.real[level][own][:, None]
-            level_of[same] = level
-        return level_of
-
-    def meeting_bits(self) -> Ints:
-        """[nodes in use, nodes in use] path bits of the lowest common real domain."""
-        level_of = self.meeting()
-        bits = np.stack([self.tree.path_bits[level][self.domains(level)] for level in range(self.tree.height + 1)])
-        rows = np.broadcast_to(np.arange(len(self.nodes))[:, None], level_of.shape)
-        return np.asarray(bits[level_of, rows])
+            same = (own[:, None] == own) & self.tree.real[level][own]
+            bits = np.where(same, self.tree.path_bits[level][own], bits)
+        return bits
 
 
 def place(gang: Gang, snapshot: Snapshot, tree: Tree, new: Mapping[str, str]) -> Placement:

@@ -1,5 +1,6 @@
 """Every hard rule, checked on a finished placement. One function per rule; each yields what is violated."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -48,17 +49,20 @@ def _check_kept(placement: Placement, replica: Replica) -> Iterator[str]:
 def check_capacity(placement: Placement) -> Iterator[str]:
     """Rule `capacity`: what new pods ask for fits what is free, per node and resource."""
     snapshot = placement.snapshot
-    asked: dict[int, list[Resources]] = {}
+    asked: dict[int, dict[str, int]] = {}
     for role in placement.gang.roles:
-        for pod in role.pods:
-            if pod in placement.node_of and pod not in placement.running:
-                asked.setdefault(placement.node_of[pod], []).append(role.requests)
-    for node, requests in sorted(asked.items()):
-        totals = {**dict(Resources.total(requests)), PODS: len(requests)}
+        each = {**dict(role.requests), PODS: 1}
+        for node, pods in Counter(placement.node_of[pod] for pod in role.pods if placement.is_new(pod)).items():
+            totals = asked.setdefault(node, {})
+            for name, amount in each.items():
+                totals[name] = totals.get(name, 0) + pods * amount
+    columns = {name: column for column, name in enumerate(snapshot.resources)}
+    for node, totals in sorted(asked.items()):
+        row = snapshot.free[node].tolist()
         for name, amount in sorted(totals.items()):
-            free = snapshot.free[node, snapshot.resources.index(name)] if name in snapshot.resources else 0
-            if amount > max(free, 0):
-                yield f"node {snapshot.nodes[node]}: {amount} {name} asked of {max(free, 0)} free"
+            free = max(row[columns[name]], 0) if name in columns else 0
+            if amount > free:
+                yield f"node {snapshot.nodes[node]}: {amount} {name} asked of {free} free"
 
 
 def check_eligible(placement: Placement) -> Iterator[str]:
@@ -66,9 +70,7 @@ def check_eligible(placement: Placement) -> Iterator[str]:
     gang, snapshot = placement.gang, placement.snapshot
     levels = needed_levels(gang, placement.tree)
     for role in gang.roles:
-        used = {
-            placement.node_of[pod] for pod in role.pods if pod in placement.node_of and pod not in placement.running
-        }
+        used = {placement.node_of[pod] for pod in role.pods if placement.is_new(pod)}
         for node in sorted(used):
             for objection in objections(snapshot, placement.tree, role, levels[role.name], node, gang):
                 yield f"role {role.name} on node {snapshot.nodes[node]}: {objection}"

@@ -1,5 +1,6 @@
 """Every objective term, recomputed from the finished placement by its definition."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -78,14 +79,16 @@ def fragmentation(placement: Placement) -> int:
     tree, snapshot = placement.tree, placement.snapshot
     free = snapshot.whole_free_gpus.copy()
     for role in placement.gang.roles:
+        gpus = role.requests.gpus
         for pod in role.pods:
-            if pod in placement.node_of and pod not in placement.running:
-                free[placement.node_of[pod]] -= role.requests.gpus
+            if placement.is_new(pod):
+                free[placement.node_of[pod]] -= gpus
     total = 0
     for level in range(1, tree.height + 1):
-        touched = np.unique(placement.domains(level))
-        touched = touched[tree.real[level][touched]]
-        total += int(free[np.isin(tree.domain_of[level], touched)].sum())
+        touched = np.zeros(len(tree.real[level]), dtype=np.bool_)
+        touched[placement.domains(level)] = True
+        touched &= tree.real[level]
+        total += int(free[touched[tree.domain_of[level]]].sum())
     return total
 
 
@@ -106,7 +109,7 @@ def traffic(placement: Placement, flow: Flow) -> list[Traffic]:
 
 def _all_to_all(placement: Placement, flow: Flow) -> list[Traffic]:
     """Every ordered pair of different pods carries the same share."""
-    bits = placement.meeting_bits()
+    bits = placement.meeting_bits
     found: list[tuple[str, str, int, int]] = []
     for sender in flow.senders:
         for receiver in flow.receivers:
@@ -160,12 +163,12 @@ def _inside(bits: int, limit: int | None) -> int:
     return (1 << limit + 1) - 1
 
 
-def flow_report(placement: Placement, flow: Flow) -> FlowReport:
-    """Mean transfer time of one flow, and the levels whose cost its traffic pays."""
+def flow_report(placement: Placement, flow: Flow, parts: Sequence[Traffic]) -> FlowReport:
+    """Mean transfer time of one flow, and the levels whose cost its traffic pays. parts: its traffic."""
     tree, gpus = placement.tree, engine_gpus(placement.gang)
     limit = _limit(placement, flow)
     mean, shares = Fraction(0), dict[str, Fraction]()
-    for part in traffic(placement, flow):
+    for part in parts:
         narrower = min(gpus[part.sender], gpus[part.receiver])
         costs = capped_costs(pair_ns(tree, flow, narrower), limit)
         mean += part.share * paid(costs, part.bits)
@@ -174,17 +177,10 @@ def flow_report(placement: Placement, flow: Flow) -> FlowReport:
     return FlowReport(flow.source, flow.target, shares, mean / 1000)
 
 
-def proximity(placement: Placement) -> Fraction:
-    """Mean levels climbed from the host to the meeting domain, summed over flows."""
+def proximity(placement: Placement, parts: Iterable[Traffic]) -> Fraction:
+    """Mean levels climbed from the host to the meeting domain, summed over flows. parts: the traffic of all of them."""
     height = placement.tree.height
-    return sum(
-        (
-            part.share * levels_climbed(height, part.bits)
-            for flow in proximity_flows(placement.gang)
-            for part in traffic(placement, flow)
-        ),
-        Fraction(0),
-    )
+    return sum((part.share * levels_climbed(height, part.bits) for part in parts), Fraction(0))
 
 
 def proximity_flows(gang: Gang) -> tuple[Flow, ...]:
