@@ -27,9 +27,11 @@ def ranked_domains(problem: Problem, chosen: Mapping[int, Sequence[int]]) -> lis
         above = tree.domain_of[level][first_node]
         near += np.isin(above, above[list(chosen)])
         rooms.append(np.bincount(tree.domain_of[level], weights=room)[above])
-    others = [domain for domain in usable.tolist() if domain not in chosen]
     fullest = sorted(chosen, key=lambda domain: (-sum(chosen[domain]), domain))
-    return fullest + sorted(others, key=lambda domain: (-near[domain], *(-each[domain] for each in rooms), domain))
+    others = np.setdiff1d(usable, fullest)
+    keys = (-near, *(-each for each in rooms))
+    order = np.lexsort((others, *(key[others] for key in reversed(keys))))
+    return fullest + [int(domain) for domain in others[order]]
 
 
 def roomy_nodes(problem: Problem, level: int, most: int) -> Iterator[Ints]:
