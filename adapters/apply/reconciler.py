@@ -213,8 +213,8 @@ class Reconciler:
         self._tell_state(key, sight.seen.record, sight)
         return sight
 
-    def _tell_state(self, key: str, record: PlacementRecord | None, sight: Sight) -> None:
-        if self._promised.know(key, record, sight.waiting):
+    def _tell_state(self, key: str, record: PlacementRecord | None, sight: Sight, is_written: bool = True) -> None:
+        if self._promised.know(key, record, sight.waiting, is_written):
             self._gained()
 
     async def _act(self, key: str, sight: Sight, step: Step) -> bool:
@@ -290,7 +290,7 @@ class Reconciler:
             self._later(key, REPEAT_S)
             return
         record = outcome.planned(sight.seen, asked.step, plan, found.version)
-        self._tell_state(key, record, sight)  # before anybody who is asked meanwhile gives it away
+        self._tell_state(key, record, sight, is_written=False)  # or somebody asked meanwhile gives it away
         record = await self._placements.write_plan(record)
         self.planning.drop(key)
         self._memory[key].tries, self._memory[key].waits = 0, False

@@ -20,7 +20,7 @@ from support.controlplane.plane import ControlPlane
 from support.controlplane.priorities import create_priority_class
 from support.controlplane.waiting import eventually
 from support.extending import Call, ExtenderProxy, scheduler_config
-from support.workloads import Role, Workload
+from support.workloads import Keeper, Role, Workload
 from tests.controlplane.conftest import PARTIAL_S, assert_clean
 
 pytestmark = pytest.mark.controlplane
@@ -245,15 +245,16 @@ def compete(extended: Extended, namespace: str, nodes: int, gangs: int, singles:
         for at in range(gangs)
     ]
     share = singles // gangs
-    for at, workload in enumerate(found):
-        pods = [gpu_pod(f"single-{at}-{number}", 1 + number % 2) for number in range(share)]
-        api.create_all(workload.pods_path, pods[: share // 2])
-        workload.create(api)
-        api.create_all(workload.pods_path, pods[share // 2 :])
     limit_s = BIND_S * max(1, singles // 200)
-    for workload in found:
-        eventually(lambda workload=workload: workload.is_bound(api), f"{workload.key} is bound", limit_s, 0.5)
-    eventually(lambda: all_bound(api, found[0].pods_path), "every pod is bound", limit_s, 0.5)
+    with Keeper(api, look_s=1.0) as keeper:
+        for at, workload in enumerate(found):
+            pods = [gpu_pod(f"single-{at}-{number}", 1 + number % 2) for number in range(share)]
+            api.create_all(workload.pods_path, pods[: share // 2])
+            keeper.keep(workload)
+            api.create_all(workload.pods_path, pods[share // 2 :])
+        for workload in found:
+            eventually(lambda workload=workload: workload.is_bound(api), f"{workload.key} is bound", limit_s, 0.5)
+        eventually(lambda: all_bound(api, found[0].pods_path), "every pod is bound", limit_s, 0.5)
 
 
 def all_bound(api: Api, path: str) -> bool:

@@ -145,10 +145,13 @@ class Workload:
 
 
 class Keeper:
-    """Makes successors of owned pods that went, and removes pods whose node is gone. A thread, while the block runs."""
+    """Makes successors of owned pods that went, and removes pods whose node is gone. A thread, while the block runs.
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    look_s: it lists every node and pod so often.
+    """
+
+    def __init__(self, api: Api, look_s: float = LOOK_S) -> None:
+        self._api, self._look_s = api, look_s
         self._kept: dict[str, Workload] = {}
         self._orphans: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -180,7 +183,7 @@ class Keeper:
             workload.delete(self._api)
 
     def _run(self) -> None:
-        while not self._ends.wait(LOOK_S):
+        while not self._ends.wait(self._look_s):
             try:
                 with self._lock:
                     self._look()
