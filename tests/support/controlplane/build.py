@@ -133,11 +133,15 @@ def _run(program: Program, command: list[str], folder: Path, limit_s: float) -> 
         tail = "".join(said.readlines()[-TAIL:])
     if status is None:
         raise Failed(
-            f"{program.name} was not built within {limit_s / 60:.2g} minutes; "
+            f"{program.name} was not built within {_in_words(limit_s)}; "
             "what is compiled is kept, so a second run of `make control-plane` goes on from here"
         )
     if status:
         raise Failed(f"{program.name} could not be built:\n{tail}")
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
