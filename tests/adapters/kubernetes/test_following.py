@@ -80,7 +80,7 @@ def test_a_bookmark_moves_the_resumption(tell: Callable[..., FakeApiServer]) -> 
     async def story(server: FakeApiServer, mirror: Mirror) -> None:
         await server.bookmark(PATH)
         version = server.version
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         server.forget()
         server.cut()
         await until(lambda: f"WATCH {PATH} {version}" in server.asked, "the watch goes on after the bookmark")
