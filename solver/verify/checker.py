@@ -6,7 +6,6 @@ It sees the snapshot, the gang and the assignment, nothing of how the plan was f
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -58,7 +57,9 @@ def verify(
     violations = tuple(f"{rule}: {text}" for rule, check in RULES.items() for text in check(placement))
     above, kept = terms.replicas(placement)
     traffic = [terms.traffic(placement, flow) for flow in terms.proximity_flows(gang)]
-    flows = tuple(map(partial(terms.flow_report, placement), gang.flows, traffic))
+    flows = tuple(  # without any, the traffic is what proximity alone counts
+        terms.flow_report(placement, flow, parts) for flow, parts in zip(gang.flows, traffic, strict=bool(gang.flows))
+    )
     values = (
         Fraction(above),
         Fraction(terms.containment_steps(placement)),

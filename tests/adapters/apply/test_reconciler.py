@@ -176,6 +176,36 @@ def test_a_pod_that_its_scheduler_refuses_gets_another_node(world: World, runner
     assert set(world.bound("a").values()) not in ({first}, set())
 
 
+def test_a_seat_stays_promised_until_another_is_written(
+    world: World, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the write of a new plan arrives, the seats of both plans are taken; afterwards those of the new one."""
+    arrive(world, runner, a=Wish({"w": (1, 1)}, gpus=2))
+    (pod,) = world.freed("a")
+    first, patched, seen = pinned_node(pod), world._patched, []
+
+    def taken() -> set[str]:
+        snapshot = runner.mirror.held.view().snapshot
+        return {name for name, free in zip(snapshot.nodes, snapshot.whole_free_gpus.tolist(), strict=True) if free < 4}
+
+    def looked_at(path: str, patch: Any, kind: str) -> dict[str, Any]:
+        if "spec" in patch and path == PLACEMENTS.path("test", "a"):
+            seen.append(taken())
+        return patched(path, patch, kind)
+
+    monkeypatch.setattr(world, "_patched", looked_at)
+    world.refusing.add(first)
+    world.scheduler()
+    later(world, 11)
+    runner.turn()
+    placement = world.placement("a")
+    assert placement is not None
+    (seat,) = placement["spec"]["assignments"]
+    assert seat["node"] != first
+    assert seen == [{first, seat["node"]}]
+    assert taken() == {seat["node"]}
+
+
 def test_a_gang_that_cannot_be_whole_is_given_back(world: World, runner: Runner) -> None:
     """After the grace nothing of it is bound; it comes again after a pause, when there is room."""
     arrive(world, runner, a=PAIR)
