@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.kubernetes.pods import Finding
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.dynamo_components import Component, read_components
+from adapters.manifests.dynamo_fields import DEPLOYMENT, check_fields
 from adapters.manifests.kinds import kind_of_name, kind_of_type
+from adapters.manifests.overrides import override_packing
 from adapters.manifests.packing import Packing, annotated, one_topology, packing
 from adapters.manifests.reading import FoundGang, Reading, located
 from adapters.manifests.traffic import Endpoint, deployment_flows, role_names
@@ -14,7 +15,7 @@ from solver.domain.gang import Gang, Group, Kind, Pattern, Reach, Role
 
 QUEUE_ANNOTATION = "nvidia.com/kai-scheduler-queue"
 _POLICY = "spec.experimental.kvTransferPolicy"
-_GROUPS = "spec.experimental.componentGroups"
+_ROOT_TARGET, _ROOT_PLACE = "PodCliqueSet", ("spec", "template")
 
 
 def read_deployment(reading: Reading) -> FoundGang:
@@ -26,8 +27,7 @@ def read_deployment(reading: Reading) -> FoundGang:
     doc = reading.doc
     if not doc.name:
         raise doc.refuse("metadata.name", "is missing")
-    if doc.items(_GROUPS):
-        reading.unsupported(Finding(_GROUPS, "groups of components are not supported yet"))
+    check_fields(reading, doc.part("spec"), DEPLOYMENT)
     components = read_components(reading)
     endpoints = _endpoints(components)
     root_rule, policy = _root_packing(reading), _kv_policy(reading, endpoints)
@@ -107,12 +107,13 @@ def _unmarked(component: Component, worker: Kind) -> Kind:
 
 
 def _root_packing(reading: Reading) -> Packing:
-    """The rule of the whole deployment: its topologyConstraint, else KAI's annotations on it."""
+    """The rule of the whole deployment: its topologyConstraint or override, else KAI's annotations on it."""
     doc = reading.doc
     constraint = doc.part("spec.topologyConstraint")
     topology = constraint.text("topologyProfile", "") or constraint.text("clusterTopologyName", "")
     domain = constraint.text("packDomain", "")
-    rule = annotated(doc.annotations, doc.texts("spec.annotations"))
+    override = override_packing(reading, doc.part("spec"), _ROOT_TARGET, _ROOT_PLACE)
+    rule = override or annotated(doc.annotations, doc.texts("spec.annotations"))
     if domain:
         return packing(topology or rule.topology, required=domain)
     return Packing(topology or rule.topology, rule.pack)

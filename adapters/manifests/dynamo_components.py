@@ -11,10 +11,12 @@ from typing import Any
 
 from adapters.kubernetes.amounts import GPU_RESOURCE
 from adapters.kubernetes.objects import Document, Fields, Part, Raw
-from adapters.kubernetes.pods import Finding, PodShape
+from adapters.kubernetes.pods import PodShape
 from adapters.kubernetes.quantity import QuantityError, parse_quantity
+from adapters.manifests.dynamo_fields import COMPONENT, SERVICE, check_fields
 from adapters.manifests.engines import Engine, read_engine
 from adapters.manifests.kinds import COMPONENT_TYPE, SUB_COMPONENT_TYPE
+from adapters.manifests.overrides import override_packing
 from adapters.manifests.packing import Packing, annotated, packing
 from adapters.manifests.reading import Reading
 from solver.domain.errors import InvalidRequest
@@ -22,7 +24,9 @@ from solver.domain.gang import MAX_PODS
 
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _MAIN = "main"
-_UNSUPPORTED = ("providerOverride", "roles")
+_CLIQUE, _SCALING_GROUP = "PodCliqueTemplateSpec", "PodCliqueScalingGroupConfig"
+_FORCED = "experimental.grove.forceScalingGroup"
+_CLAIM = "PersistentVolumeClaim"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +98,11 @@ class _Template:
 def _component(reading: Reading, part: Part, name: Any, template: _Template) -> Component:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise part.refuse("name", f"{name!r} is no component name")
-    for field in _UNSUPPORTED:
-        if part.has(field):
-            reading.unsupported(Finding(part.path(field), "overrides of a component are not supported yet"))
+    check_fields(reading, part, COMPONENT if template.own_shape else SERVICE)
     replicas, nodes = part.whole("replicas", 1), _nodes(part)
     if replicas * nodes > MAX_PODS:
         raise part.refuse("replicas", f"{replicas} replicas of {nodes} pods are more than {MAX_PODS} pods")
-    pod = _dressed(reading.doc, part, name, template.pod)
+    pod = _with_claims(reading, part, _dressed(reading.doc, part, name, template.pod))
     return Component(
         name=name,
         at=part.at,
@@ -111,7 +113,7 @@ def _component(reading: Reading, part: Part, name: Any, template: _Template) -> 
         nodes=nodes,
         shape=_shape(reading, pod, template),
         engine=read_engine(template.main, reading.doc.parts("spec.envs"), reading.doc.parts("spec.env"), *template.env),
-        packing=_packing(part, template.pod),
+        packing=_packing(reading, part, template.pod, nodes),
     )
 
 
@@ -119,11 +121,17 @@ def _nodes(part: Part) -> int:
     return part.whole("multinode.nodeCount", 2, minimum=1, maximum=MAX_PODS) if part.has("multinode") else 1
 
 
-def _packing(part: Part, pod: Raw) -> Packing:
+def _packing(reading: Reading, part: Part, pod: Raw, nodes: int) -> Packing:
+    """The rule of a component: of each multi-node replica, or of all pods of a single-node one."""
+    override = override_packing(reading, part, _SCALING_GROUP if nodes > 1 else _CLIQUE)
     domain = part.text("topologyConstraint.packDomain", "")
+    template = part.within(pod, "podTemplate")
+    rule = override or annotated(template.texts("metadata.annotations"), part.texts("annotations"))
     if domain:
-        return packing(required=domain)
-    return annotated(part.within(pod, "podTemplate").texts("metadata.annotations"), part.texts("annotations"))
+        rule = packing(required=domain)
+    if nodes == 1 and part.flag(_FORCED, False):  # the rule is then one of each replica, a single pod
+        return Packing(rule.topology)
+    return rule
 
 
 def _dressed(doc: Document, part: Part, name: str, pod: Raw) -> Raw:
@@ -141,6 +149,25 @@ def _dressed(doc: Document, part: Part, name: str, pod: Raw) -> Raw:
         inherited = {**doc.texts(f"spec.{field}"), **part.texts(field), **own.texts(f"metadata.{field}")}
         metadata[field] = {**(labels if field == "labels" else {}), **inherited}
     return {**pod, "metadata": metadata}
+
+
+def _with_claims(reading: Reading, part: Part, pod: Raw) -> Raw:
+    """The pod with the volumes that the component mounts by the name of their claim.
+
+    Published files leave the claims out: those that are not in the input are said, not refused.
+    """
+    doc = reading.doc
+    wanted = [(mount.path("name"), mount.text("name")) for mount in part.parts("volumeMounts")]
+    if part.has("compilationCache"):
+        wanted.append((part.path("compilationCache.pvcName"), part.text("compilationCache.pvcName")))
+    volumes = list(part.within(pod, "").items("spec.volumes"))
+    for at, claim in wanted:
+        if (_CLAIM, doc.namespace, claim) in reading.world.owners:
+            volumes.append({"name": claim, "persistentVolumeClaim": {"claimName": claim}})
+        else:
+            problem = f"the claim {claim} is not in the input: the nodes its volume is bound to are not known"
+            reading.note("volume_ignored", at, problem)
+    return {**pod, "spec": {**part.within(pod, "").mapping("spec"), "volumes": volumes}} if volumes else pod
 
 
 def _native_pod(part: Part) -> _Template:
