@@ -172,7 +172,7 @@ class LowestDomain(Placer):
         if not (pack.required or pack.preferred or is_root):
             return [0]
         highest = tree.level(pack.required) if pack.required else 0
-        lowest = tree.level(pack.preferred) if pack.preferred else tree.height
+        lowest = tree.preferred_level(pack.preferred) or tree.height
         return list(range(max(lowest, highest), highest - 1, -1))
 
     def ordered(self, domains: Sequence[int], free: Ints) -> list[int]:

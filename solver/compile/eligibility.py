@@ -6,6 +6,7 @@ import numpy as np
 
 from solver.domain.constraints import AntiAffinity, NodeConstraints, NodeSelectorTerm, Requirement
 from solver.domain.gang import Gang, Group, Role
+from solver.domain.levels import NARROWEST
 from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Codes, Mask, Snapshot
 from solver.topology.tree import Tree
@@ -22,7 +23,8 @@ def finest_levels(gang: Gang, tree: Tree) -> dict[str, int]:
 
 
 def _descend(group: Group, above: int, tree: Tree, found: dict[str, int]) -> None:
-    words = [group.pack.required, group.pack.preferred, *(spread.level for spread in group.spread)]
+    preferred = None if group.pack.preferred == NARROWEST else group.pack.preferred
+    words = [group.pack.required, preferred, *(spread.level for spread in group.spread)]
     here = max([above, *(tree.level(word) for word in words if word)])
     for role in group.roles:
         found[role.name] = max([here, *(tree.level(spread.level) for spread in role.spread)])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from solver.compile.eligibility import eligible, finest_levels
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Flow, Gang, Group, Reach, Role
-from solver.domain.levels import TopologySpec
+from solver.domain.levels import NARROWEST, TopologySpec
 from solver.domain.naming import natural_key
 from solver.domain.replicas import Replica, fewest_pods, root_replica
 from solver.domain.resources import Resources
@@ -94,11 +94,14 @@ def check_levels(gang: Gang, spec: TopologySpec) -> None:
     words: list[tuple[str, str | None]] = []
     for group in gang.root.walk():
         words += [(f"group {group.name}: pack.required", group.pack.required)]
-        words += [(f"group {group.name}: pack.preferred", group.pack.preferred)]
+        if group.pack.preferred != NARROWEST:
+            words += [(f"group {group.name}: pack.preferred", group.pack.preferred)]
         words += [(f"group {group.name}: spread", spread.level) for spread in group.spread]
         words += [(f"role {role.name}: spread", spread.level) for role in group.roles for spread in role.spread]
     words += [("reach", reach.level) for reach in gang.reach]
     for where, word in words:
+        if word == NARROWEST:
+            raise InvalidRequest(f"gang {gang.name}: {where}: {word!r} is a word of preferred packs only")
         if word and spec.find(word) is None:
             known = ", ".join(level.name for level in spec.levels)
             raise InvalidRequest(f"gang {gang.name}: {where}: level {word!r} is unknown; the topology has {known}")
@@ -161,7 +164,7 @@ class _Builder:
             fewest=fewest_pods(group) or 0,
             flexible=flexible,
             required=required,
-            preferred=self.tree.level(group.pack.preferred) if group.pack.preferred else 0,
+            preferred=self.tree.preferred_level(group.pack.preferred),
             spread=tuple((self.tree.level(spread.level), spread.max) for spread in group.spread),
             replicas=tuple(replicas),
         )

@@ -36,7 +36,7 @@ class Pack:
     """Pack rule of a group; levels by name, alias or label key, None = no rule.
 
     required: all pods of one replica lie in one domain of this level. preferred: as narrow as possible from this
-    level upward.
+    level upward; nodes without the level are out, except with the word `narrowest` (TopologySpec.find_preferred).
     """
 
     required: str | None = None

@@ -9,6 +9,9 @@ from solver.domain.errors import InvalidRequest
 HOST = "host"
 HOST_LABEL = "kubernetes.io/hostname"
 ROOT = "root"
+NVL = "nvl"
+#: What a preferred pack may say instead of a level: the narrowest place above the host that the topology has.
+NARROWEST = "narrowest"
 MAX_LEVELS = 16
 
 
@@ -30,7 +33,7 @@ class Tier:
 
 
 DEFAULT_TIERS = {
-    "nvl": Tier(720, 10),
+    NVL: Tier(720, 10),
     HOST: Tier(40, 400),
     "rack": Tier(40, 400),
     "block": Tier(20, 450),
@@ -53,9 +56,9 @@ WELL_KNOWN_LABELS = {
     "network.topology.nvidia.com/block": "block",
     "topology.kubernetes.io/rack": "rack",
     "fabric.topograph.run/tier-0": "tier-0",
-    "network.topology.nvidia.com/accelerator": "nvl",
-    "accelerator.topograph.run/domain": "nvl",
-    "nvidia.com/gpu.clique": "nvl",
+    "network.topology.nvidia.com/accelerator": NVL,
+    "accelerator.topograph.run/domain": NVL,
+    "nvidia.com/gpu.clique": NVL,
     HOST_LABEL: HOST,
 }
 
@@ -90,7 +93,8 @@ class Level:
 class TopologySpec:
     """Levels from coarse to fine. `host` is appended when the last level is not the host.
 
-    Raises InvalidRequest for repeated names or labels, a host that is not last, or more than 16 levels.
+    Raises InvalidRequest for repeated names or labels, a host that is not last, more than 16 levels, or a level called
+    by the reserved word `narrowest`.
     """
 
     name: str
@@ -110,6 +114,8 @@ class TopologySpec:
             repeated = sorted({word for word in seen if seen.count(word) > 1})
             if repeated:
                 raise InvalidRequest(f"{where}: level {key} {repeated[0]!r} appears twice")
+        if any(level.answers_to(NARROWEST) for level in levels):
+            raise InvalidRequest(f"{where}: {NARROWEST!r} is no name for a level: it is a word of preferred packs")
         if any(level.label == HOST_LABEL for level in levels[:-1]):
             raise InvalidRequest(f"{where}: {HOST_LABEL} must be the last level")
         object.__setattr__(self, "levels", levels)
@@ -121,6 +127,18 @@ class TopologySpec:
             if level.answers_to(word):
                 return position
         return None
+
+    def find_preferred(self, word: str) -> int | None:
+        """Position of the level that a preferred pack calls `word`, 0 = no preference, None = unknown.
+
+        `narrowest` is the level nvl, by whatever name, else the finest one above the host, else nothing.
+        """
+        if word != NARROWEST:
+            return self.find(word)
+        for position, level in enumerate(self.levels, start=1):
+            if level.answers_to(NVL) or well_known_name(level.label) == NVL:
+                return position
+        return len(self.levels) - 1
 
 
 def _tiers(levels: tuple[Level, ...]) -> list[Tier]:

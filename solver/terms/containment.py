@@ -47,7 +47,7 @@ class ContainmentSteps:
 
 
 class ContainmentDomains:
-    """Σ over preferring groups of the preferred-level domains that hold any of their pods."""
+    """Σ over preferring groups of the preferred-level domains, and nodes outside them, that hold any of their pods."""
 
     name = "containment_domains"
     unit = Fraction(1)
@@ -64,14 +64,19 @@ class ContainmentDomains:
         self.magnitude = problem.frame.pods * len(self.groups) + 1
 
     def cost(self, level: int, bits: int) -> Ints | None:
-        """[states] 1 for each group whose preferred level this is and that has a pod here."""
+        """[states] 1 for each group that counts this domain and has a pod here."""
         pods = self.problem.layout.spaces[level].pods
         total: Ints | None = None
         for preferred, roles in self.groups:
-            if preferred == level and bits >> level & 1:
+            if self._counts(preferred, level, bits):
                 present = (pods[list(roles)].sum(axis=0) > 0).astype(np.int64)
                 total = present if total is None else total + present
         return total
+
+    def _counts(self, preferred: int, level: int, bits: int) -> bool:
+        """Whether a group with this preferred level counts such a domain: of the level, or a node without it."""
+        real = bool(bits >> preferred & 1)
+        return level == preferred if real else level == self.problem.tree.height
 
     def hole_times(self) -> Ints:
         """Holes do not count here."""
@@ -79,5 +84,5 @@ class ContainmentDomains:
 
     def express(self, view: DomainView) -> Expr:
         """The same, one presence literal a group."""
-        real = view.bits >> view.level & 1
-        return sum(view.present(roles) for preferred, roles in self.groups if preferred == view.level and real)
+        counted = [roles for preferred, roles in self.groups if self._counts(preferred, view.level, view.bits)]
+        return sum(view.present(roles) for roles in counted)

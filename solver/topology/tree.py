@@ -47,6 +47,11 @@ class Tree:
             raise InvalidRequest(f"level {word!r} is unknown; the topology has {known}")
         return position
 
+    def preferred_level(self, word: str | None) -> int:
+        """Level index that a preferred pack means, 0 = none; raises InvalidRequest for an unknown word."""
+        position = self.spec.find_preferred(word) if word else 0
+        return self.level(word or "") if position is None else position
+
     @cached_property
     def has_levels_to(self) -> tuple[Mask, ...]:
         """[level][node_idx]: the node has this level and every coarser one."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from solver.domain.constraints import NodeConstraints, NodeSelectorTerm
 from solver.domain.gang import Gang, Group, Role
+from solver.domain.levels import NARROWEST
 from solver.domain.snapshot import Snapshot
 from solver.topology.tree import Tree
 
@@ -19,7 +20,7 @@ def needed_levels(gang: Gang, tree: Tree) -> dict[str, int]:
 
 
 def _collect_levels(group: Group, above: int, tree: Tree, found: dict[str, int]) -> None:
-    words = [word for word in (group.pack.required, group.pack.preferred) if word]
+    words = [word for word in (group.pack.required, group.pack.preferred) if word and word != NARROWEST]
     words += [spread.level for spread in group.spread]
     finest = max([above, *map(tree.level, words)])
     for role in group.roles:

@@ -26,9 +26,8 @@ def _kept_below(placement: Placement, replica: Replica) -> int:
 
 
 def _preferring(placement: Placement) -> list[tuple[Group, int]]:
-    tree = placement.tree
-    groups = [group for group in placement.gang.root.walk() if group.pack.preferred]
-    return [(group, tree.level(group.pack.preferred or "")) for group in groups]
+    levels = [(group, placement.tree.preferred_level(group.pack.preferred)) for group in placement.gang.root.walk()]
+    return [(group, level) for group, level in levels if level]
 
 
 def _roles_below(group: Group) -> list[Role]:
@@ -67,11 +66,13 @@ def _replicas_by_group(placement: Placement) -> dict[str, list[Replica]]:
 
 
 def containment_domains(placement: Placement) -> int:
-    """Preferred-level domains holding a pod of the group, all its replicas together."""
-    return sum(
-        len(placement.by_domain(level, placement.count([role.name for role in _roles_below(group)])))
-        for group, level in _preferring(placement)
-    )
+    """Preferred-level domains holding a pod of the group, all its replicas together; each node outside them counts."""
+    total = 0
+    for group, level in _preferring(placement):
+        pods = placement.count([role.name for role in _roles_below(group)])
+        outside = ~placement.tree.real[level][placement.domains(level)]
+        total += len(placement.by_domain(level, pods)) + int((pods[outside] > 0).sum())
+    return total
 
 
 def fragmentation(placement: Placement) -> int:

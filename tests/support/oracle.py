@@ -120,6 +120,7 @@ def _unsupported_flows(world: World) -> list[str]:
 def _level_words(gang: Gang) -> list[str]:
     groups = list(gang.root.walk())
     words = [word for each in groups for word in (each.pack.required, each.pack.preferred) if word]
+    words = [word for word in words if word != "narrowest"]
     words += [spread.level for each in groups for spread in each.spread]
     words += [spread.level for each in gang.roles for spread in each.spread]
     return words + [rule.level for rule in gang.reach]

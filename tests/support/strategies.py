@@ -105,6 +105,7 @@ def classify(snapshot: Snapshot, gang: Gang, answer: OracleAnswer | None) -> set
         "void": any(world.domain(node, level) is None for node in world.nodes for level in range(1, world.height)),
         "required": any(each.pack.required for each in groups),
         "preferred": any(each.pack.preferred for each in groups),
+        "narrowest": any(each.pack.preferred == "narrowest" for each in groups),
         "both_packs": any(each.pack.required and each.pack.preferred for each in groups),
     }
     return {tag for tag, holds in facts.items() if holds}
@@ -163,8 +164,8 @@ class _Draw:
         rng = self.rng
         self.names = rng.sample(_WORDS, len(_WORDS))
         named = rng.choices(
-            [("zone", "rack"), ("rack",), ("zone", "rack", "nvl"), ("rack", "nvl"), ("zone", "block", "rack")],
-            [40, 20, 25, 10, 5],
+            [("zone", "rack"), ("rack",), ("zone", "rack", "nvl"), ("rack", "nvl"), ("zone", "block", "rack"), ()],
+            [39, 20, 25, 10, 5, 1],
         )[0]
         self.spec = TopologySpec("", tuple(self._level(name) for name in named), self._tier(0.15))
         if rng.random() < 0.15:
@@ -286,6 +287,8 @@ class _Draw:
             roles = self._roles([1])
         required = self.word() if self.chance(0.15 if root else 0.4) else None
         preferred = self.word() if self.chance(0.42) else None
+        if self.chance(0.12):
+            preferred = "narrowest"
         spread: tuple[Spread, ...] = ()
         if required is not None and self.chance(0.3 if replicas > 1 else 0.05):
             spread = (Spread(self.word(1, self.spec.find(required)), rng.choice([1, 1, 2])),)

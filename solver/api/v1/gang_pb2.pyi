@@ -419,7 +419,9 @@ class Pack(_message.Message):
     required: _builtins.str
     """All pods lie in one domain of this level."""
     preferred: _builtins.str
-    """As narrow as possible, from this level upward."""
+    """As narrow as possible, from this level upward. The word `narrowest` is the level nvl where the topology has it, else
+    the finest above the host, and unlike a level keeps no node out.
+    """
     def __init__(
         self,
         *,

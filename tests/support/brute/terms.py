@@ -37,7 +37,7 @@ def containment_steps(world: World, where: Where, kept: Sequence[Replica]) -> Fr
         size = {name: pods for name, pods in size.items() if pods}
         if not size:
             continue
-        for level in range(world.level(group.pack.preferred or ""), 0, -1):
+        for level in range(world.preferred_level(group), 0, -1):
             here: Counter[tuple[object, str]] = Counter()
             for pod, node in where.items():
                 here[world.domain(node, level), world.role_of[pod].name] += 1
@@ -48,12 +48,12 @@ def containment_steps(world: World, where: Where, kept: Sequence[Replica]) -> Fr
 
 
 def containment_domains(world: World, where: Where, kept: Sequence[Replica]) -> Fraction:
-    """Term 3: domains at the preferred level that hold any pod of the group."""
+    """Term 3: domains at the preferred level, and nodes outside them, that hold any pod of the group."""
     total = 0
     for replicas in _preferring(world, kept):
-        level = world.level(replicas[0].group.pack.preferred or "")
+        level = world.preferred_level(replicas[0].group)
         pods = frozenset[str]().union(*(replica.all_pods for replica in replicas))
-        total += len({world.domain(where[pod], level) for pod in pods if pod in where} - {None})
+        total += len({world.domain(where[pod], level) or where[pod] for pod in pods if pod in where})
     return Fraction(total)
 
 
@@ -62,7 +62,7 @@ def _preferring(world: World, kept: Sequence[Replica]) -> list[list[Replica]]:
     found = []
     for group in world.gang.root.walk():
         replicas = [replica for replica in kept if replica.group is group]
-        if replicas and group.pack.preferred is not None:
+        if replicas and world.preferred_level(group):
             found.append(replicas)
     return found
 

@@ -11,6 +11,8 @@ from solver.domain.pods import BoundPod
 from solver.domain.resources import PODS
 from solver.domain.snapshot import Snapshot
 
+#: Labels whose values are NVLink domains.
+_NVL = ("nvl", "network.topology.nvidia.com/accelerator", "accelerator.topograph.run/domain", "nvidia.com/gpu.clique")
 #: A domain: the label values on its path, None where a coarser level is missing; the host ends in its node.
 Domain = tuple[str | None, ...]
 
@@ -81,6 +83,14 @@ class World:
         assert position is not None, f"unknown level {word}"
         return position
 
+    def preferred_level(self, group: Group) -> int:
+        """Position of the level that the group prefers, 0 = none; `narrowest` is nvl, else the last above the host."""
+        word = group.pack.preferred
+        if word != "narrowest":
+            return 0 if word is None else self.level(word)
+        called = [level.name == "nvl" or level.label in _NVL or "nvl" in level.also for level in self.spec.levels]
+        return called.index(True) + 1 if any(called) else self.height - 1
+
     # Domains
 
     def label(self, node: int, key: str) -> str | None:
@@ -119,7 +129,8 @@ class World:
         replica = self.replica_of[role.pods[0]]
         words = [spread.level for spread in role.spread]
         for each in (*replica.above, replica):
-            words += [word for word in (each.group.pack.required, each.group.pack.preferred) if word]
+            packs = (each.group.pack.required, each.group.pack.preferred)
+            words += [word for word in packs if word and word != "narrowest"]
             words += [spread.level for spread in each.group.spread]
         words += [rule.level for rule in self.gang.reach if role.name in (*rule.senders, *rule.receivers)]
         return [self.level(word) for word in words]
