@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from adapters.kubernetes.objects import Fields, shown
 from adapters.kubernetes.quantity import Amount, QuantityError, parse_quantity
@@ -25,19 +25,47 @@ _HUGE_PAGES = "hugepages-"
 
 #: Solver resource → exact amount in its unit.
 Amounts = dict[str, Amount]
+#: What the container called so counts for, of what its spec asks for.
+_Resized = Callable[[str, Amounts], Amounts]
 
 
 def pod_requests(pod: Fields) -> Resources:
-    """What a pod (a mapping with `spec`) asks for, as kube-scheduler counts it.
+    """What a pod (a mapping with `spec`) asks for before it runs, as kube-scheduler counts it.
 
     The larger of what runs together (containers and sidecars) and the peak of any init container with the
     sidecars started before it; pod-level requests replace that sum; overhead comes on top. Limits stand for
     missing requests.
     Raises InvalidRequest for quantities that are malformed or too large.
     """
-    asked = _container_requests(pod)
-    asked.update(_pod_level(pod, asked))
-    return _rounded(pod, "spec", _sum([asked, _amounts(pod, "spec.overhead")]))
+    return _total(pod, lambda _, asked: asked)
+
+
+def held_requests(pod: Fields, infeasible: bool | None = None) -> Resources:
+    """What a pod holds of the node it is bound to, as kube-scheduler counts pods that are resized in place.
+
+    As `pod_requests`, where each container and sidecar counts for the larger of what its spec asks for, what its status
+    says is allocated to it and what its status says it runs with; so does the pod with its pod-level requests. While a
+    resize is infeasible the spec is only a wish: then the status counts for each resource it names. infeasible: whether
+    it is; None reads that from the conditions. Raises InvalidRequest as `pod_requests` does.
+    """
+    if not pod.has("status"):
+        return pod_requests(pod)
+    if infeasible is None:
+        infeasible = resize_is_infeasible(pod)
+    told = {
+        status.text("name", ""): _status_amounts(status, "")
+        for field in ("status.initContainerStatuses", "status.containerStatuses")
+        for status in pod.parts(field)
+    }
+    return _total(pod, lambda name, asked: _resized(asked, told.get(name, {}), infeasible), infeasible)
+
+
+def resize_is_infeasible(pod: Fields) -> bool:
+    """Whether the kubelet has said that it will never give a pod what its spec asks for now."""
+    pending = [part for part in pod.parts("status.conditions") if part.text("type", "") == "PodResizePending"]
+    if pending:
+        return pending[0].text("reason", "") == "Infeasible"
+    return pod.text("status.resize", "") == "Infeasible"  # before Kubernetes 1.33
 
 
 def node_resources(node: Fields) -> Resources:
@@ -51,16 +79,36 @@ def node_resources(node: Fields) -> Resources:
     return Resources.of({PODS: DEFAULT_PODS} | {name: int(amount) for name, amount in amounts.items()})
 
 
-def _container_requests(pod: Fields) -> Amounts:
-    together = _sum(_asked(container) for container in pod.parts("spec.containers"))
+def _total(pod: Fields, resized: _Resized, infeasible: bool = False) -> Resources:
+    asked = _container_requests(pod, resized)
+    level = _pod_level(pod, asked)
+    if level:
+        asked.update(_resized(level, _status_amounts(pod, "status."), infeasible))
+    return _rounded(pod, "spec", _sum([asked, _amounts(pod, "spec.overhead")]))
+
+
+def _resized(asked: Amounts, told: Amounts, infeasible: bool) -> Amounts:
+    """What a spec and a status come to."""
+    return {**asked, **told} if infeasible else _larger(asked, told)
+
+
+def _status_amounts(status: Fields, prefix: str) -> Amounts:
+    """The larger of what is allocated and what the container or pod runs with, where its status says so."""
+    found = (_amounts(status, f"{prefix}{field}") for field in ("allocatedResources", "resources.requests"))
+    return _larger(*found)
+
+
+def _container_requests(pod: Fields, resized: _Resized) -> Amounts:
+    together = _sum(resized(part.text("name", ""), _asked(part)) for part in pod.parts("spec.containers"))
     if not pod.has("spec.initContainers"):
         return together
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in pod.parts("spec.initContainers"):
-        step = _sum([sidecars, _asked(container)])
+        asked, stays = _asked(container), container.text("restartPolicy", "") == "Always"
+        step = _sum([sidecars, resized(container.text("name", ""), asked) if stays else asked])
         peak = _larger(peak, step)
-        if container.text("restartPolicy", "") == "Always":
+        if stays:
             sidecars = step
     return _larger(_sum([together, sidecars]), peak)
 

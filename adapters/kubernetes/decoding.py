@@ -94,11 +94,25 @@ class ConditionFields(TypedDict, total=False):
     lastTransitionTime: Any
 
 
+class ContainerStatus(TypedDict, total=False):
+    """What is kept of the status of a container: what it holds while the pod is resized in place."""
+
+    name: Raw
+    allocatedResources: Raw
+    resources: Raw
+
+
 class PodStatus(TypedDict, total=False):
     """What is kept of the `status` of a pod."""
 
     phase: Any
     conditions: list[ConditionFields] | None
+    nominatedNodeName: Any
+    containerStatuses: list[ContainerStatus] | None
+    initContainerStatuses: list[ContainerStatus] | None
+    resources: Any
+    allocatedResources: Any
+    resize: Any
 
 
 class Pod(TypedDict, total=False):
@@ -191,8 +205,8 @@ def decoder(resource: Resource) -> Decoder:
 
 def _tidy_pod(pod: Any) -> None:
     """Replace what many pods have in common by the one copy of it."""
-    metadata, spec = pod.get("metadata"), pod.get("spec")
-    for part, fields in ((metadata, _ALIKE_METADATA), (spec, _ALIKE)):
+    metadata, spec, status = pod.get("metadata"), pod.get("spec"), pod.get("status")
+    for part, fields in ((metadata, _ALIKE_METADATA), (spec, _ALIKE), (status, _ALIKE_STATUS)):
         if part:
             for field in fields:
                 value = part.get(field)
@@ -219,6 +233,7 @@ def _one_copy(value: Any) -> Any:
 
 _ALIKE = ("nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "containers", "initContainers")
 _ALIKE_METADATA = ("labels", "annotations", "ownerReferences")
+_ALIKE_STATUS = ("containerStatuses", "initContainerStatuses")
 _encode = msgspec.json.Encoder().encode
 _DECODERS = {PODS: Decoder(_Pods, Pod, _tidy_pod), NODES: Decoder(_Nodes, Node, lambda _: None)}
 _WHOLE = Decoder(Any, Any, _tidy_whole)

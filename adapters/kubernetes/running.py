@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from adapters.kubernetes.amounts import pod_requests
+from adapters.kubernetes.amounts import held_requests
 from adapters.kubernetes.constraints import ANTI_TERMS, anti_affinity
 from adapters.kubernetes.gang_keys import POD_GROUP_ANNOTATION, gang_name
 from adapters.kubernetes.objects import Document
@@ -55,11 +55,11 @@ def read_bound_pod(
     pod: Document,
     node: str,
     queue_of: Mapping[str, str] | None = None,
-    requests_of: Callable[[Document], Resources] = pod_requests,
+    requests_of: Callable[[Document], Resources] = held_requests,
 ) -> BoundPod:
     """A pod that holds capacity of `node`.
 
-    queue_of: gang → queue, for pods that name none themselves. requests_of: `pod_requests`, or what remembers it.
+    queue_of: gang → queue, for pods that name none themselves. requests_of: `held_requests`, or what remembers it.
     Raises InvalidRequest for malformed fields and for annotations that ask for parts of a GPU.
     """
     if pod.annotations:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from adapters.kubernetes import decoding
-from adapters.kubernetes.amounts import pod_requests
+from adapters.kubernetes.amounts import held_requests, pod_requests
 from adapters.kubernetes.decoding import decoder
 from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.garbage import garbage_collection_paused
@@ -58,7 +58,16 @@ def pod(name: str, gpus: str = "1") -> Body:
         },
         "status": {
             "phase": "Running",
-            "containerStatuses": [{"name": "main"}],
+            "containerStatuses": [
+                {
+                    "name": "main",
+                    "containerID": f"cri://{name}",
+                    "state": {"running": {"startedAt": name}},
+                    "allocatedResources": {"nvidia.com/gpu": gpus},
+                    "resources": {"requests": {"nvidia.com/gpu": gpus}},
+                }
+            ],
+            "podIP": "10.0.0.1",
             "conditions": [{"type": "Ready", "status": "True", "lastProbeTime": None}],
         },
     }
@@ -69,7 +78,13 @@ def test_what_readers_see_stays() -> None:
     whole, kept = Document(pod("p"), "s"), Document(decoded(PODS, pod("p")), "s")
     assert pod_requests(kept) == pod_requests(whole)
     assert pod_shape(kept, kept.body, "") == pod_shape(whole, whole.body, "")
-    assert kept.body["status"] == {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    assert held_requests(kept) == held_requests(whole)
+    amounts = {"nvidia.com/gpu": "1"}
+    assert kept.body["status"] == {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [{"name": "main", "allocatedResources": amounts, "resources": {"requests": amounts}}],
+    }
     (container,) = kept.body["spec"]["containers"]
     assert set(container) == {"name", "args", "env", "ports", "resources"}
     assert kept.body["spec"]["volumes"][0] == {"name": "token-p"}
@@ -82,6 +97,7 @@ def test_equal_parts_are_one() -> None:
     first, second, other = (decoded(PODS, pod(*asked)) for asked in (("p",), ("q",), ("r", "2")))
     for part, field in (("spec", "containers"), ("spec", "tolerations"), ("metadata", "labels")):
         assert first[part][field] is second[part][field]
+    assert first["status"]["containerStatuses"] is second["status"]["containerStatuses"]
     assert other["spec"]["containers"] is not first["spec"]["containers"]
     assert other["spec"]["containers"][0]["resources"] == {"requests": {"nvidia.com/gpu": "2"}}
 
@@ -159,6 +175,8 @@ def test_whatever_is_read_of_a_pod_is_kept() -> None:
     body = pod("p")
     body["metadata"] |= {"namespace": "n", "uid": "u", "annotations": {}, "ownerReferences": [{"kind": "Job"}]}
     body["spec"] |= {"nodeName": "h", "initContainers": body["spec"]["containers"], "affinity": {}}
+    body["spec"]["resources"] = {"requests": {"cpu": "1"}}
+    body["status"]["initContainerStatuses"] = body["status"]["containerStatuses"]
     seen: dict[str, set[str]] = {}
     doc = Document(Asked(body, seen), "s")
     read_bound_pod(doc, bound_node(doc))
@@ -171,6 +189,9 @@ def test_whatever_is_read_of_a_pod_is_kept() -> None:
         "metadata": decoding.PodMetadata,
         "spec": decoding.PodSpec,
         "status": decoding.PodStatus,
+        "status.conditions[]": decoding.ConditionFields,
+        "status.containerStatuses[]": decoding.ContainerStatus,
+        "status.initContainerStatuses[]": decoding.ContainerStatus,
         "spec.containers[]": decoding.Container,
         "spec.initContainers[]": decoding.Container,
         "spec.volumes[]": decoding.Volume,
