@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from solver.domain.constraints import Toleration
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.holding import holding_running
@@ -40,21 +41,29 @@ class Fits:
             return str(error)
         return checked.violations[0] if checked.violations else ""
 
-    def unfit(self, gang: str, waiting: Iterable[BoundPod]) -> frozenset[str]:
-        """Uids of pods that wait for nodes which do not take them all, whatever is promised to the gang."""
+    def unfit(self, key: str, waiting: Iterable[BoundPod], gang: Gang | None = None) -> frozenset[str]:
+        """Uids of pods that wait for nodes which do not take them all, whatever is promised to the gang.
+
+        key: the gang's; gang: what it is made of, if that is known. It tells which pods tolerate a closed node.
+        """
         by_node: dict[str, list[BoundPod]] = {}
         for pod in waiting:
             by_node.setdefault(pod.node, []).append(pod)
         if not by_node:
             return frozenset()
-        snapshot = self._held.view((gang,)).snapshot
-        full = [node for node, pods in by_node.items() if not _takes(snapshot, node, pods)]
+        snapshot = self._held.view((key,)).snapshot
+        tolerations = {pod: role.constraints.tolerations for role in gang.roles for pod in role.pods} if gang else {}
+        full = [node for node, pods in by_node.items() if not _takes(snapshot, node, pods, tolerations)]
         return frozenset(pod.uid for node in full for pod in by_node[node])
 
 
-def _takes(snapshot: Snapshot, node: str, pods: Sequence[BoundPod]) -> bool:
+def _takes(
+    snapshot: Snapshot, node: str, pods: Sequence[BoundPod], tolerations: Mapping[str, tuple[Toleration, ...]]
+) -> bool:
     at = snapshot.node_idx.get(node)
-    if at is None or not snapshot.open_nodes[at]:
+    if at is None:
+        return False
+    if not all(snapshot.open_to([tolerations.get(pod.name, ())])[at] for pod in pods):
         return False
     asked: Mapping[str, int] = {**dict(Resources.total(pod.requests for pod in pods)), PODS: len(pods)}
     free = dict(zip(snapshot.resources, snapshot.free[at].tolist(), strict=True))

@@ -204,7 +204,7 @@ class Observer:
             node = member.pin if member.is_freed else seats.get(member.uid, "")
             if member.uid in waiting and node:
                 wished.append(replace(waiting[member.uid], node=node))
-        return self._fits.unfit(seen.key, wished)
+        return self._fits.unfit(seen.key, wished, seen.live.gang)
 
 
 def _member(body: Body, lost: bool, stranded: bool, extended: str, named: str) -> Member:

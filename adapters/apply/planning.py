@@ -209,13 +209,15 @@ class Planning:
 
 
 def without_nodes(snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
-    """The snapshot with these nodes closed for new pods."""
+    """The snapshot with nothing left on these nodes, so that no new pod goes there, whatever it tolerates."""
     idcs = [snapshot.node_idx[name] for name in names if name in snapshot.node_idx]
     if not idcs:
         return snapshot
-    schedulable = snapshot.schedulable.copy()
-    schedulable[np.array(idcs)] = False
-    return replace(snapshot, schedulable=frozen(schedulable))
+    rows = np.array(idcs)
+    allocatable, free = snapshot.allocatable.copy(), snapshot.free.copy()
+    free[rows] -= allocatable[rows]
+    allocatable[rows] = 0
+    return replace(snapshot, allocatable=frozen(allocatable), free=frozen(free))
 
 
 def _rank(wanted: Wanted) -> tuple[int, bool, datetime, str]:

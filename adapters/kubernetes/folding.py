@@ -30,7 +30,7 @@ from solver.domain.changes import (
 )
 from solver.domain.levels import TopologySpec
 from solver.domain.pods import BoundPod
-from solver.domain.resources import CPU, GPU, MEMORY
+from solver.domain.resources import CPU, GPU, MEMORY, Resources
 from solver.domain.snapshot import NodeRecord, QueueSpec, Snapshot, build_snapshot
 
 #: Kinds that are read here.
@@ -121,7 +121,7 @@ class Fold:
         body = self._store[NODES].get(("", name))
         node = self._read(f"Node {name}", body, read_node, None)
         if node is not None and self._occupancy.is_unclear(name):
-            return replace(node, schedulable=False)
+            return replace(node, allocatable=Resources())
         return node
 
     def _topology(self, name: str) -> TopologySpec | None:

@@ -9,8 +9,17 @@ import numpy as np
 from solver.domain.gang import Gang
 from solver.domain.pods import BoundPod
 from solver.domain.resources import GPU, MILLI_GPU
-from solver.domain.snapshot import Ints, Snapshot
+from solver.domain.snapshot import Ints, Mask, Snapshot
 from solver.topology.tree import Tree
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a gang sees: the nodes open to it, and the GPUs wholly free there by node and by [level][domain_idx]."""
+
+    nodes: Mask
+    by_node: Ints
+    by_domain: list[Ints]
 
 
 @dataclass(frozen=True)
@@ -21,38 +30,49 @@ class Leftover:
     tree: Tree
 
     @cached_property
-    def _free(self) -> list[Ints]:
-        """[level][domain_idx] GPUs wholly free."""
-        whole = self.full.whole_free_gpus
+    def _views(self) -> dict[bytes, _View]:
+        """By the nodes that are open."""
+        return {}
+
+    def _view(self, gang: Gang) -> _View:
+        """What is free for a gang."""
+        nodes = self.full.open_to(gang.tolerations)
+        view = self._views.get(nodes.tobytes())
+        if view is None:
+            view = self._views[nodes.tobytes()] = _View(nodes, *self._free_on(nodes))
+        return view
+
+    def _free_on(self, nodes: Mask) -> tuple[Ints, list[Ints]]:
+        whole = self.full.wholly_free_on(nodes)
         found = []
         for level in range(self.tree.height + 1):
             sums = np.bincount(self.tree.domain_of[level], weights=whole, minlength=len(self.tree.names[level]))
             found.append(sums.astype(np.int64))
-        return found
+        return whole, found
 
     def beside(self, gang: Gang, held: Sequence[BoundPod]) -> int:
         """Fragmentation of a gang whose new pods are `held`, running members included where it has any."""
-        index = self.full.node_idx
+        index, view = self.full.node_idx, self._view(gang)
         new = [index[pod.node] for pod in held]
         used = np.unique(np.array([*new, *(index[member.node] for member in gang.running)], dtype=np.int64))
         total = 0
         for level in range(1, self.tree.height + 1):
             touched = np.unique(self.tree.domain_of[level][used])
-            total += int(self._free[level][touched[self.tree.real[level][touched]]].sum())
-        return total + sum(self._unlike(node, pods) for node, pods in _by_node(zip(new, held, strict=True)))
+            total += int(view.by_domain[level][touched[self.tree.real[level][touched]]].sum())
+        return total + sum(self._unlike(view, node, pods) for node, pods in _by_node(zip(new, held, strict=True)))
 
-    def _unlike(self, node: int, pods: Sequence[BoundPod]) -> int:
+    def _unlike(self, view: _View, node: int, pods: Sequence[BoundPod]) -> int:
         """What the verifier counts on a node beyond its column, where parts of a GPU make a difference."""
         if not any(pod.requests[GPU] % MILLI_GPU for pod in pods):
             return 0
         column = self.full.free[node, self.full.resources.index(GPU)]
         before = int(column) + sum(pod.requests[GPU] for pod in pods)
-        counted = max(before // MILLI_GPU, 0) * bool(self.full.open_nodes[node])
+        counted = max(before // MILLI_GPU, 0) * bool(view.nodes[node])
         counted -= sum(pod.requests.gpus for pod in pods)
         levels = sum(
             bool(self.tree.real[level][self.tree.domain_of[level][node]]) for level in range(1, self.tree.height + 1)
         )
-        return levels * (counted - int(self.full.whole_free_gpus[node]))
+        return levels * (counted - int(view.by_node[node]))
 
 
 def _by_node(items: Iterable[tuple[int, BoundPod]]) -> Iterable[tuple[int, list[BoundPod]]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from solver.batch.supplies import Needs
+from solver.batch.supplies import Needs, open_to_any
 from solver.domain.gang import Gang
 from solver.domain.pods import BoundPod
 from solver.domain.resources import GPU
@@ -25,7 +25,7 @@ class Room:
         self._tree, self._gangs, self._needs = tree, gangs, needs
         self._index = snapshot.node_idx
         column = np.maximum(snapshot.free[:, snapshot.resources.index(GPU)], 0)
-        self._free = np.where(snapshot.open_nodes, column, 0)
+        self._free = np.where(open_to_any(snapshot, gangs), column, 0)
         self._pieces: dict[tuple[int, int], Ints] = {}
 
     def freed_by(self, pods: Iterable[BoundPod]) -> dict[int, int]:

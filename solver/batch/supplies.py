@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from solver.domain.constraints import Toleration
 from solver.domain.gang import Gang, Role
 from solver.domain.replicas import least
 from solver.domain.resources import GPU, PODS
-from solver.domain.snapshot import Snapshot, exact_sum
+from solver.domain.snapshot import Mask, Snapshot, exact_sum
 from solver.rules import queue
 
 #: By gang: the least an admitted one takes.
@@ -24,10 +25,16 @@ class Supply:
 
 
 def supplies(snapshot: Snapshot, gangs: Sequence[Gang]) -> list[Supply]:
-    """Every resource of the open nodes, their GPUs in pieces as large as a pod asks for, and what queues leave."""
-    found = [Supply(_pieces(snapshot, name, 1), _needs(gangs, name, 1)) for name in snapshot.resources]
-    found += [Supply(_pieces(snapshot, GPU, size), needs) for size, needs in gpu_needs(gangs).items()]
+    """Each resource of the nodes open to any gang, GPUs in pieces as large as a pod asks for, and what queues leave."""
+    nodes = open_to_any(snapshot, gangs)
+    found = [Supply(_pieces(snapshot, nodes, name, 1), _needs(gangs, name, 1)) for name in snapshot.resources]
+    found += [Supply(_pieces(snapshot, nodes, GPU, size), needs) for size, needs in gpu_needs(gangs).items()]
     return found + _of_queues(snapshot, gangs)
+
+
+def open_to_any(snapshot: Snapshot, gangs: Sequence[Gang]) -> Mask:
+    """Nodes that are open to at least one of some gangs."""
+    return snapshot.open_to(frozenset[tuple[Toleration, ...]]().union(*(gang.tolerations for gang in gangs)))
 
 
 def gpu_needs(gangs: Sequence[Gang]) -> Mapping[int, Needs]:
@@ -68,9 +75,9 @@ def _fitting(needs: Sequence[int], room: int) -> int:
     return len(needs)
 
 
-def _pieces(snapshot: Snapshot, resource: str, size: int) -> int:
+def _pieces(snapshot: Snapshot, nodes: Mask, resource: str, size: int) -> int:
     column = np.maximum(snapshot.free[:, snapshot.resources.index(resource)], 0)
-    return exact_sum(column[snapshot.open_nodes] // size)
+    return exact_sum(column[nodes] // size)
 
 
 def _needs(gangs: Sequence[Gang], resource: str, size: int) -> Needs:

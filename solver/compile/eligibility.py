@@ -4,12 +4,29 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from solver.domain.constraints import AntiAffinity, NodeConstraints, NodeSelectorTerm, Requirement
+from solver.domain.constraints import (
+    NOT_READY,
+    UNREACHABLE,
+    UNSCHEDULABLE,
+    AntiAffinity,
+    NodeConstraints,
+    NodeSelectorTerm,
+    Requirement,
+    Taint,
+    Toleration,
+)
 from solver.domain.gang import Gang, Group, Role
 from solver.domain.levels import NARROWEST
 from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Codes, Mask, Snapshot
 from solver.topology.tree import Tree
+
+#: What keeps pods away from nodes in a state, in words.
+_STATES = {
+    NOT_READY.key: "not being ready",
+    UNREACHABLE.key: "not being reachable",
+    UNSCHEDULABLE.key: "a cordon",
+}
 
 
 def finest_levels(gang: Gang, tree: Tree) -> dict[str, int]:
@@ -35,8 +52,6 @@ def _descend(group: Group, above: int, tree: Tree, found: dict[str, int]) -> Non
 def exclusions(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: int) -> Iterator[tuple[str, Mask]]:
     """(cause, [nodes] excluded by it) for new pods of `role`, cause by cause; causes may overlap."""
     rules = role.constraints
-    yield "not being ready", ~snapshot.ready
-    yield "a cordon", snapshot.ready & ~snapshot.schedulable
     for at in range(1, level + 1):
         label = tree.spec.levels[at - 1].label
         yield f"missing label {label}", tree.has_levels_to[at - 1] & ~tree.has_levels_to[at]
@@ -44,12 +59,7 @@ def exclusions(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: in
         yield f"nodeSelector {key}={value}", ~_labelled(snapshot, key, value)
     if rules.affinity:
         yield "required node affinity", ~_affine(snapshot, rules.affinity)
-    for code, taints in enumerate(snapshot.taint_sets):
-        blocking = [
-            taint for taint in taints if taint.repels and not any(t.tolerates(taint) for t in rules.tolerations)
-        ]
-        if blocking:
-            yield f"taint {blocking[0]}", snapshot.taint_codes == code
+    yield from _tainted(snapshot, rules.tolerations).items()
     repelled = _repelled(snapshot, gang, rules)
     if repelled is not None:
         yield "anti-affinity with running pods", repelled
@@ -61,6 +71,25 @@ def eligible(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: int)
     for _, excluded in exclusions(snapshot, tree, gang, role, level):
         mask &= ~excluded
     return mask
+
+
+def _tainted(snapshot: Snapshot, tolerations: tuple[Toleration, ...]) -> dict[str, Mask]:
+    """Cause → [nodes] with a taint that is not tolerated: any that comes with a node's state, else its first."""
+
+    def is_tolerated(taint: Taint) -> bool:
+        return any(toleration.tolerates(taint) for toleration in tolerations)
+
+    found = {
+        _STATES[taint.key]: mask for taint, mask in snapshot.state_taints if mask.any() and not is_tolerated(taint)
+    }
+    for code, taints in enumerate(snapshot.taint_sets):
+        blocking = [taint for taint in taints if taint.repels and not is_tolerated(taint)]
+        if blocking:
+            first = next((taint for taint in blocking if taint.key not in _STATES), blocking[0])
+            cause = _STATES.get(first.key, f"taint {first}")
+            here = snapshot.taint_codes == code
+            found[cause] = found[cause] | here if cause in found else here
+    return found
 
 
 def _labelled(snapshot: Snapshot, key: str, value: str) -> Mask:

@@ -20,7 +20,8 @@ class Problem:
 
     resources, requests: the resources the gang asks for and [roles, resources] of one pod. node_class: [nodes] index
     into classes, −1 where no pod can go. running: [roles, nodes] running members. holes: by level, [domains] GPUs
-    wholly free plus those of running members. impossible: a running member belongs to what the frame leaves out.
+    wholly free on nodes open to the gang, plus those of running members. impossible: a running member belongs to what
+    the frame leaves out.
     """
 
     frame: Frame
@@ -77,7 +78,7 @@ def build_problem(frame: Frame, book: ClassBook | None = None) -> Problem:
     masks = np.array([role.source.mask for role in frame.roles], dtype=np.bool_).reshape(len(frame.roles), -1)
     running, impossible = _running(frame)
     gpus = np.array([role.gpus for role in frame.roles], dtype=np.int64)
-    hole = snapshot.whole_free_gpus + gpus @ running
+    hole = snapshot.wholly_free_on(snapshot.open_to(frame.structure.gang.tolerations)) + gpus @ running
     totals = np.array([role.total for role in frame.roles], dtype=np.int64)
     free = np.minimum(free_by_node(snapshot, resources), totals @ requests)
     node_class = book.classify(frame, layout, NodeColumns(free, masks, running, hole), requests)

@@ -75,6 +75,13 @@ class Taint:
         return self.effect in (NO_SCHEDULE, NO_EXECUTE)
 
 
+#: Taints that a node has by its state: cordoned, not ready, and not heard of. A node that is not heard of is not ready
+#: either; it has the second of the two instead of the first.
+UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable")
+NOT_READY = Taint("node.kubernetes.io/not-ready")
+UNREACHABLE = Taint("node.kubernetes.io/unreachable")
+
+
 @dataclass(frozen=True, slots=True)
 class Toleration:
     """A pod's toleration; an empty `key` with `exists` tolerates everything, an empty `effect` every effect."""

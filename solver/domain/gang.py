@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 
-from solver.domain.constraints import NodeConstraints
+from solver.domain.constraints import NodeConstraints, Toleration
 from solver.domain.errors import InvalidRequest
 from solver.domain.resources import Resources
 
@@ -259,6 +259,11 @@ class Gang:
     def roles(self) -> tuple[Role, ...]:
         """All roles, in declared order."""
         return tuple(role for group in self.root.walk() for role in group.roles)
+
+    @property
+    def tolerations(self) -> frozenset[tuple[Toleration, ...]]:
+        """What its roles tolerate, each different one once."""
+        return frozenset(role.constraints.tolerations for role in self.roles)
 
 
 def _named(group: Group, copies: int, namespace: str) -> Group:

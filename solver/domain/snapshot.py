@@ -1,6 +1,6 @@
 """One consistent state of a cluster, as frozen columns over the nodes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from solver.domain.constraints import Taint
+from solver.domain.constraints import NOT_READY, UNREACHABLE, UNSCHEDULABLE, Taint, Toleration
 from solver.domain.errors import InvalidRequest
 from solver.domain.levels import HOST_LABEL, TopologySpec
 from solver.domain.naming import natural_key
@@ -33,7 +33,8 @@ _MOST_HELD = 2**61
 class NodeRecord:
     """One node as a source adapter hands it over.
 
-    ready: False when the node is not Ready. schedulable: False when it is cordoned.
+    ready: False when the node is not Ready. schedulable: False when it is cordoned. Either works as a taint, see
+    `Snapshot.state_taints`.
     """
 
     name: str
@@ -95,6 +96,31 @@ class Snapshot:
         """Nodes that are ready and not cordoned."""
         return self.ready & self.schedulable
 
+    @cached_property
+    def state_taints(self) -> tuple[tuple[Taint, Mask], ...]:
+        """Taints that nodes have by their state, each with the nodes that have it, whether `taint_sets` say so or not.
+
+        A node that is not ready has NOT_READY, or UNREACHABLE if that is among its taints; a cordoned one has
+        UNSCHEDULABLE.
+        """
+        codes = [code for code, taints in enumerate(self.taint_sets) if UNREACHABLE in taints]
+        silent = ~self.ready & np.isin(self.taint_codes, codes)
+        return (NOT_READY, ~self.ready & ~silent), (UNREACHABLE, silent), (UNSCHEDULABLE, ~self.schedulable)
+
+    def open_to(self, pods: Collection[tuple[Toleration, ...]]) -> Mask:
+        """Nodes that are open, or that have no taint by their state which one of some pods does not tolerate.
+
+        pods: the tolerations of each.
+        """
+        found = self.open_nodes
+        for tolerations in () if found.all() else pods:
+            closed = np.zeros(len(self.nodes), dtype=np.bool_)
+            for taint, mask in self.state_taints:
+                if not any(toleration.tolerates(taint) for toleration in tolerations):
+                    closed |= mask
+            found = found | ~closed
+        return found
+
     @property
     def gpu_capacity(self) -> int:
         """Devices of all nodes, taken or free."""
@@ -103,8 +129,12 @@ class Snapshot:
     @cached_property
     def whole_free_gpus(self) -> Ints:
         """[nodes] devices wholly free for new pods; 0 on nodes that are closed."""
+        return self.wholly_free_on(self.open_nodes)
+
+    def wholly_free_on(self, nodes: Mask) -> Ints:
+        """[nodes] devices wholly free on some nodes; 0 on all others."""
         column = self.free[:, self.resources.index(GPU)] // MILLI_GPU
-        return np.where(self.open_nodes, np.maximum(column, 0), 0)
+        return np.where(nodes, np.maximum(column, 0), 0)
 
     def with_pods(self, pods: Sequence[BoundPod]) -> "Snapshot":
         """A new version in which `pods` hold their capacity too."""

@@ -40,7 +40,8 @@ def place_together(
 
     Admitted gangs count first, higher priority classes strictly before lower ones; then pods above the minimum, kept
     child-group replicas, and every term summed over the gangs. The gangs have no running members and one topology.
-    lowest: domains above the hosts that may be used, None = all; only then anything is proven.
+    lowest: domains above the hosts that may be used, None = all; only then anything is proven, and only where the same
+    nodes are open to all gangs.
     """
     known = [gang for gang in gangs if not queue.missing(gang, snapshot) and fewest_pods(gang.root) is not None]
     if not known:
@@ -56,11 +57,16 @@ def place_together(
         found = _best_of(structure, together, family.shapes, budget, lowest)
         if found is not None:
             placed = dict(zip((gang.name for gang in known), found.assignments, strict=True))
-            exact = found.proven and family.answer is Answer.OPTIMAL and lowest is None
+            exact = found.proven and family.answer is Answer.OPTIMAL and lowest is None and _see_alike(snapshot, known)
             return Joint(tuple(placed.get(gang.name, ()) for gang in gangs), exact)
         if family.answer is not Answer.OPTIMAL:
             return None
     return None
+
+
+def _see_alike(snapshot: Snapshot, gangs: Sequence[Gang]) -> bool:
+    """Whether the same nodes are open to all; else `fragmentation` of all together is not the sum of theirs."""
+    return bool(snapshot.open_nodes.all()) or len({snapshot.open_to(gang.tolerations).tobytes() for gang in gangs}) == 1
 
 
 def _best_of(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from solver.domain.constraints import NodeConstraints, NodeSelectorTerm
+from solver.domain.constraints import NodeConstraints, NodeSelectorTerm, Taint
 from solver.domain.gang import Gang, Group, Role
 from solver.domain.levels import NARROWEST
 from solver.domain.snapshot import Snapshot
@@ -32,10 +32,9 @@ def _collect_levels(group: Group, above: int, tree: Tree, found: dict[str, int])
 def objections(snapshot: Snapshot, tree: Tree, role: Role, level: int, node: int, gang: Gang) -> Iterator[str]:
     """Why a new pod of `role` must not use the node; nothing when it may."""
     rules = role.constraints
-    if not snapshot.ready[node]:
-        yield "it is not ready"
-    if not snapshot.schedulable[node]:
-        yield "it is cordoned"
+    for taint, text in _state(snapshot, node):
+        if not any(toleration.tolerates(taint) for toleration in rules.tolerations):
+            yield text
     if not tree.has_levels_to[level][node]:
         yield f"it lacks a label up to level {tree.level_names[level]}"
     for key, value in rules.selector:
@@ -47,6 +46,24 @@ def objections(snapshot: Snapshot, tree: Tree, role: Role, level: int, node: int
         if taint.repels and not any(toleration.tolerates(taint) for toleration in rules.tolerations):
             yield f"taint {taint} is not tolerated"
     yield from _repelled(snapshot, rules, node, gang)
+
+
+def open_to(snapshot: Snapshot, gang: Gang, node: int) -> bool:
+    """Whether the node is ready and not cordoned, or some role of the gang tolerates all that it is instead."""
+    closing = [taint for taint, _ in _state(snapshot, node)]
+    return any(
+        all(any(toleration.tolerates(taint) for toleration in tolerations) for taint in closing)
+        for tolerations in gang.tolerations
+    )
+
+
+def _state(snapshot: Snapshot, node: int) -> Iterator[tuple[Taint, str]]:
+    """What a node is that keeps pods away, as the taint that Kubernetes makes of it, and in words."""
+    if not snapshot.ready[node]:
+        is_silent = Taint("node.kubernetes.io/unreachable") in snapshot.taint_sets[snapshot.taint_codes[node]]
+        yield Taint(f"node.kubernetes.io/{'unreachable' if is_silent else 'not-ready'}"), "it is not ready"
+    if not snapshot.schedulable[node]:
+        yield Taint("node.kubernetes.io/unschedulable"), "it is cordoned"
 
 
 def _label(snapshot: Snapshot, node: int, key: str) -> str | None:

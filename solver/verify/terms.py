@@ -9,7 +9,9 @@ import numpy as np
 from solver.domain.gang import Flow, Gang, Group, Pattern, Role
 from solver.domain.plan import FlowReport
 from solver.domain.replicas import Replica, fewest_pods, root_replica
+from solver.domain.resources import GPU, MILLI_GPU
 from solver.topology.costs import capped_costs, engine_gpus, levels_climbed, paid, paid_level, pair_ns
+from solver.verify.eligibility import open_to
 from solver.verify.placement import Placement
 from solver.verify.rules import kept
 
@@ -79,6 +81,9 @@ def fragmentation(placement: Placement) -> int:
     """GPUs still wholly free in every domain that holds a pod, summed over levels below the root."""
     tree, snapshot = placement.tree, placement.snapshot
     free = snapshot.whole_free_gpus.copy()
+    closed = np.flatnonzero(~snapshot.open_nodes)
+    extra = [node for node in closed.tolist() if open_to(snapshot, placement.gang, node)]
+    free[extra] = np.maximum(snapshot.free[extra, snapshot.resources.index(GPU)] // MILLI_GPU, 0)
     for role in placement.gang.roles:
         gpus = role.requests.gpus
         for pod in role.pods:

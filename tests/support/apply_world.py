@@ -27,6 +27,7 @@ from adapters.kubernetes.resources import NODES, PLACEMENTS, PODS, Resource
 from adapters.kubernetes.running import read_bound_pod
 from solver.batch.plan import plan_batch
 from solver.domain.budget import Stop
+from solver.domain.constraints import NodeConstraints, Toleration
 from solver.domain.gang import BoundMember, Gang, Group, Pack, Role
 from solver.domain.plan import Plan
 from solver.domain.resources import GPU, MILLI_GPU, Resources
@@ -68,6 +69,7 @@ class Wish:
     binds: bool = False
     controlled: bool = True
     extended: bool = False
+    tolerations: tuple[Toleration, ...] = ()
 
     @property
     def least(self) -> int:
@@ -436,8 +438,9 @@ class WishReader:
         if not pods:
             return LiveGang(None, missing, "", owner, True, True)
         requests = read_bound_pod(Document(pods[0], "test"), "").requests
+        where = NodeConstraints(tolerations=wish.tolerations)
         roles = tuple(
-            Role(role, len(names[role]), least, requests=requests, pods=tuple(sorted(names[role])))
+            Role(role, len(names[role]), least, requests=requests, constraints=where, pods=tuple(sorted(names[role])))
             for role, (_, least) in wish.roles.items()
         )
         running = tuple(BoundMember(pod, node) for pod, node in sorted(fixed.items()))

@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from solver.domain.constraints import (
     NO_EXECUTE,
     NO_SCHEDULE,
+    NOT_READY,
+    UNREACHABLE,
+    UNSCHEDULABLE,
     AntiAffinity,
     NodeConstraints,
     NodeSelectorTerm,
@@ -101,6 +104,7 @@ def classify(snapshot: Snapshot, gang: Gang, answer: OracleAnswer | None) -> set
         "spread": any(role.spread for role in gang.roles),
         "group_spread": any(each.spread for each in groups),
         "queue": bool(gang.queue),
+        "closed_but_tolerated": any(world.closed_by(node) for nodes in world.eligible.values() for node in nodes),
         "multinode": any(each.multinode for each in groups),
         "void": any(world.domain(node, level) is None for node in world.nodes for level in range(1, world.height)),
         "required": any(each.pack.required for each in groups),
@@ -175,6 +179,7 @@ class _Draw:
         self.cpu_bound = self.chance(0.5)
         self.least_pods = rng.choices([1, 2, 4, 5], [3, 37, 35, 25])[0]
         self.queued = self.chance(0.15)
+        self.closing = self.chance(0.12)  # many nodes are closed, and some roles tolerate that
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
@@ -271,11 +276,22 @@ class _Draw:
             )
         if self.chance(0.3):
             tolerations = (Toleration("reserved", exists=True, effect=rng.choice(["", NO_SCHEDULE])),)
+        if self.closing and self.chance(0.6):
+            tolerations += self._of_states()
         if self.chance(0.06):
             key = rng.choice([HOST_LABEL, self.spec.levels[0].label])
             wanted = PodSelector((Requirement("app", Operator.EXISTS),), rng.choice([(), ("other",)]))
             anti = (AntiAffinity(key, wanted),)
         return NodeConstraints(selector, affinity, tolerations, anti, labels=(("team", rng.choice("xy")),))
+
+    def _of_states(self) -> tuple[Toleration, ...]:
+        """Some ways to tolerate closed nodes; one of them, of another effect, does not."""
+        taints = self.rng.sample([UNSCHEDULABLE, NOT_READY, UNREACHABLE], self.rng.choice([1, 1, 2]))
+        plain = tuple(
+            Toleration(taint.key, exists=self.chance(0.7), effect=self.rng.choice(["", NO_SCHEDULE, NO_EXECUTE]))
+            for taint in taints
+        )
+        return self.rng.choice([plain, plain, (Toleration(exists=True, effect=self.rng.choice(["", NO_SCHEDULE])),)])
 
     def _own_nodes(self) -> NodeSelectorTerm:
         named = tuple(f"n-{number}" for number in self.rng.sample(range(1, 7), 2))
@@ -403,10 +419,12 @@ class _Draw:
         if self.chance(0.06):
             effect = rng.choice([NO_SCHEDULE, NO_EXECUTE, "PreferNoSchedule"])
             taints = (Taint("reserved", "yes", effect),)
+        is_ready = not self.chance(0.2 if self.closing else 0.02)
+        if not is_ready and self.chance(0.4):
+            taints = (*taints, UNREACHABLE)
         return NodeRecord(
-            name, Resources.of(amounts), labels, taints,
-            ready=not self.chance(0.02), schedulable=not self.chance(0.03),
-        )  # fmt: skip
+            name, Resources.of(amounts), labels, taints, is_ready, not self.chance(0.3 if self.closing else 0.03)
+        )
 
     def _outsider(self, node: str, gpus: int, number: int) -> BoundPod:
         rng = self.rng

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.apply.observed import Fixed
-from adapters.apply.planning import MOST_TOGETHER, TURN_S, Found, Planning, Wanted
+from adapters.apply.planning import MOST_TOGETHER, TURN_S, Found, Planning, Wanted, without_nodes
 from adapters.apply.steps import Plan
+from solver.domain.constraints import Toleration
 from solver.domain.gang import Gang, Group, Role
 from solver.domain.plan import GangPlan, Status
 from solver.domain.plan import Plan as Answer
-from support.builders import cluster, node
+from solver.planner import plan
+from support.builders import bound, cluster, constraints, gang, node, role
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -37,6 +39,18 @@ class Solver:
     def plan(self, snapshot: Any, gangs: Sequence[Gang], stop: Any) -> Answer:
         self.asked += [gang.name for gang in gangs]
         return Answer(tuple(GangPlan(gang.name, Status.INFEASIBLE) for gang in gangs))
+
+
+def test_nodes_to_keep_away_from_are_closed_whatever_is_tolerated() -> None:
+    """A gang that tolerates everything goes to the other node, and nowhere if there is none; what runs there stays."""
+    where = constraints(tolerations=[Toleration(exists=True)])
+    waiting = gang(role("w", 2, where=where), running={"default/w-0": "n0"})
+    site = cluster(node("n0", 8), node("n1", 8), pods=[bound("default/w-0", "n0", 1, gang="default/llama")])
+    found = plan(without_nodes(site, ["n0", "gone"]), [waiting]).gangs[0]
+    assert {item.node for item in found.assignments} == {"n1"}
+    twice = without_nodes(without_nodes(site, ["n0"]), ["n0", "n1"])
+    assert plan(twice, [waiting]).gangs[0].status is Status.INFEASIBLE
+    assert (twice.whole_free_gpus == 0).all()
 
 
 def wanted(name: str, now: datetime, priority: int = 0, is_alone: bool = False) -> Wanted:

@@ -9,6 +9,7 @@ import pytest
 from adapters.apply.gate import pinned_node
 from adapters.apply.settings import Settings
 from adapters.kubernetes.resources import NODES, PLACEMENTS, PODS
+from solver.domain.constraints import UNSCHEDULABLE, Toleration
 from support.apply_world import Fault, Runner, Wish, World, gang_of, later, target
 from support.controlplane.fleet import RACK
 
@@ -142,6 +143,25 @@ def test_a_node_that_changed_before_anything_was_let_go_moves_the_plan(world: Wo
     runner.turn()
     assert phase(world, "a") == "Bound"
     assert changed not in world.bound("a").values()
+
+
+def test_a_cordon_that_is_tolerated_moves_nothing(world: World, runner: Runner) -> None:
+    """Neither before a pod was let go nor after: the seats hold, and the pods are bound there."""
+    world.add_gang("a", Wish({"w": (2, 2)}, 4, RACK, tolerations=(Toleration(UNSCHEDULABLE.key, exists=True),)))
+    world.controllers()
+    world.fault = Fault(after=0, kills=True, done=True)
+    runner.turn()
+    seats = {item["node"] for item in (world.placement("a") or {})["spec"]["assignments"]}
+    for node in sorted(seats)[:1]:
+        world.change_node(node, "cordoned")
+    runner.turn()
+    for node in sorted(seats)[1:]:
+        world.change_node(node, "cordoned")
+    runner.turn()
+    assert {pinned_node(pod) for pod in world.freed("a")} == seats
+    world.scheduler()
+    runner.turn()
+    assert set(world.bound("a").values()) == seats
 
 
 def test_a_foreign_pod_that_came_later_moves_one_pod(world: World, runner: Runner) -> None:

@@ -9,7 +9,7 @@ from adapters.kubernetes.nodes import read_node
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.queues import read_queue
 from adapters.kubernetes.running import bound_node, gang_of, read_bind_requests, read_bound_pod, read_pods
-from solver.domain.constraints import AntiAffinity, Operator, PodSelector, Requirement, Taint
+from solver.domain.constraints import UNREACHABLE, AntiAffinity, Operator, PodSelector, Requirement, Taint
 from solver.domain.errors import InvalidRequest
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -60,6 +60,15 @@ def test_a_node_is_read() -> None:
 def test_a_node_is_ready_unless_its_conditions_say_otherwise(conditions: object, ready: bool) -> None:
     """Hand-written nodes report nothing and count as ready."""
     assert read_node(doc("Node", "n1", status={"conditions": conditions})).ready is ready
+
+
+def test_a_node_that_nobody_hears_of_has_the_taint_that_says_so() -> None:
+    """Once, whether it was added already or not; a node that says it is not ready has none."""
+    silent, asleep = ({"conditions": [{"type": "Ready", "status": status}]} for status in ("Unknown", "False"))
+    said = {"taints": [{"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}]}
+    assert read_node(doc("Node", "n1", status=silent)).taints == (UNREACHABLE,)
+    assert read_node(doc("Node", "n1", spec=said, status=silent)).taints == (UNREACHABLE,)
+    assert read_node(doc("Node", "n1", status=asleep)).taints == ()
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,13 @@ from adapters.kubernetes.resources import (
     Resource,
 )
 from adapters.kubernetes.watching import Event, Verb
+from solver.domain.constraints import Toleration
+from solver.domain.plan import Status
 from solver.domain.resources import CPU, GPU, MEMORY
 from solver.domain.snapshot import Snapshot, build_snapshot
+from solver.planner import plan
 from solver.service.state import HeldCluster
+from support.builders import constraints, gang, role
 
 
 def body(name: str, namespace: str = "", version: str = "1", labels: Any = None, **fields: Any) -> Body:
@@ -80,6 +84,18 @@ def test_a_pod_that_cannot_be_read_closes_its_node() -> None:
     change(mirror, PODS, pod("q", "n2", "y", status={"phase": "Failed"}))
     assert free(mirror) == {"n1": 8, "n2": 8}
     assert not mirror.problems
+
+
+def test_a_pod_that_cannot_be_read_closes_its_node_to_everybody() -> None:
+    """Who tolerates a cordon does not know either what is left there."""
+    mirror = filled((NODES, node("n1")), (PODS, pod("p", "n1", "half")))
+    where = constraints(tolerations=[Toleration(exists=True)])
+    site = mirror.held.view().snapshot
+    assert plan(site, [gang(role("w", where=where))]).status is Status.INFEASIBLE
+    change(mirror, PODS, pod("p", "n1", "3"))
+    change(mirror, NODES, node("n1", unschedulable=True))
+    site = mirror.held.view().snapshot
+    assert plan(site, [gang(role("w", where=where))]).status is Status.OPTIMAL
 
 
 def test_a_node_that_cannot_be_read_takes_no_pods() -> None:

@@ -172,13 +172,12 @@ def fragmentation(world: World, where: Where) -> Fraction:
     """Term 6: GPUs still wholly free in the domains that hold a pod of the gang."""
     left = []
     for node in world.nodes:
-        is_open = world.snapshot.ready[node] and world.snapshot.schedulable[node]
         taken = sum(
             world.demand[world.role_of[pod].name].get(GPU, 0)
             for pod, at in where.items()
             if at == node and pod not in world.running
         )
-        left.append((world.room[node][GPU] - taken) // MILLI_GPU if is_open else 0)
+        left.append((world.room[node][GPU] - taken) // MILLI_GPU if world.is_open(node) else 0)
     total = 0
     for level in range(1, world.height + 1):
         held = {world.domain(node, level) for node in where.values()} - {None}

@@ -1,10 +1,18 @@
 """The facts of one cluster and one gang that the brute force looks up: domains, meetings, pods, eligible nodes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from solver.domain.constraints import AntiAffinity, NodeSelectorTerm
+from solver.domain.constraints import (
+    NOT_READY,
+    UNREACHABLE,
+    UNSCHEDULABLE,
+    AntiAffinity,
+    NodeSelectorTerm,
+    Taint,
+    Toleration,
+)
 from solver.domain.gang import Gang, Group, Role
 from solver.domain.levels import TopologySpec, discovered_topology
 from solver.domain.pods import BoundPod
@@ -146,7 +154,7 @@ class World:
 
     def _may_use(self, role: Role, node: int) -> bool:
         snapshot, wanted = self.snapshot, role.constraints
-        if not (snapshot.ready[node] and snapshot.schedulable[node]):
+        if not _tolerated(self.closed_by(node), wanted.tolerations):
             return False
         if any(self.label(node, key) != value for key, value in wanted.selector):
             return False
@@ -159,6 +167,18 @@ class World:
         if any(self.domain(node, level) is None for level in range(1, finest + 1)):
             return False
         return not self._kept_apart(role, node)
+
+    def closed_by(self, node: int) -> list[Taint]:
+        """Taints that the node has by its state, whatever else it has."""
+        snapshot, found = self.snapshot, []
+        if not snapshot.ready[node]:
+            own = snapshot.taint_sets[snapshot.taint_codes[node]]
+            found.append(UNREACHABLE if UNREACHABLE in own else NOT_READY)
+        return found if snapshot.schedulable[node] else [*found, UNSCHEDULABLE]
+
+    def is_open(self, node: int) -> bool:
+        """Whether the node counts as open: nothing closes it, or some role tolerates all that does."""
+        return any(_tolerated(self.closed_by(node), role.constraints.tolerations) for role in self.gang.roles)
 
     def _term_holds(self, term: NodeSelectorTerm, node: int) -> bool:
         if not term.labels and not term.names:
@@ -185,6 +205,10 @@ class World:
     def _same_place(self, rule: AntiAffinity, one: int, other: int) -> bool:
         value = self.label(other, rule.topology_key)
         return value is not None and self.label(one, rule.topology_key) == value
+
+
+def _tolerated(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> bool:
+    return all(any(each.tolerates(taint) for each in tolerations) for taint in taints)
 
 
 def topology_of(snapshot: Snapshot, gang: Gang) -> TopologySpec:

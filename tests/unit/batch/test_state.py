@@ -3,13 +3,15 @@
 import random
 from fractions import Fraction
 
+from solver.batch.plan import plan_batch
 from solver.batch.state import Site, State, first_state
 from solver.bound.warm import WarmTables
+from solver.domain.constraints import UNSCHEDULABLE, Toleration
 from solver.domain.holding import holding_running
 from solver.planner import Options, plan
 from solver.verify.checker import TERMS
 from support.batches import random_batch
-from support.builders import cluster, flow, gang, group, node, role
+from support.builders import cluster, constraints, flow, gang, group, node, role
 
 LIMIT = Options(time_limit_s=60)
 
@@ -43,6 +45,20 @@ def _as_verified(state: State) -> None:
     assert kept == sum(verdict.kept_replicas for verdict in found.values())
     for term, value in zip(TERMS[1:], others, strict=True):
         assert -value == sum(verdict.objective[term] for verdict in found.values())
+
+
+def test_each_gang_sees_the_nodes_that_are_open_to_it() -> None:
+    """A node that one gang tolerates, and holds, is closed to the other; joint and single values agree."""
+    where = constraints(tolerations=[Toleration(UNSCHEDULABLE.key, exists=True)], pool="old")
+    site = cluster(node("a", 8, rack="r"), node("b", 8, rack="r", schedulable=False, pool="old"))
+    gangs = [gang(role("w", 2, 2, where=where), name="ns/brave"), gang(role("w", 2, 1.5), name="ns/other")]
+    state = first_state(Site(site, gangs, WarmTables()), plan(site, gangs, LIMIT))
+    assert dict(state.fragmentation) == {0: 4 + 4 + 5, 1: 6 + 6}
+    _as_verified(state)
+    joint = plan_batch(site, gangs, LIMIT)
+    assert [each.status.placed for each in joint.gangs] == [True, True]
+    assert joint.batch is not None
+    assert joint.batch.objective[-1].value == 4 + 4 + 5 + 6 + 6
 
 
 def test_running_members_and_voids_count_in_fragmentation() -> None:

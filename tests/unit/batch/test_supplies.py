@@ -1,10 +1,11 @@
 """How many gangs there can be room for, by counting."""
 
 from solver.batch.supplies import gpu_needs, most_by_class, supplies
+from solver.domain.constraints import UNSCHEDULABLE, NodeConstraints, Toleration
 from solver.domain.gang import Gang
 from solver.domain.resources import MAX_AMOUNT
 from solver.domain.snapshot import Snapshot
-from support.builders import cluster, gang, group, node, queue, role
+from support.builders import cluster, constraints, gang, group, node, queue, role
 
 
 def most(site: Snapshot, gangs: list[Gang], *classes: list[int], admitted: list[int] | None = None) -> list[int]:
@@ -12,7 +13,7 @@ def most(site: Snapshot, gangs: list[Gang], *classes: list[int], admitted: list[
     return most_by_class(supplies(site, gangs), classes, admitted or [-1] * len(classes))
 
 
-def pair(size: float, name: str, **more: float | str) -> Gang:
+def pair(size: float, name: str, **more: float | str | NodeConstraints) -> Gang:
     """Two pods of so many GPUs each."""
     return gang(role("w", 2, size, **more), name=f"ns/{name}")  # type: ignore[arg-type]
 
@@ -50,6 +51,13 @@ def test_other_resources_and_closed_nodes_count() -> None:
     assert most(cluster(node("n", 8, cpu=17)), gangs, [0, 1, 2]) == [2]
     assert most(cluster(node("n", 8), node("m", 8, schedulable=False)), [pair(4, "a"), pair(4, "b")], [0, 1]) == [1]
     assert most(cluster(node("n", 8, pods=5)), gangs, [0, 1, 2]) == [2]
+
+
+def test_nodes_that_are_open_to_one_gang_count_for_all() -> None:
+    """What is counted is a bound, whoever tolerates the cordon."""
+    brave = pair(4, "a", where=constraints(tolerations=[Toleration(UNSCHEDULABLE.key, exists=True)]))
+    site = cluster(node("n", 8), node("m", 8, schedulable=False))
+    assert most(site, [brave, pair(4, "b")], [0, 1]) == [2]
 
 
 def test_what_higher_classes_take_is_gone_once_they_are_at_their_most() -> None:

@@ -2,7 +2,17 @@
 
 import pytest
 
-from solver.domain.constraints import NodeConstraints, NodeSelectorTerm, Operator, Requirement, Taint, Toleration
+from solver.domain.constraints import (
+    NOT_READY,
+    UNREACHABLE,
+    UNSCHEDULABLE,
+    NodeConstraints,
+    NodeSelectorTerm,
+    Operator,
+    Requirement,
+    Taint,
+    Toleration,
+)
 from solver.domain.gang import Gang
 from solver.domain.pods import BoundPod
 from solver.domain.snapshot import NodeRecord
@@ -89,9 +99,37 @@ ONE_NODE: dict[str, tuple[NodeRecord, NodeRecord, NodeConstraints, str]] = {
         node("out", taints=[GPU_TAINT, Taint("disk", "slow")]), node("in", taints=[GPU_TAINT]),
         constraints(tolerations=[Toleration("gpu", "reserved")]), "taint disk=slow",
     ),
-    "toleration of everything still needs a ready node": (
-        node("out", taints=[GPU_TAINT], ready=False), node("in", taints=[GPU_TAINT, Taint("disk")]),
-        constraints(tolerations=[Toleration(exists=True)]), "not being ready",
+    "toleration of one effect of not being ready": (
+        node("out", ready=False), node("in"),
+        constraints(tolerations=[Toleration(NOT_READY.key, exists=True, effect="NoExecute")]), "not being ready",
+    ),
+    "toleration of a cordon by its key": (
+        node("out", ready=False), node("in", schedulable=False),
+        constraints(tolerations=[Toleration(UNSCHEDULABLE.key, exists=True)]), "not being ready",
+    ),
+    "toleration of not being ready": (
+        node("out", schedulable=False), node("in", ready=False),
+        constraints(tolerations=[Toleration(NOT_READY.key, exists=True, effect="NoSchedule")]), "a cordon",
+    ),
+    "toleration of not being ready is none of silence": (
+        node("out", ready=False, taints=[UNREACHABLE]), node("in", ready=False),
+        constraints(tolerations=[Toleration(NOT_READY.key)]), "not being reachable",
+    ),
+    "toleration of silence": (
+        node("out", ready=False), node("in", ready=False, taints=[UNREACHABLE]),
+        constraints(tolerations=[Toleration(UNREACHABLE.key)]), "not being ready",
+    ),
+    "a cordon and not being ready have to be tolerated both": (
+        node("out", ready=False, schedulable=False), node("in", ready=False),
+        constraints(tolerations=[Toleration(NOT_READY.key)]), "a cordon",
+    ),
+    "toleration of everything": (
+        node("out", taints=[GPU_TAINT], pool="b"),
+        node("in", taints=[GPU_TAINT, UNSCHEDULABLE], ready=False, schedulable=False, pool="a"),
+        constraints(tolerations=[Toleration(exists=True)], pool="a"), "nodeSelector pool=a",
+    ),
+    "the taint of a cordon counts without the cordon": (
+        node("out", taints=[UNSCHEDULABLE]), node("in"), ANYWHERE, "a cordon",
     ),
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 import support.oracle
-from solver.domain.constraints import Taint, Toleration
+from solver.domain.constraints import UNSCHEDULABLE, Taint, Toleration
 from solver.domain.gang import Gang, Pattern
 from solver.domain.levels import Tier
 from solver.domain.snapshot import Snapshot
@@ -424,6 +424,15 @@ class TestFragmentation:
         answer = solve(snapshot, gang(role("w")))
         assert answer is not None
         assert answer["fragmentation"] == 4
+
+    def test_closed_nodes_that_are_tolerated_have(self) -> None:
+        """The same neighbour for a gang that may go there."""
+        snapshot = cluster(node("n-0", 3, rack="a"), node("n-1", 8, rack="a", schedulable=False))
+        where = constraints(tolerations=[Toleration(UNSCHEDULABLE.key, exists=True)])
+        answer = solve(snapshot, gang(role("w", where=where)))
+        assert answer is not None
+        assert answer.placed == {"default/w-0": "n-0"}
+        assert answer["fragmentation"] == 2 + 10
 
 
 class TestUnsupported:

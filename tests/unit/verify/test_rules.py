@@ -2,7 +2,7 @@
 
 import pytest
 
-from solver.domain.constraints import Taint
+from solver.domain.constraints import Taint, Toleration
 from solver.domain.gang import Gang
 from solver.domain.resources import EPHEMERAL_STORAGE
 from solver.domain.snapshot import Snapshot
@@ -96,6 +96,15 @@ CASES: dict[str, Case] = {
     ),
     "a cordoned node": (
         "eligible", cluster(node("a", schedulable=False), node("b")), gang(role("w")), "w-0@a", "w-0@b",
+    ),
+    "a cordon where only not being ready is tolerated": (
+        "eligible", cluster(node("a", schedulable=False), node("b", ready=False)),
+        _where(tolerations=[Toleration("node.kubernetes.io/not-ready", exists=True)]), "w-0@a", "w-0@b",
+    ),
+    "silence where only not being ready is tolerated": (
+        "eligible",
+        cluster(node("a", ready=False, taints=[Taint("node.kubernetes.io/unreachable")]), node("b", ready=False)),
+        _where(tolerations=[Toleration("node.kubernetes.io/not-ready", exists=True)]), "w-0@a", "w-0@b",
     ),
     "nodeSelector": ("eligible", SITE, _where(rack="a"), "w-0@b1", "w-0@a2"),
     "affinity": ("eligible", SITE, _where(affinity=[on_nodes("a2")]), "w-0@a1", "w-0@a2"),

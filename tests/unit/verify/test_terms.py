@@ -5,11 +5,12 @@ from fractions import Fraction
 
 import pytest
 
+from solver.domain.constraints import Toleration
 from solver.domain.gang import Gang
 from solver.domain.levels import Tier
 from solver.domain.snapshot import Snapshot
 from support import oracle
-from support.builders import cluster, flow, gang, group, node, reach, role, with_running
+from support.builders import cluster, constraints, flow, gang, group, node, reach, role, with_running
 from tests.unit.verify.verifying import assignments, verdict
 
 #: For one GB between single GPUs; the sums stand beside the tiers.
@@ -284,6 +285,23 @@ def test_fragmentation_counts_open_nodes_and_free_devices_only() -> None:
     found = verdict(snapshot, waiting, "w-1@a")
     assert found.violations == ()
     assert found.objective["fragmentation"] == 6 + 0 + 10
+
+
+def test_fragmentation_counts_nodes_that_some_role_may_use_though_they_are_closed() -> None:
+    """One role tolerates a cordon, the other not being ready; nobody tolerates both on one node."""
+    snapshot = cluster(
+        node("a", 8, rack="r"), node("b", 4, rack="r", ready=False), node("c", 2, rack="r", schedulable=False),
+        node("d", 1, rack="r", ready=False, schedulable=False),
+    )  # fmt: skip
+    cordon, asleep = "node.kubernetes.io/unschedulable", "node.kubernetes.io/not-ready"
+    waiting = gang(
+        role("v", where=constraints(tolerations=[Toleration(cordon, exists=True)])),
+        role("w", where=constraints(tolerations=[Toleration(asleep, exists=True)])),
+    )
+    found = verdict(snapshot, waiting, "v-0@c w-0@b")
+    assert found.violations == ()
+    # host c: 1, host b: 3; rack: 8 + 3 + 1
+    assert found.objective["fragmentation"] == 1 + 3 + 12
 
 
 def test_replicas_above_the_minimum() -> None:
