@@ -16,8 +16,9 @@ from adapters.kubernetes.objects import Document
 from adapters.manifests.members import Member
 from adapters.manifests.own import read_gang
 from adapters.manifests.reading import Reading
+from adapters.manifests.traffic import renamed_flow, renamed_reach
 from solver.domain.errors import InvalidRequest
-from solver.domain.gang import BoundMember, Flow, Gang, Group, Reach, Role
+from solver.domain.gang import BoundMember, Gang, Group, Role
 from solver.domain.naming import natural_key
 
 #: Which replica of its group a pod belongs to, counted from 0 over all there are.
@@ -61,8 +62,8 @@ class _Joining:
         gang = replace(
             self.declared,
             root=root,
-            flows=tuple(self.flow(flow) for flow in self.declared.flows),
-            reach=tuple(self.reach(reach) for reach in self.declared.reach),
+            flows=tuple(renamed_flow(flow, self.names) for flow in self.declared.flows),
+            reach=tuple(renamed_reach(reach, self.names) for reach in self.declared.reach),
             running=tuple(sorted(running, key=lambda member: natural_key(member.pod))),
         )
         created = oldest([self.reading.doc.body, *self.pods.bodies])
@@ -166,24 +167,6 @@ class _Joining:
     def has_spread(self, role: Role) -> bool:
         """Whether the pods of a role keep away from each other."""
         return role.name in self.shapes and bool(self.shapes[role.name].spread)
-
-    def flow(self, flow: Flow) -> Flow:
-        """The flow between what its roles have become."""
-        return replace(
-            flow,
-            senders=self.renamed(flow.senders),
-            receivers=self.renamed(flow.receivers),
-            sender_name=flow.source,
-            receiver_name=flow.target,
-        )
-
-    def reach(self, reach: Reach) -> Reach:
-        """The rule between what its roles have become."""
-        return replace(reach, senders=self.renamed(reach.senders), receivers=self.renamed(reach.receivers))
-
-    def renamed(self, roles: Sequence[str]) -> tuple[str, ...]:
-        """What roles have become; unknown ones stay, for the gang to refuse."""
-        return tuple(name for role in roles for name in self.names.get(role, [role]))
 
 
 def _by_role(declared: Gang, members: Sequence[Member]) -> dict[str, list[Member]]:

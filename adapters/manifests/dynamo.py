@@ -1,18 +1,21 @@
 """DynamoGraphDeployment: one gang of all its components."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.dynamo_components import Component, read_components
 from adapters.manifests.dynamo_fields import DEPLOYMENT, check_fields
+from adapters.manifests.dynamo_groups import component_group, component_role, role_names_of
+from adapters.manifests.dynamo_members import Crew, read_crews
 from adapters.manifests.kinds import kind_of_name, kind_of_type
 from adapters.manifests.overrides import override_packing
 from adapters.manifests.packing import Packing, annotated, one_topology, packing
 from adapters.manifests.reading import FoundGang, Reading, located
-from adapters.manifests.traffic import Endpoint, deployment_flows, role_names
+from adapters.manifests.traffic import Endpoint, deployment_flows, renamed_flow, renamed_reach, role_names
 from solver.domain.gang import Gang, Group, Kind, Pattern, Reach, Role
 
+DEPLOYMENT_KIND = "DynamoGraphDeployment"
 QUEUE_ANNOTATION = "nvidia.com/kai-scheduler-queue"
 _POLICY = "spec.experimental.kvTransferPolicy"
 _ROOT_TARGET, _ROOT_PLACE = "PodCliqueSet", ("spec", "template")
@@ -21,66 +24,52 @@ _ROOT_TARGET, _ROOT_PLACE = "PodCliqueSet", ("spec", "template")
 def read_deployment(reading: Reading) -> FoundGang:
     """The gang of one deployment, named `namespace/name`.
 
-    A role per component, named as written; its pods are `<namespace>/<component>-<i>`, with `-<rank>` where a
-    replica spans nodes. Components with replicas 0 are absent.
+    A role per component, named as written; its pods are those that exist, by the names they have, and beside them
+    `<namespace>/<component>-<i>`, with `-<rank>` where a replica spans nodes. Of a multi-node component some of whose
+    replicas run each becomes a group and a role of its own, `<component>#<i>`. Components with replicas 0 are absent.
     """
     doc = reading.doc
     if not doc.name:
         raise doc.refuse("metadata.name", "is missing")
     check_fields(reading, doc.part("spec"), DEPLOYMENT)
     components = read_components(reading)
+    crews = read_crews(reading, components)
     endpoints = _endpoints(components)
     root_rule, policy = _root_packing(reading), _kv_policy(reading, endpoints)
     rules = [root_rule, policy.packing, *(component.packing for component in components)]
     flows = deployment_flows(reading, endpoints, Pattern.NEAREST if policy.reach else Pattern.ALL_TO_ALL)
+    names = {component.name: role_names_of(component, crews[component.name]) for component in components}
     topology, priority, queue = one_topology(doc, rules), reading.priority(), _queue(reading)
     with located(doc):
-        root = _root(doc.full_name, doc.namespace, components, endpoints, root_rule)
-        gang = Gang(doc.full_name, root, priority, queue, topology, flows, policy.reach)
+        gang = Gang(
+            doc.full_name,
+            _root(doc.full_name, components, crews, endpoints, root_rule),
+            priority,
+            queue,
+            topology,
+            tuple(renamed_flow(flow, names) for flow in flows),
+            tuple(renamed_reach(reach, names) for reach in policy.reach),
+            tuple(member for crew in crews.values() for member in crew.running),
+        )
     return reading.found(gang)
 
 
 def _root(
-    name: str, namespace: str, components: Sequence[Component], endpoints: Sequence[Endpoint], rule: Packing
+    name: str,
+    components: Sequence[Component],
+    crews: Mapping[str, Crew],
+    endpoints: Sequence[Endpoint],
+    rule: Packing,
 ) -> Group:
     roles: list[Role] = []
     groups: list[Group] = []
     for component, endpoint in zip(components, endpoints, strict=True):
+        crew = crews[component.name]
         if component.apart:
-            groups.append(_group(namespace, component, endpoint.kind))
+            groups.append(component_group(component, crew, endpoint.kind))
         else:
-            roles.append(_role(namespace, component, endpoint.kind, component.replicas, component.needed))
+            roles.append(component_role(component, endpoint.kind, crew.replicas[0]))
     return Group(name, tuple(roles), tuple(groups), pack=rule.pack)
-
-
-def _group(namespace: str, component: Component, kind: Kind) -> Group:
-    """A component with a rule of its own: each multi-node replica is kept together, or all pods of a single-node one.
-
-    That is where Grove puts the constraint: on the scaling group's replica, or on the clique as a whole.
-    """
-    if component.nodes == 1:
-        role = _role(namespace, component, kind, component.replicas, component.needed)
-        return Group(component.name, (role,), pack=component.packing.pack)
-    return Group(
-        component.name,
-        (_role(namespace, component, kind, component.nodes, component.nodes),),
-        replicas=component.replicas,
-        min_replicas=component.needed,
-        pack=component.packing.pack,
-        multinode=True,
-    )
-
-
-def _role(namespace: str, component: Component, kind: Kind, replicas: int, needed: int) -> Role:
-    """The role of a component; replicas, needed: pods in one replica of its group."""
-    stem, ranks = f"{namespace}/{component.name.lower()}", range(component.nodes)
-    pods = [
-        f"{stem}-{index}" if component.nodes == 1 else f"{stem}-{index}-{rank}"
-        for index in range(component.replicas)
-        for rank in ranks
-    ]
-    shape = component.shape
-    return Role(component.name, replicas, needed, kind, shape.requests, shape.constraints, shape.spread, tuple(pods))
 
 
 def _endpoints(components: Sequence[Component]) -> list[Endpoint]:

@@ -7,7 +7,8 @@ from functools import cached_property
 from adapters.kubernetes.cluster import KAI_GROUP, NATIVE_GROUP
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.running import gang_of
-from adapters.manifests.dynamo import read_deployment
+from adapters.manifests.dynamo import DEPLOYMENT_KIND, read_deployment
+from adapters.manifests.dynamo_members import deployment_of
 from adapters.manifests.loose_pods import Bond, bond_of, read_loose_gang
 from adapters.manifests.lws import read_leader_worker_set
 from adapters.manifests.models import named_model
@@ -100,13 +101,16 @@ class _Desk:
         self._options = options
         self._groups = {doc.full_name for doc in world.files if _policy_of(doc)}
         self._sets = {doc.full_name for doc in world.files if doc.kind == "LeaderWorkerSet"}
+        self._deployments = {doc.full_name for doc in world.files if doc.kind == DEPLOYMENT_KIND}
         self._done: set[Bond] = set()
 
     def read(self, doc: Document) -> Iterator[FoundGang]:
         """The gangs an object stands for."""
+        if self._is_made_for_deployment(doc):
+            return
         if doc.kind == "Gang" and doc.api_group in (OWN_GROUP, ""):
             yield read_gang(self._reading(doc))
-        elif doc.kind == "DynamoGraphDeployment":
+        elif doc.kind == DEPLOYMENT_KIND:
             yield read_deployment(self._reading(doc))
         elif doc.kind == "LeaderWorkerSet":
             yield from read_leader_worker_set(self._reading(doc))
@@ -156,6 +160,15 @@ class _Desk:
     def _in_set(self, pod: Document) -> bool:
         name = pod.labels.get("leaderworkerset.sigs.k8s.io/name", "")
         return f"{pod.namespace}/{name}" in self._sets
+
+    def _is_made_for_deployment(self, doc: Document) -> bool:
+        """Whether a deployment of the files stands for the object: a pod, set or group that was made for it."""
+        if not self._deployments or doc.kind == DEPLOYMENT_KIND:
+            return False
+        if deployment_of(doc) in self._deployments or (doc.kind in _NOT_YET and doc.full_name in self._deployments):
+            return True
+        pods = self._world.members_by_gang.get(doc.full_name, ()) if _policy_of(doc) else ()
+        return bool(pods) and all(deployment_of(pod) in self._deployments for pod in pods)
 
     def _pass_over(self, doc: Document) -> None:
         """Say what an object that is no gang means for the answer; refuse gangs that cannot be read yet."""

@@ -1,6 +1,6 @@
 """What every reader of gang manifests shares: options, the world around the files, notices and refusals."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -97,6 +97,23 @@ class World:
         return found
 
     @cached_property
+    def existing(self) -> Mapping[str, Document]:
+        """Pods by `namespace/name`, bound or not, also of the cluster, that are neither finished nor terminating."""
+        found = {doc.full_name: doc for doc in (*self.cluster, *self.files) if doc.kind == "Pod" and not _over(doc)}
+        return {**found, **self.members}
+
+    def existing_by(self, key: Callable[[Document], str]) -> Mapping[str, Sequence[Document]]:
+        """The existing pods by what `key` says of them; those of which it says nothing are left out."""
+        known = self._grouped.get(key)
+        if known is None:
+            found: dict[str, list[Document]] = {}
+            for doc in self.existing.values():
+                if name := key(doc):
+                    found.setdefault(name, []).append(doc)
+            known = self._grouped[key] = found
+        return known
+
+    @cached_property
     def owners(self) -> Mapping[tuple[str, str, str], Document]:
         """Objects that may own pods, by kind, namespace and name; those of the files count first."""
         others = [doc for doc in (*self.cluster, *self.files) if doc.kind != "Pod"]
@@ -121,6 +138,10 @@ class World:
             if doc.flag("globalDefault", False):
                 return self.priority(doc.name)
         return None
+
+    @cached_property
+    def _grouped(self) -> dict[Callable[[Document], str], Mapping[str, Sequence[Document]]]:
+        return {}
 
     @cached_property
     def _promised(self) -> Mapping[str, str]:

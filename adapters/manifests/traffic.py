@@ -1,7 +1,7 @@
 """The flows of a disaggregated deployment: the KV cache from prefill to decode, requests from router to prefill."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from adapters.manifests.engines import Engine
 from adapters.manifests.models import (
@@ -12,7 +12,7 @@ from adapters.manifests.models import (
     named_model,
 )
 from adapters.manifests.reading import Reading
-from solver.domain.gang import Flow, Kind, Pattern
+from solver.domain.gang import Flow, Kind, Pattern, Reach
 
 #: Bytes of one request from a router to a prefill engine.
 REQUEST_BYTES = 65_536
@@ -31,6 +31,24 @@ class Endpoint:
 def role_names(endpoints: Sequence[Endpoint], kind: Kind) -> tuple[str, ...]:
     """Names of the roles of a kind, in order."""
     return tuple(endpoint.role for endpoint in endpoints if endpoint.kind is kind)
+
+
+def renamed_flow(flow: Flow, names: Mapping[str, Sequence[str]]) -> Flow:
+    """The flow between what its roles have become; answers call both ends as before.
+
+    names: role → the roles it has become; roles that are not in there stay as they are.
+    """
+    ends = replace(flow, senders=_renamed(flow.senders, names), receivers=_renamed(flow.receivers, names))
+    return ends if ends == flow else replace(ends, sender_name=flow.source, receiver_name=flow.target)
+
+
+def renamed_reach(reach: Reach, names: Mapping[str, Sequence[str]]) -> Reach:
+    """The rule between what its roles have become; names as in `renamed_flow`."""
+    return replace(reach, senders=_renamed(reach.senders, names), receivers=_renamed(reach.receivers, names))
+
+
+def _renamed(roles: Sequence[str], names: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(name for role in roles for name in names.get(role, (role,)))
 
 
 def deployment_flows(
