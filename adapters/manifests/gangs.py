@@ -134,6 +134,9 @@ class _Desk:
         member = self._world.members.get(doc.full_name)
         if member is None or gang_of(member) in self._groups or self._in_set(member):
             return
+        if graph := self._graphs.get(deployment_of(member)):
+            yield from self._deployment_of_cluster(graph)
+            return
         bond = bond_of(self._world, member)
         if bond in self._done:
             return
@@ -143,6 +146,18 @@ class _Desk:
             return
         group = self._context.get(bond.name) if bond.shared else None
         yield self._pod_group(group) if group else read_loose_gang(self._reading(member), bond, pods)
+
+    def _deployment_of_cluster(self, graph: Document) -> Iterator[FoundGang]:
+        """The gang of a deployment that only the cluster has, at the first of its pods in the files."""
+        bond = Bond(graph.full_name, DEPLOYMENT_KIND)
+        if bond not in self._done:
+            self._done.add(bond)
+            yield read_deployment(self._reading(graph))
+
+    @cached_property
+    def _graphs(self) -> Mapping[str, Document]:
+        """Deployments of the cluster: not planned themselves, but they say what pods of the files need."""
+        return {doc.full_name: doc for doc in self._world.cluster if doc.kind == DEPLOYMENT_KIND}
 
     @cached_property
     def _loose(self) -> Mapping[Bond, Sequence[Document]]:

@@ -1,10 +1,11 @@
-"""Gangs of pods without a PodGroup: by the group name they share, else by their topmost controller, else alone."""
+"""Gangs of pods without a PodGroup: by the group or deployment they name, by their topmost controller, or alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from adapters.kubernetes.objects import Document, Part
 from adapters.kubernetes.running import QUEUE_LABEL, gang_of
+from adapters.manifests.dynamo_members import deployment_of
 from adapters.manifests.members import Member, alike, bound_members, first_label, read_members
 from adapters.manifests.packing import annotated, one_topology
 from adapters.manifests.podgroups import leaf_roles
@@ -42,8 +43,8 @@ class Bond:
 
 
 def bond_of(world: World, pod: Document) -> Bond:
-    """What ties a pod to others: a shared group name, its topmost controller, or nothing but itself."""
-    shared = gang_of(pod)
+    """What ties a pod to others: a shared group or deployment, its topmost controller, or nothing but itself."""
+    shared = gang_of(pod) or deployment_of(pod)
     if shared:
         return Bond(shared, "group")
     kind, name, owner = "Pod", pod.name, pod

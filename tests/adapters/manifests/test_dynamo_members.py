@@ -195,3 +195,19 @@ def test_what_was_made_for_a_deployment_is_no_gang_of_its_own(read: Read) -> Non
     assert found.all_notices == ()
     with pytest.raises(InvalidRequest, match="PodCliqueSet is not supported yet"):
         read(_all((_dgd(decode={"replicas": 1}), clique_set.replace("app", "other"))))
+
+
+def test_pods_in_the_file_are_planned_with_the_deployment_of_the_cluster(read: Read) -> None:
+    """Waiting pods whose deployment only the cluster has are planned as that deployment, once and whole."""
+    text = _all(_pod(f"w-{n}", _of("decode")) for n in range(2))
+    gang = _gang(read(text, cluster=_all((_dgd(decode={"replicas": 3}), _pod("r", _of("decode"), "n0")))))
+    assert gang.name == "default/app"
+    assert gang.roles[0].pods == ("default/r", "default/w-0", "default/w-1")
+
+
+def test_pods_of_a_deployment_nobody_knows_are_one_gang(read: Read) -> None:
+    """Without the deployment its pods still belong together, whatever controls each of them."""
+    text = _all((_pod("p", _of("prefill")), _pod("d", _of("decode")), _pod("g", _grove("app-0-decode"))))
+    gang = _gang(read(text))
+    assert gang.name == "default/app"
+    assert {pod for role in gang.roles for pod in role.pods} == {"default/p", "default/d", "default/g"}
