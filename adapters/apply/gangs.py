@@ -24,6 +24,7 @@ from adapters.kubernetes.resources import (
     PRIORITY_CLASSES,
     Resource,
 )
+from adapters.kubernetes.selected_labels import SelectedKeys
 from adapters.manifests.reading import GangOptions, Reading, World
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
@@ -43,6 +44,10 @@ class Source(Protocol):
 
     def pods_of(self, gang_key: str) -> Sequence[Body]:
         """Pods of a gang, those that have ended or are leaving too."""
+
+    @property
+    def selected(self) -> SelectedKeys:
+        """Label keys that the selectors of pods name."""
 
     def version_of(self, resource: Resource) -> str | None:
         """The API version under which a kind is served."""
@@ -124,7 +129,7 @@ class LiveGangs:
 
     def _reading(self, doc: Document) -> Reading:
         classes = (_document(PRIORITY_CLASSES, body, "v1") for body in self._source.all(PRIORITY_CLASSES).values())
-        return Reading(doc, World((doc,), tuple(classes)), self._options)
+        return Reading(doc, World((doc,), tuple(classes), self._source.selected), self._options)
 
     def _live(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body]) -> LivePods:
         counted = {body["metadata"]["uid"] for body in (*pods, *done)}

@@ -75,14 +75,18 @@ def without_pin(pod: Body) -> Body:
 
 
 class MemberReader:
-    """Reads pods as members, each version of a pod once."""
+    """Reads pods as members, each version of a pod once for the labels that selectors name."""
 
     def __init__(self) -> None:
-        self._known: dict[str, dict[str, _Read]] = {}  # gang → uid of the pod
+        # By gang: the labels that selectors name, and its pods by uid.
+        self._known: dict[str, tuple[frozenset[str], dict[str, _Read]]] = {}
 
     def read(self, key: str, reading: Reading, pods: LivePods) -> tuple[Member, ...]:
         """The pods of a gang, in natural name order. Raises InvalidRequest."""
-        known, found = self._known.get(key, {}), {}
+        selected = reading.world.selected.of(key.partition("/")[0])
+        before, known = self._known.get(key, (selected, {}))
+        known = known if before == selected else {}
+        found: dict[str, _Read] = {}
         for body in pods.bodies:
             metadata = body["metadata"]
             version, node = str(metadata.get("resourceVersion")), pods.fixed.get(pod_name(body))
@@ -90,7 +94,7 @@ class MemberReader:
             if read is None or (read.version, read.node) != (version, node):
                 read = _Read(version, node, read_member(reading, _document(body, node)))
             found[metadata["uid"]] = read
-        self._known[key] = found
+        self._known[key] = selected, found
         return tuple(sorted((read.member for read in found.values()), key=lambda member: natural_key(member.name)))
 
     def forget(self, key: str) -> None:

@@ -18,6 +18,7 @@ from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.kubernetes.occupancy import Key
 from adapters.kubernetes.problems import Problems
 from adapters.kubernetes.resources import MIRRORED, PODS, PRIORITY_CLASSES, Resource
+from adapters.kubernetes.selected_labels import SelectedKeys, named_keys
 from adapters.kubernetes.watching import Event, Follower, Rhythm, Verb
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound
 from solver.service.config import Limits
@@ -29,6 +30,7 @@ from solver.service.state import HeldCluster
 ChangeHook = Callable[[Key, Body | None, Body | None], None]
 
 _log = logging.getLogger("huddle.mirror")
+_ENDED = ("Succeeded", "Failed")
 _EVERYTHING = Limits(max_nodes=10_000_000, max_bound_pods=100_000_000)
 
 
@@ -81,6 +83,7 @@ class Mirror:
         self._problems = Problems()
         self._fold = Fold(self._store, self._problems)
         self._gangs = GangIndex(self._store)
+        self.selected = SelectedKeys()  # of all pods that have not ended
         self._unheard = set(resources)
         self._versions: dict[Resource, str] = {}
         self._synced = asyncio.Event()
@@ -193,8 +196,15 @@ class Mirror:
             self._changed.append((resource, key, before, body))
         if resource is PODS:
             self._gangs.note_pod(key, before, body)
+            self._note_selectors(key[0], before, body)
         if resource in FOLDED:
             self._fold.note(resource, key, before, body)
+
+    def _note_selectors(self, namespace: str, before: Body | None, now: Body | None) -> None:
+        """A pod has changed: count what it selects by, as long as it has not ended."""
+        for body, count in ((now, self.selected.add), (before, self.selected.remove)):
+            if body and (body.get("status") or {}).get("phase") not in _ENDED:
+                count(named_keys(body.get("spec"), namespace))
 
     def _step(self) -> None:
         """Bring the held state up to date and tell; before all is known for the first time, wait."""

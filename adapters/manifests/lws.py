@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from adapters.kubernetes.objects import Part
 from adapters.kubernetes.pods import Finding, PodShape
 from adapters.kubernetes.running import QUEUE_LABEL
+from adapters.manifests.added_labels import LEADER_WORKER_SET_KEYS, leader_worker_set_labels
 from adapters.manifests.kinds import kind_of
 from adapters.manifests.packing import annotated
 from adapters.manifests.reading import FoundGang, Reading, located
@@ -34,30 +35,61 @@ def read_leader_worker_set(reading: Reading) -> Iterator[FoundGang]:
         if doc.annotations.get(key):
             place = f"metadata.annotations[{key}]"
             reading.unsupported(Finding(place, "exclusive domains are not supported"))
-    shapes = _shapes(reading)
+    shapes = _Shapes(reading)
     for index in range(replicas):
         yield _gang(reading, index, size, shapes)
 
 
-def _shapes(reading: Reading) -> dict[str, PodShape]:
-    """Role → shape, the leader first if there is one."""
-    doc = reading.doc
-    if not doc.has(f"{_TEMPLATE}.workerTemplate"):
-        raise doc.refuse(f"{_TEMPLATE}.workerTemplate", "is missing")
-    names = {"leader": f"{_TEMPLATE}.leaderTemplate", "worker": f"{_TEMPLATE}.workerTemplate"}
-    return {role: reading.shape(doc.mapping(at), at) for role, at in names.items() if doc.has(at)}
+class _Shapes:
+    """Shapes of the pods of a set. templates: role → path of its pod template, the leader first if there is one."""
+
+    def __init__(self, reading: Reading) -> None:
+        doc = reading.doc
+        if not doc.has(f"{_TEMPLATE}.workerTemplate"):
+            raise doc.refuse(f"{_TEMPLATE}.workerTemplate", "is missing")
+        paths = {role: f"{_TEMPLATE}.{role}Template" for role in ("leader", "worker")}
+        self.templates = {role: at for role, at in paths.items() if doc.has(at)}
+        self._reading = reading
+        self._selected = reading.world.selected.of(doc.namespace)
+        self._known: dict[tuple[str, tuple[tuple[str, str], ...]], PodShape] = {}
+
+    def of(self, index: int, size: int) -> Iterator[tuple[str, PodShape, list[int]]]:
+        """Roles of a replica: name, shape and ranks. Ranks with labels of their own that matter are roles of their own.
+
+        Those are called `worker`, `worker-2`, … by first rank.
+        """
+        split = 1 if "leader" in self.templates else 0
+        for role, ranks in (("leader", range(split)), ("worker", range(split, size))):
+            alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
+            for rank in ranks:
+                alike.setdefault(self._added(index, rank), []).append(rank)
+            for number, (labels, found) in enumerate(alike.items(), start=1):
+                yield role if number == 1 else f"{role}-{number}", self._shape(role, labels), found
+
+    def _added(self, index: int, rank: int) -> tuple[tuple[str, str], ...]:
+        """Labels that the pod gets from its controller, as far as a selector names them."""
+        if self._selected.isdisjoint(LEADER_WORKER_SET_KEYS):
+            return ()
+        labels = leader_worker_set_labels(self._reading.doc.namespace, self._reading.doc.name, index, rank)
+        return tuple((key, value) for key, value in labels.items() if key in self._selected)
+
+    def _shape(self, role: str, labels: tuple[tuple[str, str], ...]) -> PodShape:
+        shape = self._known.get((role, labels))
+        if shape is None:
+            at = self.templates[role]
+            shape = self._known[role, labels] = self._reading.shape(self._reading.doc.mapping(at), at, dict(labels))
+        return shape
 
 
-def _gang(reading: Reading, index: int, size: int, shapes: dict[str, PodShape]) -> FoundGang:
+def _gang(reading: Reading, index: int, size: int, shapes: _Shapes) -> FoundGang:
     doc, name = reading.doc, f"{reading.doc.full_name}-{index}"
     pods = (name, *(f"{name}-{rank}" for rank in range(1, size)))
-    split = 1 if "leader" in shapes else 0
-    owned = {"leader": pods[:split], "worker": pods[split:]}
-    templates = [doc.part(f"{_TEMPLATE}.{role}Template") for role in shapes]
+    templates = [doc.part(at) for at in shapes.templates.values()]
     rule = annotated(doc.annotations, *(part.texts("metadata.annotations") for part in templates))
     kind = _kind(reading, templates)
+    found = list(shapes.of(index, size))
     with located(doc):
-        roles = tuple(_role(role, kind, shape, owned[role]) for role, shape in shapes.items() if owned[role])
+        roles = tuple(_role(role, kind, shape, tuple(pods[rank] for rank in ranks)) for role, shape, ranks in found)
         gang = Gang(
             name,
             Group(name, roles, pack=rule.pack, multinode=True),

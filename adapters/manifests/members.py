@@ -1,8 +1,7 @@
 """Pods that exist already, sorted into roles of pods that are alike."""
 
-import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from adapters.kubernetes.objects import Document, Fields
 from adapters.kubernetes.pods import Finding, PodShape, pod_shape
@@ -12,13 +11,6 @@ from adapters.manifests.reading import Reading
 from adapters.manifests.traffic import Endpoint
 from solver.domain.gang import BoundMember, Kind, Role
 from solver.domain.naming import natural_key
-
-#: Labels that tell one pod from its like and say nothing about where it may run.
-_OWN_LABEL = re.compile(
-    r"(index|ordinal|rank|pod-name|group-key)$|^runai-gpu-group|^huddle\.scheduler/replica$"
-    r"|^topology\.kubernetes\.io/(zone|region)$"  # copied from the node when the pod is bound
-    r"|^(pod-template-hash|controller-revision-hash|pod-template-generation)$"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +61,14 @@ def read_members(reading: Reading, pods: Iterable[Document]) -> tuple[Member, ..
 
 
 def read_member(reading: Reading, doc: Document) -> Member:
-    """One pod as a member; unsupported constraints are refused or noted."""
+    """One pod as a member, with the labels alone that tell it apart; unsupported constraints are refused or noted."""
     shape = pod_shape(doc, doc.body, "")
     for found in shape.unsupported:
         reading.unsupported(found, doc)
     if doc.has("spec.workloadRef"):
         problem = "pods that name a Workload are not supported; a PodGroup is"
         reading.unsupported(Finding("spec.workloadRef", problem), doc)
-    labels = tuple(label for label in shape.constraints.labels if not _OWN_LABEL.search(label[0]))
-    constraints = replace(shape.constraints, labels=labels)
-    return Member(doc, replace(shape, constraints=constraints), reading.world.node_of(doc))
+    return Member(doc, reading.told_apart(shape), reading.world.node_of(doc))
 
 
 def alike(reading: Reading, name: str, members: Sequence[Member], taken: Collection[str] = ()) -> tuple[Likes, ...]:

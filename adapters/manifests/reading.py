@@ -10,6 +10,7 @@ from adapters.kubernetes.constraints import repelled_keys
 from adapters.kubernetes.objects import Document, Raw, one_line, shown
 from adapters.kubernetes.pods import Finding, PodShape, pod_shape
 from adapters.kubernetes.running import gang_of, has_ended, read_bind_requests
+from adapters.kubernetes.selected_labels import SelectedKeys, named_anywhere, named_keys
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.plan import Notice
@@ -61,11 +62,28 @@ class FoundGang:
 class World:
     """Everything known beside the object at hand.
 
-    files: the objects whose gangs are planned. cluster: what runs already, context only.
+    files: the objects whose gangs are planned. cluster: what runs already, context only. selectors: label keys that
+    pods select by, where somebody keeps count of them; None = those of the files and of the bound pods of the cluster.
     """
 
     files: Sequence[Document]
     cluster: Sequence[Document] = ()
+    selectors: SelectedKeys | None = None
+
+    @cached_property
+    def selected(self) -> SelectedKeys:
+        """Label keys that some selector names; no other label tells pods apart."""
+        if self.selectors is not None:
+            return self.selectors
+        found = SelectedKeys()
+        for doc in self.files:
+            if doc.kind != "Pod":
+                found.add(named_anywhere(doc.body, doc.namespace))
+        for docs, all_count in ((self.files, True), (self.cluster, False)):
+            for doc in docs:
+                if doc.kind == "Pod" and not has_ended(doc) and (all_count or self.node_of(doc)):
+                    found.add(named_keys(doc.body.get("spec"), doc.namespace))
+        return found
 
     @cached_property
     def pods(self) -> Mapping[str, Document]:
@@ -175,13 +193,27 @@ class Reading:
             raise doc.refuse(found.field, found.problem)
         self.notices.append(Notice("unsupported_ignored", doc.described, found.field, found.problem))
 
-    def shape(self, pod: Raw, at: str) -> PodShape:
-        """The shape of a pod template found at `at`; its findings are refused or noted."""
+    def shape(self, pod: Raw, at: str, added: Mapping[str, str] | None = None) -> PodShape:
+        """The shape of a pod template found at `at`; its findings are refused or noted.
+
+        added: labels that pods get besides the template's own.
+        """
+        if added:
+            metadata = self.doc.within(pod, at).mapping("metadata")
+            labels = {**self.doc.within(pod, at).texts("metadata.labels"), **added}
+            pod = {**pod, "metadata": {**metadata, "labels": labels}}
         shape = pod_shape(self.doc, pod, at)
         for found in shape.unsupported:
             self.unsupported(found)
         self.notices.extend(shape.notices)
-        return shape
+        return self.told_apart(shape)
+
+    def told_apart(self, shape: PodShape) -> PodShape:
+        """The shape with those of its labels alone that some selector names."""
+        rules = shape.constraints
+        keys = self.world.selected.of(rules.namespace)
+        labels = tuple(label for label in rules.labels if label[0] in keys)
+        return shape if labels == rules.labels else replace(shape, constraints=replace(rules, labels=labels))
 
     def priority(self, fallback: int = 0, path: str = "spec.priorityClassName") -> int:
         """The value of the PriorityClass the object names in its spec or by label, else the default."""

@@ -8,6 +8,7 @@ from adapters.apply.gangs import LiveGangs
 from adapters.apply.gate import release_patch
 from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.resources import GANGS, NATIVE_POD_GROUPS, NODES, PODS, PRIORITY_CLASSES, Resource
+from adapters.kubernetes.selected_labels import SelectedKeys, named_keys
 from solver.domain.gang import BoundMember, Gang, Pack
 from support.controlplane.api import Api, Json
 from support.controlplane.definitions import install_definitions
@@ -37,6 +38,13 @@ class Listed:
 
     def pods_of(self, key: str) -> Sequence[Json]:
         return [pod for pod in self._objects[PODS].values() if gang_key(pod) == key]
+
+    @property
+    def selected(self) -> SelectedKeys:
+        found = SelectedKeys()
+        for (namespace, _), pod in self._objects[PODS].items():
+            found.add(named_keys(pod["spec"], namespace))
+        return found
 
     def version_of(self, resource: Resource) -> str | None:
         return KNOWN.get(resource)

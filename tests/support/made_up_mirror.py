@@ -7,6 +7,7 @@ import yaml
 
 from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.resources import MIRRORED, PODS, Resource
+from adapters.kubernetes.selected_labels import SelectedKeys, named_keys
 
 Body = dict[str, Any]
 
@@ -36,6 +37,13 @@ class MadeUpMirror:
 
     def pods_of(self, key: str) -> Sequence[Body]:
         return [body for body in self.objects[PODS].values() if gang_key(body) == key]
+
+    @property
+    def selected(self) -> SelectedKeys:
+        found = SelectedKeys()
+        for body in self.objects[PODS].values():
+            found.add(named_keys(body.get("spec"), body["metadata"]["namespace"]))
+        return found
 
     def version_of(self, resource: Resource) -> str | None:
         return resource.versions[0]

@@ -8,7 +8,7 @@ import pytest
 from adapters.apply.gangs import LiveGangs
 from adapters.apply.observed import LiveGang
 from adapters.kubernetes.placements import Owner
-from adapters.kubernetes.resources import GANGS
+from adapters.kubernetes.resources import GANGS, PODS
 from adapters.manifests.reading import GangOptions
 from solver.domain.gang import BoundMember, Gang, Kind, Pack
 from support.made_up_mirror import MadeUpMirror
@@ -64,6 +64,13 @@ def pod(
         f"spec: {{containers: [{{name: main, resources: {{limits: {{nvidia.com/gpu: {gpus}}}}}}}]{held}{spec}}}\n"
         f"status: {{{status}}}\n"
     )
+
+
+def keeping_away(label: str) -> str:
+    """Affinity of a pod that tolerates no pod with a label in its zone."""
+    selector = f"labelSelector: {{matchExpressions: [{{key: {label}, operator: Exists}}]}}"
+    term = f"{{topologyKey: zone, {selector}}}"
+    return f"affinity: {{podAntiAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: [{term}]}}}}"
 
 
 def pinned(*nodes: str, selector: str = "") -> str:
@@ -141,7 +148,7 @@ def test_bound_members_run(live: Read) -> None:
     it = made(live(gang() + placed + pod("p-1", "prefill") + pod("d-0", "decode")))
     assert it.running == (BoundMember("ns/p-0", "h1"),)
     assert it.roles[0].constraints.affinity == ()
-    assert dict(it.roles[0].constraints.labels) == {"huddle.scheduler/gang": "g", "huddle.scheduler/role": "prefill"}
+    assert it.roles[0].constraints.labels == ()
 
 
 def test_unlike_bound_members_do_not_matter(live: Read) -> None:
@@ -162,7 +169,8 @@ def test_unlike_bound_members_do_not_matter(live: Read) -> None:
 )
 def test_unlike_pods_are_refused(live: Read, other: dict[str, object], what: str) -> None:
     """Pods of one role that differ are refused in one sentence."""
-    found = live(gang() + pod("p-0", "prefill") + pod("p-1", "prefill", **other))  # type: ignore[arg-type]
+    both = pod("p-0", "prefill") + pod("p-1", "prefill", **other)  # type: ignore[arg-type]
+    found = live(gang() + both + pod("x", join="", spec=f", {keeping_away('app')}"))
     assert found.problem == f"pods ns/p-0 and ns/p-1 of role prefill differ in {what}"
     assert found.gang is None
     assert found.owner is not None
@@ -170,8 +178,21 @@ def test_unlike_pods_are_refused(live: Read, other: dict[str, object], what: str
 
 def test_generations_are_alike(live: Read) -> None:
     """Labels that tell pods or their generations apart make no difference."""
-    one = pod("p-0", "prefill", labels="pod-template-hash: a, apps.kubernetes.io/pod-index: '0'")
+    one = pod("p-0", "prefill", labels="pod-template-hash: a, apps.kubernetes.io/pod-index: '0', app: x")
     assert made(live(gang() + one + pod("p-1", "prefill", labels="pod-template-hash: b"))).roles[0].replicas == 2
+
+
+def test_a_selector_that_comes_and_goes_is_heeded() -> None:
+    """Labels matter from the moment somebody selects by them, though the pods stay as they are."""
+    mirror = MadeUpMirror(gang() + pod("p-0", "prefill", labels="app: x") + pod("p-1", "prefill", labels="app: x"))
+    reader, pods = LiveGangs(mirror), mirror.pods_of("ns/g")
+    assert made(reader("ns/g", pods, {})).roles[0].constraints.labels == ()
+    other = MadeUpMirror(pod("x", join="", spec=f", {keeping_away('app')}")).objects[PODS]
+    mirror.objects[PODS] |= other
+    assert made(reader("ns/g", pods, {})).roles[0].constraints.labels == (("app", "x"),)
+    for key in other:
+        del mirror.objects[PODS][key]
+    assert made(reader("ns/g", pods, {})).roles[0].constraints.labels == ()
 
 
 def test_pins_of_our_own_are_left_out(live: Read) -> None:

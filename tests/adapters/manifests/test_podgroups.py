@@ -75,10 +75,14 @@ def test_unlike_pods_share_the_minimum(read: Read) -> None:
 
 
 def test_labels_of_one_pod_alone_split_no_role(read: Read) -> None:
-    """Index labels differ from pod to pod and make no roles, other labels do."""
+    """Labels that no selector names make no roles, others do."""
     text = kai() + pod("a", labels="apps.kubernetes.io/pod-index: '0', app: x")
     text += pod("b", labels="apps.kubernetes.io/pod-index: '1', app: x") + pod("c", labels="app: y")
-    (gang,) = read(text).gangs
+    selector = "labelSelector: {matchLabels: {app: z}}"
+    term = f"requiredDuringSchedulingIgnoredDuringExecution: [{{topologyKey: zone, {selector}}}]"
+    affinity = f"affinity: {{podAntiAffinity: {{{term}}}}}"
+    text += f"---\nkind: Pod\nmetadata: {{name: other, namespace: ns}}\nspec: {{containers: [], {affinity}}}\n"
+    gang = read(text).gangs[0]
     assert [role.pods for role in gang.roles] == [("ns/a", "ns/b"), ("ns/c",)]
     assert gang.roles[0].constraints.labels == (("app", "x"),)
 
