@@ -10,6 +10,7 @@ import numpy as np
 from adapters.apply.door import Term
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.running import read_bound_pod
+from adapters.kubernetes.shares import read_share
 from solver.domain.errors import InvalidRequest
 from solver.domain.pods import BoundPod
 from solver.domain.resources import GPU, MILLI_GPU, Resources
@@ -27,9 +28,11 @@ _MOST_KINDS = 1000
 
 
 def read_pod(pod: Body, node: str = "") -> BoundPod | None:
-    """What a pod takes of a node; None when nobody can tell."""
+    """What a pod takes of a node; None when nobody can tell, as of one that shares a GPU."""
+    doc = Document(dict(pod), "scheduler")
     try:
-        return read_bound_pod(Document(dict(pod), "scheduler"), node)
+        found = read_bound_pod(doc, node)
+        return found if read_share(doc, found.requests) is None else None
     except InvalidRequest:
         return None
 

@@ -70,6 +70,7 @@ class Fold:
             pods.update(dict.fromkeys(self._occupancy.read_queue_of(key)))
         for key in pods:
             nodes.update(dict.fromkeys(self._occupancy.read_pod(key)))
+        pods.update(dict.fromkeys(self._occupancy.recounted()))
         node_changes = self._tell_nodes(nodes, pods)
         leaving, arriving = self._tell_pods(pods)
         topologies = {name: self._topology(name) for name in _names(noted, TOPOLOGIES)}

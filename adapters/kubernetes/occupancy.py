@@ -1,5 +1,6 @@
 """Which pods hold capacity, kept up to date pod by pod: their nodes, their queues, and what promises a node to them."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from adapters.kubernetes.problems import SOURCE, Problems
 from adapters.kubernetes.remembered_requests import RememberedRequests
 from adapters.kubernetes.resources import BIND_REQUESTS, GANGS, POD_GROUPS, PODS, Resource
 from adapters.kubernetes.running import bound_node, read_bind_requests, read_bound_pod
+from adapters.kubernetes.shares import SharedDevices, charged, read_share
 from solver.domain.errors import InvalidRequest
 from solver.domain.pods import BoundPod
 
@@ -19,6 +21,8 @@ Store = Mapping[Resource, Mapping[Key, Body]]
 
 #: Objects that name the queue of a gang, later ones before earlier ones.
 NAMING_QUEUES = (*POD_GROUPS, GANGS)
+
+_log = logging.getLogger("huddle.mirror")
 
 
 class Occupancy:
@@ -33,10 +37,19 @@ class Occupancy:
         self._queue_of: dict[str, str] = {}  # by gang
         self._requests_of = RememberedRequests()
         self._requests: dict[Key, dict[Key, None]] = {}  # BindRequests by pod
+        self._shared = SharedDevices()
+        self._sharing: dict[Key, str] = {}  # pods that share a GPU, and what was said about it
+        self._recounted: set[Key] = set()
 
     def get(self, key: Key) -> BoundPod | None:
-        """A pod that holds capacity, as last read."""
-        return self._bound.get(key)
+        """A pod that holds capacity, as last read, with the shared devices that count for it."""
+        pod = self._bound.get(key)
+        return charged(pod, self._shared.devices(key)) if key in self._sharing and pod is not None else pod
+
+    def recounted(self) -> Iterable[Key]:
+        """Pods of which something else counts since the last call because others were read: shared devices."""
+        found, self._recounted = self._recounted, set()
+        return sorted(found)
 
     def on(self, node: str) -> Sequence[Key]:
         """Pods bound to a node, whether it is known or not."""
@@ -84,6 +97,7 @@ class Occupancy:
             except InvalidRequest as error:
                 problem = str(error)
         self._problems.set(f"Pod {key[0]}/{key[1]}", problem)
+        self._read_share(key, pod)
         if not node:
             return
         self._on_node.setdefault(node, {})[key] = None
@@ -93,6 +107,18 @@ class Occupancy:
             return
         self._bound[key] = pod
         self._of_gang.setdefault(pod.gang, {})[key] = None
+
+    def _read_share(self, key: Key, pod: BoundPod | None) -> None:
+        """Learn what a bound pod shares, and say so when that is news."""
+        share = read_share(Document(self._store[PODS][key], SOURCE), pod.requests) if pod is not None else None
+        if share is None and key not in self._sharing:
+            return
+        self._recounted |= self._shared.set(key, pod.node if pod is not None else "", share)
+        before = self._sharing.pop(key, "")
+        if share is not None:
+            self._sharing[key] = share.message
+            if share.field and share.message != before:
+                _log.warning("Pod %s/%s: %s: %s", *key, share.field, share.message)
 
     def _forget(self, key: Key) -> Iterator[str]:
         before, unread = self._bound.pop(key, None), self._unread.pop(key, "")

@@ -67,13 +67,13 @@ def pod_shape(doc: Document, pod: Raw, at: str) -> PodShape:
 def refuse_fractions(pod: Fields) -> None:
     """Raise InvalidRequest if an annotation of the pod asks for part of a GPU."""
     for key in pod.mapping("metadata.annotations"):
-        if (kind := _fraction(key)) is not None:
+        if (kind := fraction_kind(key)) is not None:
             raise pod.refuse(f"metadata.annotations[{key}]", f"GPU fractions{kind} are not supported yet")
 
 
 @lru_cache(maxsize=10_000)
-def _fraction(annotation: str) -> str | None:
-    """Which fractions an annotation asks for; None if it asks for none."""
+def fraction_kind(annotation: str) -> str | None:
+    """Which fractions an annotation asks for, empty for shares of a device; None if it asks for none."""
     if annotation in _FRACTIONS:
         return ""
     return " (MIG annotations)" if _MIG.search(annotation) else None

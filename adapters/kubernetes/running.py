@@ -7,7 +7,7 @@ from adapters.kubernetes.amounts import held_requests
 from adapters.kubernetes.constraints import ANTI_TERMS, anti_affinity
 from adapters.kubernetes.gang_keys import POD_GROUP_ANNOTATION, gang_name
 from adapters.kubernetes.objects import Document
-from adapters.kubernetes.pods import refuse_fractions
+from adapters.kubernetes.shares import Share, SharedDevices, charged, read_share
 from solver.domain.plan import Notice
 from solver.domain.pods import BoundPod
 from solver.domain.resources import Resources
@@ -57,13 +57,11 @@ def read_bound_pod(
     queue_of: Mapping[str, str] | None = None,
     requests_of: Callable[[Document], Resources] = held_requests,
 ) -> BoundPod:
-    """A pod that holds capacity of `node`.
+    """A pod that holds capacity of `node`; of devices it shares nothing is counted, see `shares`.
 
     queue_of: gang → queue, for pods that name none themselves. requests_of: `held_requests`, or what remembers it.
-    Raises InvalidRequest for malformed fields and for annotations that ask for parts of a GPU.
+    Raises InvalidRequest for malformed fields.
     """
-    if pod.annotations:
-        refuse_fractions(pod)
     group = pod.text("spec.schedulingGroup.podGroupName", "")
     gang = gang_name(pod.namespace, pod.labels, pod.annotations, group)
     return BoundPod(
@@ -86,22 +84,40 @@ def read_pods(
 ) -> Occupants:
     """Pods that hold capacity of `nodes`, and those that wait.
 
-    promised: pod → node, of BindRequests. A pod bound to an unknown node is left out with a notice.
+    promised: pod → node, of BindRequests. A pod bound to an unknown node is left out with a notice, one that shares a
+    GPU is counted as `shares` says, with a notice.
     """
     bound: list[BoundPod] = []
     pending: list[Document] = []
     notices: list[Notice] = []
+    shared = SharedDevices()
     for pod in pods:
         node = bound_node(pod, promised)
         if node in nodes:
-            bound.append(read_bound_pod(pod, node, queue_of))
+            holder = read_bound_pod(pod, node, queue_of)
+            bound.append(holder)
             notices.extend(_widened(pod))
+            share = read_share(pod, holder.requests)
+            if share is not None:
+                shared.set(_key(holder), node, share)
+                notices.extend(_shared(pod, share))
         elif node:
             message = f"node {node} is not in the input; the pod is left out"
             notices.append(Notice("node_unknown", pod.described, "spec.nodeName", message))
         elif not has_ended(pod):
             pending.append(pod)
-    return Occupants(tuple(bound), tuple(pending), tuple(notices))
+    counted = tuple(charged(pod, shared.devices(_key(pod))) for pod in bound)
+    return Occupants(counted, tuple(pending), tuple(notices))
+
+
+def _key(pod: BoundPod) -> tuple[str, ...]:
+    """Namespace and name, as the mirror has them."""
+    return tuple(pod.name.split("/", 1))
+
+
+def _shared(pod: Document, share: Share) -> list[Notice]:
+    """What a share of a GPU is taken for."""
+    return [Notice("gpu_share_counted", pod.described, share.field, share.message)] if share.field else []
 
 
 def _widened(pod: Document) -> list[Notice]:

@@ -131,6 +131,14 @@ def _pod(rng: random.Random, name: str, namespace: str) -> Body:
         term = {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "zone"}
         spec["affinity"] = {"podAntiAffinity": {_TOGETHER: [term]}}
     annotations = {"pod-group-name": f"g{rng.randint(0, 2)}"} if rng.random() < 0.3 else {}
-    phase = rng.choice(("Running", "Running", "Pending", "Succeeded"))
+    if rng.random() < 0.3:
+        annotations |= {"gpu-fraction": "0.5", "gpu-fraction-num-devices": rng.choice(("1", "2", "many"))}
+    if rng.random() < 0.4:
+        labels |= {"runai-gpu-group": rng.choice(("d0", "d1")), **rng.choice(({}, {"runai-gpu-group/d2": "d2"}))}
+    status: Body = {"phase": rng.choice(("Running", "Running", "Pending", "Succeeded"))}
+    if rng.random() < 0.3:
+        amounts = {"cpu": rng.choice(("250m", "2"))}
+        status["containerStatuses"] = [{"name": "main", "allocatedResources": amounts}]
+        status["conditions"] = [{"type": "PodResizePending", "reason": rng.choice(("Infeasible", "Deferred"))}]
     metadata = {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations}
-    return {"metadata": metadata, "spec": spec, "status": {"phase": phase}}
+    return {"metadata": metadata, "spec": spec, "status": status}

@@ -354,9 +354,8 @@ def test_two_clusters_of_one_name_must_agree() -> None:
         load(cluster(entry), cluster())
 
 
-def test_running_fractions_are_refused() -> None:
-    """A GPU that is partly taken cannot be counted yet."""
-    with pytest.raises(InvalidRequest) as refused:
-        load(node("n1"), pod("a", "n1", annotations={"gpu-fraction": "0.5"}))
-    expected = "in.yaml: Pod default/a: metadata.annotations[gpu-fraction]: GPU fractions are not supported yet"
-    assert str(refused.value) == expected
+def test_running_fractions_are_counted() -> None:
+    """A GPU that is partly taken is no whole one; whose it is is said."""
+    loaded = load(node("n1"), pod("a", "n1", annotations={"gpu-fraction": "0.5"}))
+    assert loaded.snapshot.whole_free_gpus.tolist() == [int(loaded.snapshot.gpu_capacity) - 1]
+    assert [(notice.code, notice.object) for notice in loaded.notices] == [("gpu_share_counted", "Pod default/a")]

@@ -170,10 +170,14 @@ def test_a_bind_request_that_has_not_failed_counts_as_bound() -> None:
 
 
 @pytest.mark.parametrize("annotation", ["gpu-fraction", "gpu-memory", "nvidia.com/mig-x"])
-def test_running_fractions_are_refused(annotation: str) -> None:
-    """A GPU that is partly taken cannot be counted yet."""
-    with pytest.raises(InvalidRequest, match="GPU fractions"):
-        read_pods([pod(annotations={annotation: "0.5"})], {"n1"})
+def test_running_fractions_take_a_device_with_a_notice(annotation: str) -> None:
+    """Somebody else's share makes no cluster unreadable."""
+    found = read_pods([pod(annotations={annotation: "0.5"})], {"n1"})
+    assert found.bound[0].requests["gpu"] == 1000
+    field = f"metadata.annotations[{annotation}]"
+    assert [(each.code, each.object, each.field) for each in found.notices] == [
+        ("gpu_share_counted", "Pod default/p", field)
+    ]
 
 
 def test_anti_affinity_of_running_pods_is_widened_with_a_notice() -> None:

@@ -98,6 +98,32 @@ def test_a_pod_that_cannot_be_read_closes_its_node_to_everybody() -> None:
     assert plan(site, [gang(role("w", where=where))]).status is Status.OPTIMAL
 
 
+def sharing(name: str, group: str, at: str = "n1") -> Body:
+    """A pod with half a GPU; group: its device, or empty."""
+    labels = {"runai-gpu-group": group} if group else {}
+    found = pod(name, at, "0", labels=labels)
+    found["metadata"]["annotations"] = {"gpu-fraction": "0.5"}
+    return found
+
+
+def test_pods_that_share_a_gpu_take_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Whichever of them goes; the reservation pod of their device holds it instead as long as it is there."""
+    mirror = filled((NODES, node("n1")), (PODS, sharing("p", "d")), (PODS, sharing("q", "d")), (PODS, sharing("r", "")))
+    assert free(mirror) == {"n1": 6}
+    assert not mirror.problems
+    change(mirror, PODS, sharing("p", "d"), verb=Verb.DELETED)
+    assert free(mirror) == {"n1": 6}
+    change(mirror, PODS, pod("held", "n1", "1", labels={"runai-gpu-group": "d"}))
+    assert free(mirror) == {"n1": 6}
+    change(mirror, PODS, sharing("a", "d"), sharing("q", "e"))
+    assert free(mirror) == {"n1": 5}
+    change(mirror, PODS, pod("held", "n1", "1"), verb=Verb.DELETED)
+    assert free(mirror) == {"n1": 5}
+    change(mirror, PODS, sharing("a", "d"), sharing("q", "e"), sharing("r", ""), verb=Verb.DELETED)
+    assert free(mirror) == {"n1": 8}
+    assert sum("Pod a/r: metadata.annotations[gpu-fraction]" in line for line in caplog.messages) == 1
+
+
 def test_a_node_that_cannot_be_read_takes_no_pods() -> None:
     """It is as if it were not there; when it can be read its pods still are."""
     mirror = filled((NODES, node("n1", "many")), (PODS, pod("p", "n1", "3")))
