@@ -103,13 +103,16 @@ def _level(entry: Fields) -> Level:
         raise entry.refuse("label", "is missing")
     if (name == HOST) != (label == HOST_LABEL):
         raise entry.refuse("label", f"level {HOST!r} and label {HOST_LABEL!r} belong together")
-    tier = Tier(entry.number("gbps"), entry.number("setupUs")) if entry.has("gbps") else None
-    return Level(name, label, tier)
+    return Level(name, label, _tier(entry) if entry.has("gbps") else None)
+
+
+def _tier(entry: Fields) -> Tier:
+    return Tier(entry.number("gbps"), entry.number("setupUs"), entry.number("nodeGbps", None))
 
 
 def _topology(doc: Document, levels: tuple[Level, ...]) -> TopologySpec:
-    root = doc.part("spec.topology.root")
-    root_tier = Tier(root.number("gbps"), root.number("setupUs")) if root.body else None
+    settings, root = doc.part("spec.topology"), doc.part("spec.topology.root")
+    root_tier = _tier(root) if root.body else None
     words = [word for level in levels for word in (level.name, level.label)]
     known = [well_known_name(level.label) or "" for level in levels]
     named = tuple(
@@ -119,7 +122,9 @@ def _topology(doc: Document, levels: tuple[Level, ...]) -> TopologySpec:
         for level, word in zip(levels, known, strict=True)
     )
     try:
-        return TopologySpec(doc.name, named, root_tier)
+        return TopologySpec(
+            doc.name, named, root_tier, settings.number("nodeGbps", None), settings.number("handoverMs", None)
+        )
     except InvalidRequest as error:
         raise doc.refuse("spec.topology.levels", str(error).removeprefix(f"Topology {doc.name}: ")) from error
 

@@ -6,6 +6,7 @@ from adapters.report.picture import print_picture
 from adapters.report.scene import Scene
 from adapters.report.tables import (
     batch_line,
+    handover_line,
     print_assignments,
     print_flows,
     print_objective,
@@ -45,6 +46,8 @@ def print_gang(console: Console, scene: Scene, gang: GangPlan) -> None:
     if gang.flows:
         console.print()
         print_flows(console, scene.tree_of(gang), gang.flows)
+        if gang.handover_ms is not None:
+            console.print(handover_line(gang.handover_ms), soft_wrap=True)
     console.print()
     console.print(stats_line(gang.stats), soft_wrap=True)
 

@@ -71,6 +71,7 @@ def _gang(gang: GangPlan) -> Document:
         "objective": [_term(term) for term in gang.objective],
         "domains": {level: int(count) for level, count in gang.domains.items()},
         "flows": [_flow(flow) for flow in sorted(gang.flows, key=lambda flow: (flow.source, flow.target))],
+        "handover_ms": None if gang.handover_ms is None else plain(gang.handover_ms),
         "reasons": [_reason(reason) for reason in sorted_reasons(gang.reasons)],
         "relaxations": [],
         "evictions": [],

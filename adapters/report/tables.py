@@ -90,6 +90,13 @@ def print_flows(console: Console, tree: Tree, flows: Sequence[FlowReport]) -> No
     console.print(table)
 
 
+def handover_line(handover_ms: float) -> str:
+    """What a hand-over takes beside the transfer."""
+    return (
+        f"hand-over by the connector: {milliseconds(handover_ms)} on top of each transfer, the same for every placement"
+    )
+
+
 def print_reasons(console: Console, plan: GangPlan) -> None:
     """Why there is no plan, a sentence for each cause."""
     for reason in sorted_reasons(plan.reasons):

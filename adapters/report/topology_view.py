@@ -95,6 +95,7 @@ def _level(tree: Tree, level: int, gpus: _Gpus) -> Document:
         "domains": len(free),
         "gbps": plain(tier.gbps),
         "setup_us": plain(tier.setup_us),
+        "node_gbps": None if tier.node_gbps is None else plain(tier.node_gbps),
         "free_gpus": _spread(free),
         "gpus": _spread(total),
     }
@@ -170,7 +171,8 @@ def _domains(tree: Tree, level: int, gpus: _Gpus) -> list[Document]:
 
 
 def _print_levels(console: Console, levels: Sequence[Document]) -> None:
-    headers = ("DOMAINS", "FREE GPUS", "MOST", "LEAST", "GB/S", "SETUP")
+    shared = any(level["node_gbps"] is not None for level in levels)
+    headers = ("DOMAINS", "FREE GPUS", "MOST", "LEAST", "GB/S", *(["GB/S A NODE"] if shared else []), "SETUP")
     table = plain_table("LEVEL", numbers=headers)
     table.add_column("LABEL", overflow="fold")
     for level in levels:
@@ -182,10 +184,15 @@ def _print_levels(console: Console, levels: Sequence[Document]) -> None:
             str(free["largest"]),
             str(free["smallest"]),
             short(level["gbps"]),
+            *([_node_gbps(level)] if shared else []),
             f"{short(level['setup_us'])}us",
             level["label"] or "-",
         )
     console.print(table)
+
+
+def _node_gbps(level: Document) -> str:
+    return "-" if level["node_gbps"] is None else short(level["node_gbps"])
 
 
 def _print_missing(console: Console, topology: Document) -> None:

@@ -96,6 +96,7 @@ def _placed(
         flows=before.flows if verdict is None else verdict.flows,
         reasons=(),
         stats=replace(before.stats, proof=Proof.CPSAT if proven else Proof.NONE),
+        handover_ms=state.site.handover_ms(at),
     )
 
 

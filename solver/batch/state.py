@@ -47,6 +47,10 @@ class Site:
         """The tree a gang sees."""
         return self._warm.tree(self.snapshot, self._specs[at])
 
+    def handover_ms(self, at: int) -> float | None:
+        """What the answer for a gang says of hand-overs; see GangPlan."""
+        return self._specs[at].handover_ms if self.gangs[at].flows else None
+
     def held(self, at: int, items: Sequence[Assignment]) -> list[BoundPod]:
         """What a gang holds beside its running members."""
         return as_bound(self.gangs[at], items)

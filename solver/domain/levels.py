@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from solver.domain.errors import InvalidRequest
 
 HOST = "host"
 HOST_LABEL = "kubernetes.io/hostname"
 ROOT = "root"
+#: Name of the level whose domains NVLink holds together: traffic inside one leaves the NICs alone.
 NVL = "nvl"
 #: What a preferred pack may say instead of a level: the narrowest place above the host that the topology has.
 NARROWEST = "narrowest"
@@ -19,17 +20,24 @@ MAX_LEVELS = 16
 class Tier:
     """Cost of one transfer: bandwidth in GB/s (10⁹ bytes) per GPU one way, set-up time in microseconds.
 
-    Raises InvalidRequest unless `gbps` is finite and positive and `setup_us` finite and not negative.
+    node_gbps: GB/s of all NICs of a node together, per direction, on paths of this tier; None = every GPU has a path of
+    its own. Raises InvalidRequest unless `gbps` and `node_gbps` lie in 0.001 … 10⁶ and `setup_us` in 0 … 10⁷.
     """
 
     gbps: float
     setup_us: float
+    node_gbps: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.gbps) and 0.001 <= self.gbps <= 1e6):
-            raise InvalidRequest(f"gbps {self.gbps} is out of range (0.001 to 1000000)")
+        _check_gbps("gbps", self.gbps)
+        _check_gbps("nodeGbps", self.node_gbps)
         if not (math.isfinite(self.setup_us) and 0 <= self.setup_us <= 1e7):
             raise InvalidRequest(f"setupUs {self.setup_us} is out of range (0 to 10000000)")
+
+
+def _check_gbps(name: str, value: float | None) -> None:
+    if value is not None and not (math.isfinite(value) and 0.001 <= value <= 1e6):
+        raise InvalidRequest(f"{name} {value} is out of range (0.001 to 1000000)")
 
 
 DEFAULT_TIERS = {
@@ -93,13 +101,18 @@ class Level:
 class TopologySpec:
     """Levels from coarse to fine. `host` is appended when the last level is not the host.
 
-    Raises InvalidRequest for repeated names or labels, a host that is not last, more than 16 levels, or a level called
-    by the reserved word `narrowest`.
+    node_gbps: `Tier.node_gbps` of every tier that states none and whose paths use the NICs: of the root, of the levels
+    coarser than NVLink's, and without such a level of the host, too, unless it states a tier. handover_ms: what the
+    connector takes for one hand-over beside the transfer, the same wherever pods are; told, never minimised.
+    Raises InvalidRequest for repeated names or labels, a host that is not last, more than 16 levels, a level called by
+    the reserved word `narrowest`, or a number out of its range (`node_gbps` 0.001 … 10⁶, `handover_ms` 0 … 10⁷).
     """
 
     name: str
     levels: tuple[Level, ...]
     root_tier: Tier | None = None
+    node_gbps: float | None = None
+    handover_ms: float | None = None
     tiers: tuple[Tier, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,8 +131,31 @@ class TopologySpec:
             raise InvalidRequest(f"{where}: {NARROWEST!r} is no name for a level: it is a word of preferred packs")
         if any(level.label == HOST_LABEL for level in levels[:-1]):
             raise InvalidRequest(f"{where}: {HOST_LABEL} must be the last level")
+        _check_gbps("nodeGbps", self.node_gbps)
+        if self.handover_ms is not None and not (math.isfinite(self.handover_ms) and 0 <= self.handover_ms <= 1e7):
+            raise InvalidRequest(f"handoverMs {self.handover_ms} is out of range (0 to 10000000)")
         object.__setattr__(self, "levels", levels)
-        object.__setattr__(self, "tiers", (self.root_tier or DEFAULT_TIERS[ROOT], *_tiers(levels)))
+        tiers = (self.root_tier or DEFAULT_TIERS[ROOT], *_tiers(levels))
+        object.__setattr__(self, "tiers", tuple(self._with_nics(at, tier) for at, tier in enumerate(tiers)))
+
+    @property
+    def nvlink(self) -> int | None:
+        """Position of the level whose domains NVLink holds together, or None."""
+        return self.find(NVL)
+
+    @property
+    def shares_nics(self) -> bool:
+        """Whether any tier is limited by the NICs of a node."""
+        return any(tier.node_gbps is not None for tier in self.tiers)
+
+    def _with_nics(self, position: int, tier: Tier) -> Tier:
+        """The tier with the NICs of a node where its paths use them."""
+        if tier.node_gbps is not None or self.node_gbps is None:
+            return tier
+        nvlink, height = self.nvlink, len(self.levels)
+        outside = position < (height if nvlink is None else nvlink)
+        at_host = position == height and nvlink is None and self.levels[-1].tier is None
+        return replace(tier, node_gbps=self.node_gbps) if outside or at_host else tier
 
     def find(self, word: str) -> int | None:
         """Position of the level called `word` (1 = coarsest, 0 is the root), or None."""

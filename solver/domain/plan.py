@@ -128,7 +128,11 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class GangPlan:
-    """The answer for one gang; without a plan everything but the reasons is empty."""
+    """The answer for one gang; without a plan everything but the reasons is empty.
+
+    handover_ms: what the connector takes for one hand-over beside the transfer, the same for every placement and in no
+    term; None where the topology does not say, and for a gang without flows.
+    """
 
     name: str
     status: Status
@@ -140,6 +144,7 @@ class GangPlan:
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[Notice, ...] = ()
     stats: Stats = field(default_factory=Stats)
+    handover_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,10 @@ def _members(problem: Problem, side: str, position: int | None) -> tuple[int, ..
 
 def _check_equal_engines(problem: Problem, flow: Flow, left: Sequence[int], right: Sequence[int]) -> None:
     """A nearest flow has a closed form only when all its pairs pay alike."""
-    size = [role.source.engine_gpus for role in problem.frame.roles]
-    narrow = {min(size[a], size[b]) for a in left for b in right}
-    if len(narrow) > 1:
-        raise InvalidRequest(f"flow {flow}: a nearest flow needs engines of one size, not of {sorted(narrow)} GPUs")
+    roles = [role.source for role in problem.frame.roles]
+    gpus = {min(roles[a].engine_gpus, roles[b].engine_gpus) for a in left for b in right}
+    if len(gpus) > 1:
+        raise InvalidRequest(f"flow {flow}: a nearest flow needs engines of one size, not of {sorted(gpus)} GPUs")
+    nodes = {min(roles[a].engine_nodes, roles[b].engine_nodes) for a in left for b in right}
+    if len(nodes) > 1:
+        raise InvalidRequest(f"flow {flow}: a nearest flow needs engines of one size, not of {sorted(nodes)} nodes")

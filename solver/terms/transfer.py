@@ -64,11 +64,12 @@ def _pair_cost(problem: Problem, flow: Flow) -> PairCost:
     limit = _limit(problem, flow)
 
     @cache
-    def by_gpus(gpus: int, bits: int) -> int:
-        return paid(capped_costs(pair_ns(tree, flow, gpus), limit), bits)
+    def by_size(gpus: int, nodes: int, bits: int) -> int:
+        return paid(capped_costs(pair_ns(tree, flow, gpus, nodes), limit), bits)
 
     def cost(left: int, right: int, bits: int) -> int:
-        return by_gpus(min(roles[left].source.engine_gpus, roles[right].source.engine_gpus), bits)
+        one, other = roles[left].source, roles[right].source
+        return by_size(min(one.engine_gpus, other.engine_gpus), min(one.engine_nodes, other.engine_nodes), bits)
 
     return cost
 

@@ -9,14 +9,18 @@ from solver.topology.tree import Tree
 
 
 @lru_cache(maxsize=4096)
-def transfer_ns(flow: Flow, tier: Tier, gpus: int) -> int:
+def transfer_ns(flow: Flow, tier: Tier, gpus: int, nodes: int = 1) -> int:
     """Time of the flow's transfers of one request over `tier`, in whole nanoseconds (rounded half to even).
 
-    perRequest · (setup + bytes / (bandwidth · gpus)); gpus = the smaller of the two engines' devices, each of
-    which drives its own rail. 1 GB/s moves one byte in a nanosecond.
+    perRequest · (setup + bytes / min(bandwidth · gpus, bandwidth of a node · nodes)); gpus = the smaller of the two
+    engines' devices, each of which drives its own rail; nodes = the smaller number of nodes they lie on. 1 GB/s moves
+    one byte in a nanosecond.
     """
     setup = Fraction(tier.setup_us) * 1000
-    wire = Fraction(flow.bytes) / (Fraction(tier.gbps) * gpus)
+    rate = Fraction(tier.gbps) * gpus
+    if tier.node_gbps is not None:
+        rate = min(rate, Fraction(tier.node_gbps) * nodes)
+    wire = Fraction(flow.bytes) / rate
     return round(flow.per_request * (setup + wire))
 
 
@@ -30,14 +34,24 @@ def engine_gpus(gang: Gang) -> dict[str, int]:
     return found
 
 
+def engine_nodes(gang: Gang) -> dict[str, int]:
+    """Role name → nodes of one engine, at least 1: as many as a multi-node replica has pods with GPUs, else one."""
+    found: dict[str, int] = {}
+    for group in gang.root.walk():
+        ranks = sum(role.replicas for role in group.roles if role.requests.gpus)
+        for role in group.roles:
+            found[role.name] = max(1, ranks) if group.multinode else 1
+    return found
+
+
 def real_levels(bits: int) -> list[int]:
     """Level indices of a path bit set, coarse to fine, the root first."""
     return [level for level in range(bits.bit_length()) if bits >> level & 1]
 
 
-def pair_ns(tree: Tree, flow: Flow, gpus: int) -> tuple[int, ...]:
-    """[level] what the level's own tier costs a pair of this flow, in nanoseconds."""
-    return tuple(transfer_ns(flow, tier, gpus) for tier in tree.spec.tiers)
+def pair_ns(tree: Tree, flow: Flow, gpus: int, nodes: int = 1) -> tuple[int, ...]:
+    """[level] what the level's own tier costs a pair of this flow, in nanoseconds; as in transfer_ns()."""
+    return tuple(transfer_ns(flow, tier, gpus, nodes) for tier in tree.spec.tiers)
 
 
 def paid_level(costs: tuple[int, ...], bits: int) -> int:

@@ -10,10 +10,11 @@ from solver.domain.gang import Flow, Gang, Group, Pattern, Role
 from solver.domain.plan import FlowReport
 from solver.domain.replicas import Replica, fewest_pods, root_replica
 from solver.domain.resources import GPU, MILLI_GPU
-from solver.topology.costs import capped_costs, engine_gpus, levels_climbed, paid, paid_level, pair_ns
+from solver.topology.costs import capped_costs, levels_climbed, paid, paid_level
 from solver.verify.eligibility import open_to
 from solver.verify.placement import Placement
 from solver.verify.rules import kept
+from solver.verify.times import engines, level_ns
 
 
 def replicas(placement: Placement) -> tuple[int, int]:
@@ -171,12 +172,12 @@ def _inside(bits: int, limit: int | None) -> int:
 
 def flow_report(placement: Placement, flow: Flow, parts: Sequence[Traffic]) -> FlowReport:
     """Mean transfer time of one flow, and the levels whose cost its traffic pays. parts: its traffic."""
-    tree, gpus = placement.tree, engine_gpus(placement.gang)
+    tree, engine_of = placement.tree, engines(placement.gang)
     limit = _limit(placement, flow)
     mean, shares = Fraction(0), dict[str, Fraction]()
     for part in parts:
-        narrower = min(gpus[part.sender], gpus[part.receiver])
-        costs = capped_costs(pair_ns(tree, flow, narrower), limit)
+        times = level_ns(tree.spec, flow, engine_of[part.sender], engine_of[part.receiver])
+        costs = capped_costs(times, limit)
         mean += part.share * paid(costs, part.bits)
         name = tree.level_names[paid_level(costs, _inside(part.bits, limit))]
         shares[name] = shares.get(name, Fraction(0)) + part.share

@@ -58,13 +58,15 @@ def node(
     )
 
 
-def topology(*names: str, tiers: Mapping[str, Tier] | None = None, name: str = "") -> TopologySpec:
+def topology(
+    *names: str, tiers: Mapping[str, Tier] | None = None, name: str = "", node_gbps: float | None = None
+) -> TopologySpec:
     """Levels coarse to fine whose names are their label keys; `tiers` by level name, `root` and `host` included."""
     own = tiers or {}
     levels = [Level(level, level, own.get(level)) for level in names]
     if "host" in own:
         levels.append(Level("host", "kubernetes.io/hostname", own["host"]))
-    return TopologySpec(name, tuple(levels), own.get("root"))
+    return TopologySpec(name, tuple(levels), own.get("root"), node_gbps)
 
 
 def cluster(
@@ -73,11 +75,12 @@ def cluster(
     queues: Iterable[QueueSpec] = (),
     levels: Sequence[str] | None = None,
     tiers: Mapping[str, Tier] | None = None,
+    node_gbps: float | None = None,
 ) -> Snapshot:
     """A snapshot with one topology; `levels` None takes those of zone, rack, nvl that some node carries."""
     if levels is None:
         levels = [level for level in PLAIN_LEVELS if any(level in record.labels for record in nodes)]
-    return build_snapshot(nodes, pods, [topology(*levels, tiers=tiers)], queues)
+    return build_snapshot(nodes, pods, [topology(*levels, tiers=tiers, node_gbps=node_gbps)], queues)
 
 
 def bound(

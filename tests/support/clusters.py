@@ -115,8 +115,13 @@ def random_pod(rng: random.Random, node: str) -> BoundPod:
 def random_topology(rng: random.Random) -> TopologySpec:
     """A topology of some levels, one of three names."""
     keys = [key for key in ("zone", "rack", "nvl") if rng.random() < 0.7]
-    levels = tuple(Level(key, key, rng.choice((None, Tier(12.5, 3))), rng.choice(((), (f"{key}s",)))) for key in keys)
-    return TopologySpec(rng.choice(("", "site", "other")), levels, rng.choice((None, Tier(0.25, 1e6))))
+    levels = tuple(
+        Level(key, key, rng.choice((None, Tier(12.5, 3), Tier(12.5, 3, 25))), rng.choice(((), (f"{key}s",))))
+        for key in keys
+    )
+    root = rng.choice((None, Tier(0.25, 1e6)))
+    settings = rng.choice(((None, None), (50.0, None), (0.5, 170.0)))
+    return TopologySpec(rng.choice(("", "site", "other")), levels, root, *settings)
 
 
 def random_queue(rng: random.Random) -> QueueSpec:

@@ -106,11 +106,12 @@ def unsupported(snapshot: Snapshot, gang: Gang) -> list[str]:
 
 def _unsupported_flows(world: World) -> list[str]:
     found = []
-    engine = terms.engine_gpus(world)
+    gpus, nodes = terms.engine_gpus(world), terms.engine_nodes(world)
+    sizes = [gpus, nodes] if any(terms.node_gbps(world, level) for level in range(world.height + 1)) else [gpus]
     for flow in world.gang.flows:
         if flow.pattern is Pattern.NEAREST:
-            pairs = {min(engine[one], engine[other]) for one in flow.senders for other in flow.receivers}
-            if len(pairs) > 1:
+            pairs = [(one, other) for one in flow.senders for other in flow.receivers]
+            if any(len({min(size[one], size[other]) for one, other in pairs}) > 1 for size in sizes):
                 found.append(f"flow {flow}: nearest between unequal engines")
         elif terms.reach_level(world, flow) is not None:
             found.append(f"flow {flow}: all_to_all under a reach rule")

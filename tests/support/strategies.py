@@ -106,6 +106,7 @@ def classify(snapshot: Snapshot, gang: Gang, answer: OracleAnswer | None) -> set
         "queue": bool(gang.queue),
         "closed_but_tolerated": any(world.closed_by(node) for nodes in world.eligible.values() for node in nodes),
         "multinode": any(each.multinode for each in groups),
+        "shared_nics": world.spec.shares_nics,
         "void": any(world.domain(node, level) is None for node in world.nodes for level in range(1, world.height)),
         "required": any(each.pack.required for each in groups),
         "preferred": any(each.pack.preferred for each in groups),
@@ -180,6 +181,10 @@ class _Draw:
         self.least_pods = rng.choices([1, 2, 4, 5], [3, 37, 35, 25])[0]
         self.queued = self.chance(0.15)
         self.closing = self.chance(0.12)  # many nodes are closed, and some roles tolerate that
+        if self.chance(0.35):
+            self.spec = replace(self.spec, node_gbps=rng.choice([0.5, 3, 20, 90]))
+        levels = (self._with_nics(level) for level in self.spec.levels)
+        self.spec = replace(self.spec, levels=tuple(levels))
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
@@ -188,6 +193,12 @@ class _Draw:
         if not self.chance(share):
             return None
         return Tier(self.rng.choice([0.5, 1, 7, 20, 40, 900]), self.rng.choice([0, 3, 12.5, 400, 2000]))
+
+    def _with_nics(self, level: Level) -> Level:
+        """The level with NICs of its own now and then, where it states a tier."""
+        if level.tier is None or not self.chance(0.2):
+            return level
+        return replace(level, tier=replace(level.tier, node_gbps=self.rng.choice([0.25, 8, 100])))
 
     def _level(self, name: str) -> Level:
         label = self.rng.choice([name, f"example.com/{name}"])

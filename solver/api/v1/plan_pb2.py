@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18solver/api/v1/plan.proto\x12\thuddle.v1\"\x93\x01\n\x04Plan\x12!\n\x06status\x18\x01 \x01(\x0e\x32\x11.huddle.v1.Status\x12\"\n\x05gangs\x18\x02 \x03(\x0b\x32\x13.huddle.v1.GangPlan\x12#\n\x08warnings\x18\x03 \x03(\x0b\x32\x11.huddle.v1.Notice\x12\x1f\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32\x10.huddle.v1.Batch\"\xf2\x02\n\x08GangPlan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x06status\x18\x02 \x01(\x0e\x32\x11.huddle.v1.Status\x12*\n\x0b\x61ssignments\x18\x03 \x03(\x0b\x32\x15.huddle.v1.Assignment\x12&\n\x07running\x18\x04 \x03(\x0b\x32\x15.huddle.v1.Assignment\x12\'\n\tobjective\x18\x05 \x03(\x0b\x32\x14.huddle.v1.TermValue\x12(\n\x07\x64omains\x18\x06 \x03(\x0b\x32\x17.huddle.v1.LevelDomains\x12$\n\x05\x66lows\x18\x07 \x03(\x0b\x32\x15.huddle.v1.FlowReport\x12\"\n\x07reasons\x18\x08 \x03(\x0b\x32\x11.huddle.v1.Reason\x12#\n\x08warnings\x18\t \x03(\x0b\x32\x11.huddle.v1.Notice\x12\x1f\n\x05stats\x18\n \x01(\x0b\x32\x10.huddle.v1.Stats\",\n\x0cLevelDomains\x12\r\n\x05level\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"=\n\nLevelShare\x12\r\n\x05level\x18\x01 \x01(\t\x12 \n\x05share\x18\x02 \x01(\x0b\x32\x11.huddle.v1.Number\"J\n\nAssignment\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x13\n\x0bgpu_devices\x18\x04 \x03(\x05\"~\n\tTermValue\x12\x0c\n\x04term\x18\x01 \x01(\t\x12\x1f\n\x05sense\x18\x02 \x01(\x0e\x32\x10.huddle.v1.Sense\x12 \n\x05value\x18\x03 \x01(\x0b\x32\x11.huddle.v1.Number\x12 \n\x05\x62ound\x18\x04 \x01(\x0b\x32\x11.huddle.v1.Number\",\n\x06Number\x12\x13\n\x0b\x61pproximate\x18\x01 \x01(\x01\x12\r\n\x05\x65xact\x18\x02 \x01(\t\"\x7f\n\nFlowReport\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12)\n\ntier_share\x18\x03 \x03(\x0b\x32\x15.huddle.v1.LevelShare\x12&\n\x0btransfer_us\x18\x04 \x01(\x0b\x32\x11.huddle.v1.Number\"\xb0\x01\n\x06Reason\x12#\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x15.huddle.v1.ReasonCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07objects\x18\x03 \x03(\t\x12/\n\x07numbers\x18\x04 \x03(\x0b\x32\x1e.huddle.v1.Reason.NumbersEntry\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"F\n\x06Notice\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xf8\x01\n\x05Stats\x12\r\n\x05nodes\x18\x01 \x01(\x05\x12\x0f\n\x07\x63lasses\x18\x02 \x01(\x05\x12\x12\n\nsignatures\x18\x03 \x01(\x05\x12\x1a\n\x12\x64omains_recomputed\x18\x04 \x01(\x05\x12\x12\n\ncompile_ms\x18\x05 \x01(\x01\x12\x10\n\x08\x62ound_ms\x18\x06 \x01(\x01\x12\x11\n\tsearch_ms\x18\x07 \x01(\x01\x12\x11\n\tverify_ms\x18\x08 \x01(\x01\x12!\n\x06\x65ngine\x18\t \x01(\x0e\x32\x11.huddle.v1.Engine\x12\x1f\n\x05proof\x18\n \x01(\x0e\x32\x10.huddle.v1.Proof\x12\x0f\n\x07widened\x18\x0b \x01(\x08\"W\n\x05\x42\x61tch\x12%\n\x08\x61\x64mitted\x18\x01 \x03(\x0b\x32\x13.huddle.v1.Admitted\x12\'\n\tobjective\x18\x02 \x03(\x0b\x32\x14.huddle.v1.TermValue\"J\n\x08\x41\x64mitted\x12\x10\n\x08priority\x18\x01 \x01(\x05\x12\x0e\n\x06waited\x18\x02 \x01(\x08\x12\r\n\x05value\x18\x03 \x01(\x05\x12\r\n\x05\x62ound\x18\x04 \x01(\x05*t\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_OPTIMAL\x10\x01\x12\x13\n\x0fSTATUS_FEASIBLE\x10\x02\x12\x15\n\x11STATUS_INFEASIBLE\x10\x03\x12\x12\n\x0eSTATUS_UNKNOWN\x10\x04*<\n\x05Sense\x12\x15\n\x11SENSE_UNSPECIFIED\x10\x00\x12\r\n\tSENSE_MIN\x10\x01\x12\r\n\tSENSE_MAX\x10\x02*\x84\x02\n\nReasonCode\x12\x1b\n\x17REASON_CODE_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_CODE_GANG\x10\x01\x12\x18\n\x14REASON_CODE_CAPACITY\x10\x02\x12\x18\n\x14REASON_CODE_ELIGIBLE\x10\x03\x12\x14\n\x10REASON_CODE_PACK\x10\x04\x12\x16\n\x12REASON_CODE_SPREAD\x10\x05\x12\x15\n\x11REASON_CODE_REACH\x10\x06\x12\x15\n\x11REASON_CODE_QUEUE\x10\x07\x12\x1c\n\x18REASON_CODE_PODS_MISSING\x10\x08\x12\x15\n\x11REASON_CODE_TAKEN\x10\t*Y\n\x05Proof\x12\x15\n\x11PROOF_UNSPECIFIED\x10\x00\x12\x0e\n\nPROOF_TREE\x10\x01\x12\x0f\n\x0bPROOF_CPSAT\x10\x02\x12\x18\n\x14PROOF_TREE_AND_CPSAT\x10\x03*T\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x45NGINE_AUTO\x10\x01\x12\x10\n\x0c\x45NGINE_CPSAT\x10\x02\x12\x0f\n\x0b\x45NGINE_TREE\x10\x03\x42\"Z huddle.scheduler/api/v1;huddlev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18solver/api/v1/plan.proto\x12\thuddle.v1\"\x93\x01\n\x04Plan\x12!\n\x06status\x18\x01 \x01(\x0e\x32\x11.huddle.v1.Status\x12\"\n\x05gangs\x18\x02 \x03(\x0b\x32\x13.huddle.v1.GangPlan\x12#\n\x08warnings\x18\x03 \x03(\x0b\x32\x11.huddle.v1.Notice\x12\x1f\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32\x10.huddle.v1.Batch\"\x9c\x03\n\x08GangPlan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x06status\x18\x02 \x01(\x0e\x32\x11.huddle.v1.Status\x12*\n\x0b\x61ssignments\x18\x03 \x03(\x0b\x32\x15.huddle.v1.Assignment\x12&\n\x07running\x18\x04 \x03(\x0b\x32\x15.huddle.v1.Assignment\x12\'\n\tobjective\x18\x05 \x03(\x0b\x32\x14.huddle.v1.TermValue\x12(\n\x07\x64omains\x18\x06 \x03(\x0b\x32\x17.huddle.v1.LevelDomains\x12$\n\x05\x66lows\x18\x07 \x03(\x0b\x32\x15.huddle.v1.FlowReport\x12\"\n\x07reasons\x18\x08 \x03(\x0b\x32\x11.huddle.v1.Reason\x12#\n\x08warnings\x18\t \x03(\x0b\x32\x11.huddle.v1.Notice\x12\x1f\n\x05stats\x18\n \x01(\x0b\x32\x10.huddle.v1.Stats\x12\x18\n\x0bhandover_ms\x18\x0b \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_handover_ms\",\n\x0cLevelDomains\x12\r\n\x05level\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"=\n\nLevelShare\x12\r\n\x05level\x18\x01 \x01(\t\x12 \n\x05share\x18\x02 \x01(\x0b\x32\x11.huddle.v1.Number\"J\n\nAssignment\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x13\n\x0bgpu_devices\x18\x04 \x03(\x05\"~\n\tTermValue\x12\x0c\n\x04term\x18\x01 \x01(\t\x12\x1f\n\x05sense\x18\x02 \x01(\x0e\x32\x10.huddle.v1.Sense\x12 \n\x05value\x18\x03 \x01(\x0b\x32\x11.huddle.v1.Number\x12 \n\x05\x62ound\x18\x04 \x01(\x0b\x32\x11.huddle.v1.Number\",\n\x06Number\x12\x13\n\x0b\x61pproximate\x18\x01 \x01(\x01\x12\r\n\x05\x65xact\x18\x02 \x01(\t\"\x7f\n\nFlowReport\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12)\n\ntier_share\x18\x03 \x03(\x0b\x32\x15.huddle.v1.LevelShare\x12&\n\x0btransfer_us\x18\x04 \x01(\x0b\x32\x11.huddle.v1.Number\"\xb0\x01\n\x06Reason\x12#\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x15.huddle.v1.ReasonCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07objects\x18\x03 \x03(\t\x12/\n\x07numbers\x18\x04 \x03(\x0b\x32\x1e.huddle.v1.Reason.NumbersEntry\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"F\n\x06Notice\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xf8\x01\n\x05Stats\x12\r\n\x05nodes\x18\x01 \x01(\x05\x12\x0f\n\x07\x63lasses\x18\x02 \x01(\x05\x12\x12\n\nsignatures\x18\x03 \x01(\x05\x12\x1a\n\x12\x64omains_recomputed\x18\x04 \x01(\x05\x12\x12\n\ncompile_ms\x18\x05 \x01(\x01\x12\x10\n\x08\x62ound_ms\x18\x06 \x01(\x01\x12\x11\n\tsearch_ms\x18\x07 \x01(\x01\x12\x11\n\tverify_ms\x18\x08 \x01(\x01\x12!\n\x06\x65ngine\x18\t \x01(\x0e\x32\x11.huddle.v1.Engine\x12\x1f\n\x05proof\x18\n \x01(\x0e\x32\x10.huddle.v1.Proof\x12\x0f\n\x07widened\x18\x0b \x01(\x08\"W\n\x05\x42\x61tch\x12%\n\x08\x61\x64mitted\x18\x01 \x03(\x0b\x32\x13.huddle.v1.Admitted\x12\'\n\tobjective\x18\x02 \x03(\x0b\x32\x14.huddle.v1.TermValue\"J\n\x08\x41\x64mitted\x12\x10\n\x08priority\x18\x01 \x01(\x05\x12\x0e\n\x06waited\x18\x02 \x01(\x08\x12\r\n\x05value\x18\x03 \x01(\x05\x12\r\n\x05\x62ound\x18\x04 \x01(\x05*t\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_OPTIMAL\x10\x01\x12\x13\n\x0fSTATUS_FEASIBLE\x10\x02\x12\x15\n\x11STATUS_INFEASIBLE\x10\x03\x12\x12\n\x0eSTATUS_UNKNOWN\x10\x04*<\n\x05Sense\x12\x15\n\x11SENSE_UNSPECIFIED\x10\x00\x12\r\n\tSENSE_MIN\x10\x01\x12\r\n\tSENSE_MAX\x10\x02*\x84\x02\n\nReasonCode\x12\x1b\n\x17REASON_CODE_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_CODE_GANG\x10\x01\x12\x18\n\x14REASON_CODE_CAPACITY\x10\x02\x12\x18\n\x14REASON_CODE_ELIGIBLE\x10\x03\x12\x14\n\x10REASON_CODE_PACK\x10\x04\x12\x16\n\x12REASON_CODE_SPREAD\x10\x05\x12\x15\n\x11REASON_CODE_REACH\x10\x06\x12\x15\n\x11REASON_CODE_QUEUE\x10\x07\x12\x1c\n\x18REASON_CODE_PODS_MISSING\x10\x08\x12\x15\n\x11REASON_CODE_TAKEN\x10\t*Y\n\x05Proof\x12\x15\n\x11PROOF_UNSPECIFIED\x10\x00\x12\x0e\n\nPROOF_TREE\x10\x01\x12\x0f\n\x0bPROOF_CPSAT\x10\x02\x12\x18\n\x14PROOF_TREE_AND_CPSAT\x10\x03*T\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x45NGINE_AUTO\x10\x01\x12\x10\n\x0c\x45NGINE_CPSAT\x10\x02\x12\x0f\n\x0b\x45NGINE_TREE\x10\x03\x42\"Z huddle.scheduler/api/v1;huddlev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,42 +34,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'Z huddle.scheduler/api/v1;huddlev1'
   _globals['_REASON_NUMBERSENTRY']._loaded_options = None
   _globals['_REASON_NUMBERSENTRY']._serialized_options = b'8\001'
-  _globals['_STATUS']._serialized_start=1717
-  _globals['_STATUS']._serialized_end=1833
-  _globals['_SENSE']._serialized_start=1835
-  _globals['_SENSE']._serialized_end=1895
-  _globals['_REASONCODE']._serialized_start=1898
-  _globals['_REASONCODE']._serialized_end=2158
-  _globals['_PROOF']._serialized_start=2160
-  _globals['_PROOF']._serialized_end=2249
-  _globals['_ENGINE']._serialized_start=2251
-  _globals['_ENGINE']._serialized_end=2335
+  _globals['_STATUS']._serialized_start=1759
+  _globals['_STATUS']._serialized_end=1875
+  _globals['_SENSE']._serialized_start=1877
+  _globals['_SENSE']._serialized_end=1937
+  _globals['_REASONCODE']._serialized_start=1940
+  _globals['_REASONCODE']._serialized_end=2200
+  _globals['_PROOF']._serialized_start=2202
+  _globals['_PROOF']._serialized_end=2291
+  _globals['_ENGINE']._serialized_start=2293
+  _globals['_ENGINE']._serialized_end=2377
   _globals['_PLAN']._serialized_start=40
   _globals['_PLAN']._serialized_end=187
   _globals['_GANGPLAN']._serialized_start=190
-  _globals['_GANGPLAN']._serialized_end=560
-  _globals['_LEVELDOMAINS']._serialized_start=562
-  _globals['_LEVELDOMAINS']._serialized_end=606
-  _globals['_LEVELSHARE']._serialized_start=608
-  _globals['_LEVELSHARE']._serialized_end=669
-  _globals['_ASSIGNMENT']._serialized_start=671
-  _globals['_ASSIGNMENT']._serialized_end=745
-  _globals['_TERMVALUE']._serialized_start=747
-  _globals['_TERMVALUE']._serialized_end=873
-  _globals['_NUMBER']._serialized_start=875
-  _globals['_NUMBER']._serialized_end=919
-  _globals['_FLOWREPORT']._serialized_start=921
-  _globals['_FLOWREPORT']._serialized_end=1048
-  _globals['_REASON']._serialized_start=1051
-  _globals['_REASON']._serialized_end=1227
-  _globals['_REASON_NUMBERSENTRY']._serialized_start=1181
-  _globals['_REASON_NUMBERSENTRY']._serialized_end=1227
-  _globals['_NOTICE']._serialized_start=1229
-  _globals['_NOTICE']._serialized_end=1299
-  _globals['_STATS']._serialized_start=1302
-  _globals['_STATS']._serialized_end=1550
-  _globals['_BATCH']._serialized_start=1552
-  _globals['_BATCH']._serialized_end=1639
-  _globals['_ADMITTED']._serialized_start=1641
-  _globals['_ADMITTED']._serialized_end=1715
+  _globals['_GANGPLAN']._serialized_end=602
+  _globals['_LEVELDOMAINS']._serialized_start=604
+  _globals['_LEVELDOMAINS']._serialized_end=648
+  _globals['_LEVELSHARE']._serialized_start=650
+  _globals['_LEVELSHARE']._serialized_end=711
+  _globals['_ASSIGNMENT']._serialized_start=713
+  _globals['_ASSIGNMENT']._serialized_end=787
+  _globals['_TERMVALUE']._serialized_start=789
+  _globals['_TERMVALUE']._serialized_end=915
+  _globals['_NUMBER']._serialized_start=917
+  _globals['_NUMBER']._serialized_end=961
+  _globals['_FLOWREPORT']._serialized_start=963
+  _globals['_FLOWREPORT']._serialized_end=1090
+  _globals['_REASON']._serialized_start=1093
+  _globals['_REASON']._serialized_end=1269
+  _globals['_REASON_NUMBERSENTRY']._serialized_start=1223
+  _globals['_REASON_NUMBERSENTRY']._serialized_end=1269
+  _globals['_NOTICE']._serialized_start=1271
+  _globals['_NOTICE']._serialized_end=1341
+  _globals['_STATS']._serialized_start=1344
+  _globals['_STATS']._serialized_end=1592
+  _globals['_BATCH']._serialized_start=1594
+  _globals['_BATCH']._serialized_end=1681
+  _globals['_ADMITTED']._serialized_start=1683
+  _globals['_ADMITTED']._serialized_end=1757
 # @@protoc_insertion_point(module_scope)

@@ -239,10 +239,15 @@ class GangPlan(_message.Message):
     REASONS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     STATS_FIELD_NUMBER: _builtins.int
+    HANDOVER_MS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`namespace/name`."""
     status: Global___Status.ValueType
     """What is known about it."""
+    handover_ms: _builtins.float
+    """Milliseconds the connector takes for one hand-over beside the transfer, the same for every placement and in no
+    term; absent where the topology does not say, and without flows or a plan.
+    """
     @_builtins.property
     def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
         """Pods to place, sorted by natural name order; empty without a plan."""
@@ -288,12 +293,15 @@ class GangPlan(_message.Message):
         reasons: _abc.Iterable[Global___Reason] | None = ...,
         warnings: _abc.Iterable[Global___Notice] | None = ...,
         stats: Global___Stats | None = ...,
+        handover_ms: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["stats", b"stats"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms", "handover_ms", b"handover_ms", "stats", b"stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "domains", b"domains", "flows", b"flows", "name", b"name", "objective", b"objective", "reasons", b"reasons", "running", b"running", "stats", b"stats", "status", b"status", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms", "assignments", b"assignments", "domains", b"domains", "flows", b"flows", "handover_ms", b"handover_ms", "name", b"name", "objective", b"objective", "reasons", b"reasons", "running", b"running", "stats", b"stats", "status", b"status", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__handover_ms: _TypeAlias = _typing.Literal["handover_ms"]  # noqa: Y015
+    _WhichOneofArgType__handover_ms: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__handover_ms) -> _WhichOneofReturnType__handover_ms | None: ...
 
 Global___GangPlan: _TypeAlias = GangPlan  # noqa: Y015
 

@@ -563,8 +563,16 @@ class Topology(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     LEVELS_FIELD_NUMBER: _builtins.int
     ROOT_TIER_FIELD_NUMBER: _builtins.int
+    NODE_GBPS_FIELD_NUMBER: _builtins.int
+    HANDOVER_MS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique in the cluster."""
+    node_gbps: _builtins.float
+    """`node_gbps` of the tiers that state none and whose paths use the NICs: of the root, of levels coarser than NVLink's,
+    and without such a level of the host, too, unless it states a tier; absent = none.
+    """
+    handover_ms: _builtins.float
+    """Milliseconds the connector takes for one hand-over beside the transfer; told, never minimised. Absent = not known."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """From coarse to fine; the host is appended when it is not the last."""
@@ -579,12 +587,21 @@ class Topology(_message.Message):
         name: _builtins.str = ...,
         levels: _abc.Iterable[Global___Level] | None = ...,
         root_tier: Global___Tier | None = ...,
+        node_gbps: _builtins.float | None = ...,
+        handover_ms: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["root_tier", b"root_tier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms", "_node_gbps", b"_node_gbps", "handover_ms", b"handover_ms", "node_gbps", b"node_gbps", "root_tier", b"root_tier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "name", b"name", "root_tier", b"root_tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms", "_node_gbps", b"_node_gbps", "handover_ms", b"handover_ms", "levels", b"levels", "name", b"name", "node_gbps", b"node_gbps", "root_tier", b"root_tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__handover_ms: _TypeAlias = _typing.Literal["handover_ms"]  # noqa: Y015
+    _WhichOneofArgType__handover_ms: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms"]  # noqa: Y015
+    _WhichOneofReturnType__node_gbps: _TypeAlias = _typing.Literal["node_gbps"]  # noqa: Y015
+    _WhichOneofArgType__node_gbps: _TypeAlias = _typing.Literal["_node_gbps", b"_node_gbps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__handover_ms) -> _WhichOneofReturnType__handover_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__node_gbps) -> _WhichOneofReturnType__node_gbps | None: ...
 
 Global___Topology: _TypeAlias = Topology  # noqa: Y015
 
@@ -634,21 +651,27 @@ class Tier(_message.Message):
 
     GBPS_FIELD_NUMBER: _builtins.int
     SETUP_US_FIELD_NUMBER: _builtins.int
+    NODE_GBPS_FIELD_NUMBER: _builtins.int
     gbps: _builtins.float
     """10^9 bytes a second for each GPU, one way."""
     setup_us: _builtins.float
     """Set-up time in microseconds."""
+    node_gbps: _builtins.float
+    """10^9 bytes a second of all NICs of a node together, per direction; absent = they limit nothing."""
     def __init__(
         self,
         *,
         gbps: _builtins.float = ...,
         setup_us: _builtins.float = ...,
+        node_gbps: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_node_gbps", b"_node_gbps", "node_gbps", b"node_gbps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gbps", b"gbps", "setup_us", b"setup_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_node_gbps", b"_node_gbps", "gbps", b"gbps", "node_gbps", b"node_gbps", "setup_us", b"setup_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__node_gbps: _TypeAlias = _typing.Literal["node_gbps"]  # noqa: Y015
+    _WhichOneofArgType__node_gbps: _TypeAlias = _typing.Literal["_node_gbps", b"_node_gbps"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__node_gbps) -> _WhichOneofReturnType__node_gbps | None: ...
 
 Global___Tier: _TypeAlias = Tier  # noqa: Y015
 

@@ -11,7 +11,13 @@ def decode_topology(message: pb.Topology, field: str) -> TopologySpec:
     levels = tuple(_decode_level(level, f"{field}.levels[{at}]") for at, level in enumerate(message.levels))
     root = _decode_tier(message.root_tier, f"{field}.root_tier") if message.HasField("root_tier") else None
     with checking(f"{field}.levels"):
-        return TopologySpec(message.name, levels, root)
+        return TopologySpec(
+            message.name,
+            levels,
+            root,
+            message.node_gbps if message.HasField("node_gbps") else None,
+            message.handover_ms if message.HasField("handover_ms") else None,
+        )
 
 
 def encode_topology(spec: TopologySpec) -> pb.Topology:
@@ -23,6 +29,8 @@ def encode_topology(spec: TopologySpec) -> pb.Topology:
             for level in spec.levels
         ],
         root_tier=_encode_tier(spec.root_tier),
+        node_gbps=spec.node_gbps,
+        handover_ms=spec.handover_ms,
     )
 
 
@@ -51,8 +59,8 @@ def _decode_level(message: pb.Level, field: str) -> Level:
 
 def _decode_tier(message: pb.Tier, field: str) -> Tier:
     with checking(field):
-        return Tier(message.gbps, message.setup_us)
+        return Tier(message.gbps, message.setup_us, message.node_gbps if message.HasField("node_gbps") else None)
 
 
 def _encode_tier(tier: Tier | None) -> pb.Tier | None:
-    return None if tier is None else pb.Tier(gbps=tier.gbps, setup_us=tier.setup_us)
+    return None if tier is None else pb.Tier(gbps=tier.gbps, setup_us=tier.setup_us, node_gbps=tier.node_gbps)

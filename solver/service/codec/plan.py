@@ -81,6 +81,7 @@ def encode_gang_plan(plan: GangPlan) -> pb.GangPlan:
         reasons=[encode_reason(reason) for reason in plan.reasons],
         warnings=[_encode_notice(notice) for notice in plan.warnings],
         stats=_encode_stats(plan.stats),
+        handover_ms=plan.handover_ms,
     )
 
 
@@ -172,6 +173,7 @@ def _decode_gang_plan(message: pb.GangPlan, field: str) -> GangPlan:
         reasons=tuple(decode_reason(reason, f"{field}.reasons[{at}]") for at, reason in enumerate(message.reasons)),
         warnings=tuple(_decode_notice(notice) for notice in message.warnings),
         stats=_decode_stats(message.stats, f"{field}.stats"),
+        handover_ms=message.handover_ms if message.HasField("handover_ms") else None,
     )
 
 

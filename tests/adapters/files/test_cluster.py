@@ -144,6 +144,22 @@ def test_levels_carry_their_costs() -> None:
     assert spec.tiers == (Tier(5, 7), Tier(10, 600), DEFAULT_TIERS["rack"], DEFAULT_TIERS["host"])
 
 
+def test_nics_of_a_node_and_hand_overs_are_settings() -> None:
+    """Of the whole topology, and of a level or the root that states its tier; NVLink's level does without."""
+    levels = [
+        {"name": "zone", "label": ZONE, "gbps": 10, "setupUs": 600, "nodeGbps": 12.5},
+        {"name": "rack", "label": RACK},
+        {"name": "nvl"},
+    ]
+    document = cluster(levels=levels)
+    document.body["spec"]["topology"] |= {"nodeGbps": 25, "handoverMs": 170}
+    spec = load(document).snapshot.topologies["demo"]
+    assert [tier.node_gbps for tier in spec.tiers] == [25, 12.5, 25, None, None]
+    assert (spec.node_gbps, spec.handover_ms) == (25, 170)
+    document.body["spec"]["topology"]["root"] = {"gbps": 5, "setupUs": 7, "nodeGbps": 3}
+    assert load(document).snapshot.topologies["demo"].tiers[0] == Tier(5, 7, 3)
+
+
 def test_own_levels_answer_to_their_well_known_name() -> None:
     """A level of another name is still found by what its label means."""
     spec = load(cluster(levels=[{"name": "hall", "label": ZONE}])).snapshot.topologies["demo"]
@@ -215,6 +231,18 @@ def test_own_levels_answer_to_their_well_known_name() -> None:
         ),
         ({"topology": {}}, "spec.topology.levels: is missing"),
         ({"topology": {"levels": [{}]}}, "spec.topology.levels[0].name: is missing"),
+        (
+            {"topology": {"levels": [{"name": "rack", "nodeGbps": 4}]}},
+            "spec.topology.levels[0].gbps: is missing",
+        ),
+        (
+            {"topology": {"levels": [], "nodeGbps": 0}},
+            "spec.topology.nodeGbps: must be at least 0.001, not 0",
+        ),
+        (
+            {"topology": {"levels": [], "handoverMs": -1}},
+            "spec.topology.handoverMs: must be at least 0, not -1",
+        ),
         ({"topology": {"levels": [{"name": "row"}]}}, "spec.topology.levels[0].label: is missing"),
         ({"topology": {"levels": [{"name": "root"}]}}, "spec.topology.levels[0].name: 'root' is not allowed here"),
         (

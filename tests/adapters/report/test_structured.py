@@ -1,6 +1,7 @@
 """The JSON contract of a plan."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import yaml
@@ -9,8 +10,8 @@ from adapters.report.structured import as_json, as_yaml, plan_document, total_st
 from solver.domain.plan import Admitted, Batch, GangPlan, Notice, Plan, Proof, Sense, Stats, Status, TermValue
 
 GANG_KEYS = [
-    "name", "status", "warnings", "assignments", "running", "objective", "domains", "flows", "reasons",
-    "relaxations", "evictions", "evicted_pods", "moves",
+    "name", "status", "warnings", "assignments", "running", "objective", "domains", "flows",
+    "handover_ms", "reasons", "relaxations", "evictions", "evicted_pods", "moves",
 ]  # fmt: skip
 STATS_KEYS = [
     "nodes", "classes", "signatures", "compile_ms", "bound_ms", "search_ms", "verify_ms", "engine", "proof",
@@ -44,6 +45,12 @@ def test_values_follow_the_contract(answer: GangPlan) -> None:
     ]
     assert gang["domains"] == {"zone": 1, "rack": 2, "host": 3}
     assert gang["warnings"][0]["code"] == "model_assumed"
+
+
+def test_a_hand_over_is_told_beside_the_flows(answer: GangPlan) -> None:
+    """What the connector takes is a number of its own, null where nobody says."""
+    assert plan_document(Plan((answer,)))["gangs"][0]["handover_ms"] is None
+    assert plan_document(Plan((replace(answer, handover_ms=170.0),)))["gangs"][0]["handover_ms"] == 170
 
 
 def test_without_a_plan_only_reasons_are_filled(refusal: GangPlan) -> None:

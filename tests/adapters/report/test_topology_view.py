@@ -65,6 +65,18 @@ def test_declared_topologies_win_over_labels() -> None:
     assert (topology["levels"][1]["gbps"], topology["levels"][1]["setup_us"]) == (12.5, 7)
 
 
+def test_the_nics_of_a_node_are_shown_where_they_limit() -> None:
+    """Bandwidth of a node by level, with a column of its own in the text only when one is stated."""
+    spec = TopologySpec("site", (Level("row", RACK),), node_gbps=25)
+    cluster = build_snapshot([node("a", 8, zone="z1", rack="r1")], topologies=[spec])
+    document = topology_document(cluster)
+    assert [level["node_gbps"] for level in document["topologies"][0]["levels"]] == [25, 25, 25]
+    plain = topology_document(build_snapshot([node("a", 8, zone="z1", rack="r1")]))
+    for shown, told in ((document, True), (plain, False)):
+        text = rendered(io.StringIO(), lambda console, shown=shown: print_topology(console, shown))  # type: ignore[misc]
+        assert ("GB/S A NODE" in text) is told
+
+
 def test_an_empty_cluster_has_a_view() -> None:
     """No nodes, no domains, no failure."""
     document = topology_document(build_snapshot([]))

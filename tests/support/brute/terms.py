@@ -72,7 +72,7 @@ class Traffic:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._engine = engine_gpus(world)
+        self._engine, self._spread = engine_gpus(world), engine_nodes(world)
         self._seen: dict[object, Fraction] = {}
         self._prices: dict[tuple[int, str, str, int, int], int] = {}
 
@@ -122,15 +122,19 @@ class Traffic:
                 if reached is not None and levels[-1] < reached:
                     levels = tuple(range(reached + 1))
                 gpus = min(self._engine[sender], self._engine[receiver])
-                self._prices[key] = min(self._time(flow, level, gpus) for level in levels)
+                nodes = min(self._spread[sender], self._spread[receiver])
+                self._prices[key] = min(self._time(flow, level, gpus, nodes) for level in levels)
             return self._prices[key]
 
         return cost
 
-    def _time(self, flow: Flow, level: int, gpus: int) -> int:
-        """Nanoseconds of the flow's transfers at a level: setup, then bytes over every GPU's own rail."""
+    def _time(self, flow: Flow, level: int, gpus: int, nodes: int) -> int:
+        """Nanoseconds of the flow's transfers at a level: setup, then bytes over every GPU's rail or all NICs."""
         tier = self.world.spec.tiers[level]
         wire = Fraction(flow.bytes) / Fraction(tier.gbps) / gpus
+        shared = node_gbps(self.world, level)
+        if shared is not None:
+            wire = max(wire, Fraction(flow.bytes) / Fraction(shared) / nodes)
         return round(flow.per_request * (Fraction(tier.setup_us) * 1000 + wire))
 
 
@@ -206,3 +210,25 @@ def engine_gpus(world: World) -> dict[str, int]:
         ranks = [(each, each.replicas) for each in group.roles] if group.multinode else [(role, 1)]
         found[role.name] = max(1, sum(pods * (each.requests[GPU] // MILLI_GPU) for each, pods in ranks))
     return found
+
+
+def engine_nodes(world: World) -> dict[str, int]:
+    """Role name → nodes whose NICs send together: one for each pod with GPUs of a multi-node replica; at least 1."""
+    found = {}
+    for role in world.gang.roles:
+        group = world.group_of[role.name]
+        with_gpus = [pod.replicas for pod in group.roles if pod.requests[GPU] >= MILLI_GPU]
+        found[role.name] = max(1, sum(with_gpus)) if group.multinode else 1
+    return found
+
+
+def node_gbps(world: World, level: int) -> float | None:
+    """What all NICs of a node carry together on paths of a level; None = that limits nothing."""
+    spec = world.spec
+    stated = (spec.root_tier, *(each.tier for each in spec.levels))[level]
+    if stated is not None and stated.node_gbps is not None:
+        return stated.node_gbps
+    nvlink = next((at for at, each in enumerate(spec.levels, 1) if each.answers_to("nvl")), None)
+    if nvlink is not None:
+        return spec.node_gbps if level < nvlink else None
+    return spec.node_gbps if level < world.height or stated is None else None

@@ -513,8 +513,10 @@ def _closed_form(world: World, where: dict[str, int], number: int, in_time: bool
             return world.height - levels[-1]
         if capped is not None and levels[-1] < capped:
             levels = tuple(range(capped + 1))
-        gpus = min(traffic._engine[each.senders[0]], traffic._engine[each.receivers[0]])
-        return min(traffic._time(each, level, gpus) for level in levels)
+        sender, receiver = each.senders[0], each.receivers[0]
+        gpus = min(traffic._engine[sender], traffic._engine[receiver])
+        nodes = min(traffic._spread[sender], traffic._spread[receiver])
+        return min(traffic._time(each, level, gpus, nodes) for level in levels)
 
     total = Fraction(0)
     seen = set()

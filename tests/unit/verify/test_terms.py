@@ -159,6 +159,54 @@ def test_more_gpus_move_bytes_faster() -> None:
     assert _checked(SITE, ranks, "p-0@a1 p-1@a1 p-2@a1 p-3@a1 d-0@a2")["transfer_us"] == 20 + 50_000
 
 
+#: One NIC of 2 GB/s a node, over which a single GPU would move 5 in a rack.
+NICS = cluster(node("a1", rack="a"), node("a2", rack="a"), node("b1", rack="b"), tiers=TIERS, node_gbps=2)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "receiver", "gpus", "micros"),
+    [
+        (1, 1, 1, 20 + 500_000),  # 5 GB/s of one GPU, 2 of the NIC
+        (1, 4, 4, 20 + 500_000),  # 20 GB/s of four GPUs, 2 of the NIC
+        (2, 2, 1, 20 + 500_000),  # four of two nodes and two of one: the smaller side
+    ],
+)
+def test_all_gpus_of_a_node_share_its_nics(ranks: int, receiver: int, gpus: int, micros: int) -> None:
+    """However many GPUs an engine has, its bytes pass the NICs of its nodes."""
+    sender = group("g", role("p", ranks, gpus), multinode=ranks > 1)
+    waiting = gang(sender, role("d", 1, receiver), flows=[flow("p", "d")])
+    where = " ".join(f"p-{rank}@a1" for rank in range(ranks))
+    assert _checked(NICS, waiting, f"{where} d-0@a2")["transfer_us"] == micros
+
+
+def test_every_node_of_an_engine_has_nics_of_its_own() -> None:
+    """Two engines of two pods each: four GPUs would move 20 GB/s, two NICs move 4; a leader without GPUs adds none."""
+    sides = [group(name, role(name, 2, 4), role(f"{name}l", 1, 0), multinode=True) for name in "pd"]
+    waiting = gang(*sides, flows=[flow("p", "d")])
+    plan = "p-0@a1 p-1@a1 pl-0@a1 d-0@a2 d-1@a2 dl-0@a2"
+    assert _checked(NICS, waiting, plan)["transfer_us"] == 20 + 250_000
+
+
+def test_a_fast_nic_changes_nothing() -> None:
+    """NICs that carry what the GPUs send leave every time as it was."""
+    sites = [cluster(node("a", rack="r"), node("b", rack="r"), tiers=TIERS, node_gbps=rate) for rate in (None, 20)]
+    waiting = gang(role("p", 1, 4), role("d", 1, 4), flows=[flow("p", "d")])
+    assert [_checked(site, waiting, "p-0@a d-0@b")["transfer_us"] for site in sites] == [20 + 50_000] * 2
+
+
+def test_nvlink_and_a_host_that_states_a_tier_use_no_nic() -> None:
+    """Inside an NVLink domain, and on a host whose tier says how its pods talk, `nodeGbps` of the site is no limit."""
+    waiting = gang(role("p", 1, 4), role("d", 1, 4), flows=[flow("p", "d")])
+    tiers = {"nvl": Tier(100, 0), "root": Tier(1, 0)}
+    site = cluster(node("a", nvl="v"), node("b", nvl="v"), node("c"), tiers=tiers, node_gbps=0.5)
+    assert _checked(site, waiting, "p-0@a d-0@b")["transfer_us"] == 2_500
+    assert _checked(site, waiting, "p-0@a d-0@c")["transfer_us"] == 2_000_000
+    host = cluster(node("a"), levels=[], tiers={"host": Tier(10, 0), "root": Tier(1, 0)}, node_gbps=0.5)
+    assert _checked(host, waiting, "p-0@a d-0@a")["transfer_us"] == 25_000
+    silent = cluster(node("a"), levels=[], tiers={"root": Tier(1, 5000)}, node_gbps=0.5)
+    assert _checked(silent, waiting, "p-0@a d-0@a")["transfer_us"] == 400 + 2_000_000
+
+
 def test_equal_or_dearer_domains_inside_pay_the_outer_cost() -> None:
     """Two pods of one node inside an NVLink domain pay that domain's cost; the share names it too."""
     tiers = {"nvl": Tier(1000, 0), "host": Tier(10, 0), "root": Tier(1, 0)}
