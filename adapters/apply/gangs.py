@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from adapters.apply.live_pods import SOURCE, Body, Joined, LivePods, MemberReader, pod_name
+from adapters.apply.live_pods import MemberReader
 from adapters.apply.observed import LiveGang
-from adapters.apply.own_gang import declared_gang, join
 from adapters.apply.pod_groups import join_pod_group, join_replica, join_shared_name
 from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, replica_keys
 from adapters.kubernetes.objects import Document
@@ -25,6 +24,8 @@ from adapters.kubernetes.resources import (
     Resource,
 )
 from adapters.kubernetes.selected_labels import SelectedKeys
+from adapters.manifests.joining import declared_gang, join
+from adapters.manifests.live_members import SOURCE, Body, Joined, LivePods, pod_name
 from adapters.manifests.reading import GangOptions, Reading, World
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang

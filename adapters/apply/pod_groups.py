@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from adapters.apply.live_pods import Joined, LivePods, common_shape, oldest
 from adapters.kubernetes.cluster import NATIVE_GROUP
 from adapters.kubernetes.pods import Finding
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.kinds import kind_of
+from adapters.manifests.live_members import Joined, LivePods, common_shape, oldest
 from adapters.manifests.loose_pods import Bond, loose_gang
 from adapters.manifests.lws import EXCLUSIVE
 from adapters.manifests.members import Member, bound_members, first_label

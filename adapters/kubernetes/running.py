@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from adapters.kubernetes.amounts import held_requests
 from adapters.kubernetes.constraints import ANTI_TERMS, anti_affinity
-from adapters.kubernetes.gang_keys import POD_GROUP_ANNOTATION, gang_name
+from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, gang_name
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.shares import Share, SharedDevices, charged, read_share
 from solver.domain.plan import Notice
@@ -22,6 +22,12 @@ class Occupants:
     bound: tuple[BoundPod, ...]
     pending: tuple[Document, ...]
     notices: tuple[Notice, ...]
+
+
+def own_gang_of(pod: Document) -> str:
+    """`namespace/name` of the Gang whose label a pod carries, or empty; it counts before any PodGroup."""
+    name = pod.labels.get(GANG_LABEL)
+    return f"{pod.namespace}/{name}" if name else ""
 
 
 def gang_of(pod: Document) -> str:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from adapters.kubernetes.cluster import KAI_GROUP, NATIVE_GROUP
+from adapters.kubernetes.gang_keys import GANG_LABEL
 from adapters.kubernetes.objects import Document
-from adapters.kubernetes.running import gang_of
+from adapters.kubernetes.running import gang_of, own_gang_of
 from adapters.manifests.dynamo import DEPLOYMENT_KIND, read_deployment
 from adapters.manifests.dynamo_members import deployment_of
+from adapters.manifests.joining import join_files
 from adapters.manifests.loose_pods import Bond, bond_of, read_loose_gang
 from adapters.manifests.lws import read_leader_worker_set
 from adapters.manifests.models import named_model
@@ -100,6 +102,7 @@ class _Desk:
         self._world = world
         self._options = options
         self._groups = {doc.full_name for doc in world.files if _policy_of(doc)}
+        self._own = {doc.full_name for doc in world.files if _is_own(doc)}
         self._sets = {doc.full_name for doc in world.files if doc.kind == "LeaderWorkerSet"}
         self._deployments = {doc.full_name for doc in world.files if doc.kind == DEPLOYMENT_KIND}
         self._done: set[Bond] = set()
@@ -108,8 +111,8 @@ class _Desk:
         """The gangs an object stands for."""
         if self._is_made_for_deployment(doc):
             return
-        if doc.kind == "Gang" and doc.api_group in (OWN_GROUP, ""):
-            yield read_gang(self._reading(doc))
+        if _is_own(doc):
+            yield from self._own_gang(doc)
         elif doc.kind == DEPLOYMENT_KIND:
             yield read_deployment(self._reading(doc))
         elif doc.kind == "LeaderWorkerSet":
@@ -124,6 +127,14 @@ class _Desk:
     def _reading(self, doc: Document) -> Reading:
         return Reading(doc, self._world, self._options)
 
+    def _own_gang(self, doc: Document) -> Iterator[FoundGang]:
+        """A Gang, made of the pods that name it where there are any."""
+        reading = self._reading(doc)
+        declared, pods = read_gang(reading), self._world.pods_by_own_gang.get(doc.full_name)
+        found = join_files(reading, declared.gang, pods) if pods else declared
+        if found is not None:
+            yield found
+
     def _pod_group(self, doc: Document) -> FoundGang:
         pods = self._world.members_by_gang.get(doc.full_name, ())
         reader = read_native_group if _policy_of(doc) == NATIVE_GROUP else read_kai_group
@@ -132,6 +143,9 @@ class _Desk:
     def _pod(self, doc: Document) -> Iterator[FoundGang]:
         """The gang of a pod that no PodGroup of the files names, at the first of its pods, if any of them waits."""
         member = self._world.members.get(doc.full_name)
+        if member is not None and (own := own_gang_of(member)):
+            yield from self._pod_of_own(member, own)
+            return
         if member is None or gang_of(member) in self._groups or self._in_set(member):
             return
         if graph := self._graphs.get(deployment_of(member)):
@@ -158,6 +172,22 @@ class _Desk:
     def _graphs(self) -> Mapping[str, Document]:
         """Deployments of the cluster: not planned themselves, but they say what pods of the files need."""
         return {doc.full_name: doc for doc in self._world.cluster if doc.kind == DEPLOYMENT_KIND}
+
+    def _pod_of_own(self, pod: Document, gang: str) -> Iterator[FoundGang]:
+        """The Gang of the cluster that a pod of the files names, at the first of its pods."""
+        bond = Bond(gang, "Gang")
+        if gang in self._own or bond in self._done:
+            return
+        self._done.add(bond)
+        context = self._own_context.get(gang)
+        if context is None:
+            raise pod.refuse(f"metadata.labels[{GANG_LABEL}]", f"Gang {gang} is not in the input")
+        yield from self._own_gang(context)
+
+    @cached_property
+    def _own_context(self) -> Mapping[str, Document]:
+        """Gangs of the cluster: not planned themselves, but they say how pods of the files hang together."""
+        return {doc.full_name: doc for doc in self._world.cluster if _is_own(doc)}
 
     @cached_property
     def _loose(self) -> Mapping[Bond, Sequence[Document]]:
@@ -200,6 +230,10 @@ class _Desk:
         """Say something about a kind, once, at its first object."""
         if all(notice.message != message for notice in self.general):
             self.general.append(Notice(code, doc.described, "kind", message))
+
+
+def _is_own(doc: Document) -> bool:
+    return doc.kind == "Gang" and doc.api_group in (OWN_GROUP, "")
 
 
 def _policy_of(doc: Document) -> str:

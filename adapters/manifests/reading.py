@@ -9,7 +9,7 @@ from functools import cached_property
 from adapters.kubernetes.constraints import repelled_keys
 from adapters.kubernetes.objects import Document, Raw, one_line, shown
 from adapters.kubernetes.pods import Finding, PodShape, pod_shape
-from adapters.kubernetes.running import gang_of, has_ended, read_bind_requests
+from adapters.kubernetes.running import gang_of, has_ended, own_gang_of, read_bind_requests
 from adapters.kubernetes.selected_labels import SelectedKeys, named_anywhere, named_keys
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
@@ -106,11 +106,21 @@ class World:
         return {name: doc for name, doc in self.pods.items() if not _over(doc)}
 
     @cached_property
+    def pods_by_own_gang(self) -> Mapping[str, Sequence[Document]]:
+        """Pods by the `namespace/name` of the Gang whose label they carry: members, and those that have succeeded."""
+        found: dict[str, list[Document]] = {}
+        for doc in self.pods.values():
+            succeeded = doc.text("status.phase", "") == "Succeeded"
+            if (gang := own_gang_of(doc)) and (succeeded or not _over(doc)):
+                found.setdefault(gang, []).append(doc)
+        return found
+
+    @cached_property
     def members_by_gang(self) -> Mapping[str, Sequence[Document]]:
         """Members by the `namespace/name` of the PodGroup they name."""
         found: dict[str, list[Document]] = {}
         for doc in self.members.values():
-            if gang := gang_of(doc):
+            if (gang := gang_of(doc)) and not own_gang_of(doc):
                 found.setdefault(gang, []).append(doc)
         return found
 

@@ -1,5 +1,8 @@
 """A `Gang` object joined with the pods that name it: the object says how they hang together, the pods what they need.
 
+A live gang waits for the pods that do not exist yet. A plan from files makes them up: they ask for what the pods of
+their role ask for, or its template where it has none.
+
 Groups that replicate stay so while every pod of theirs is still to be placed. Otherwise each replica becomes a group of
 its own, so that those that run stay what they are: `decode` with two replicas becomes a group `decode` of `decode#0`
 and `decode#1`, and so do its roles.
@@ -8,14 +11,17 @@ and `decode#1`, and so do its roles.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count, islice
 from typing import Any
 
-from adapters.apply.live_pods import SOURCE, Joined, LivePods, common_shape, oldest
 from adapters.kubernetes.gang_keys import ROLE_LABEL
 from adapters.kubernetes.objects import Document
-from adapters.manifests.members import Member
+from adapters.kubernetes.pods import PodShape
+from adapters.kubernetes.running import has_ended
+from adapters.manifests.live_members import SOURCE, Joined, LivePods, common_shape, oldest
+from adapters.manifests.members import Member, read_members
 from adapters.manifests.own import read_gang
-from adapters.manifests.reading import Reading
+from adapters.manifests.reading import FoundGang, Reading
 from adapters.manifests.traffic import renamed_flow, renamed_reach
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import BoundMember, Gang, Group, Role
@@ -38,14 +44,33 @@ def declared_gang(reading: Reading) -> Gang:
 
 def join(reading: Reading, declared: Gang, pods: LivePods, members: Sequence[Member]) -> Joined:
     """The declared gang with the pods in place of its own. Raises InvalidRequest in one sentence."""
-    return _Joining(reading, declared, pods, members).joined()
+    return _Joining(reading, declared, pods, members, invent=False).joined()
+
+
+def join_files(reading: Reading, declared: Gang, pods: Sequence[Document]) -> FoundGang | None:
+    """The declared gang with pods of the input in place of its own; those that do not exist yet are made up.
+
+    pods: that name it, whether they wait, run or have ended. None when all have succeeded, so that nothing is left to
+    place. Raises InvalidRequest in one sentence.
+    """
+    done = frozenset(pod.full_name for pod in pods if has_ended(pod))
+    members = read_members(reading, pods)
+    nodes = {member.name: member.node for member in members if member.node and member.name not in done}
+    live = LivePods([pod.body for pod in pods], nodes, done)
+    for member in members:
+        reading.notices.extend(member.shape.notices)
+    gang = _Joining(reading, declared, live, members, invent=True).joined().gang
+    return None if gang is None else FoundGang(gang, tuple(dict.fromkeys(reading.notices)))
 
 
 class _Joining:
-    """One gang being joined. names: declared role → the roles it has become."""
+    """One gang being joined. names: declared role → the roles it has become. invent: make up pods that do not exist."""
 
-    def __init__(self, reading: Reading, declared: Gang, pods: LivePods, members: Sequence[Member]) -> None:
-        self.reading, self.declared, self.pods = reading, declared, pods
+    def __init__(
+        self, reading: Reading, declared: Gang, pods: LivePods, members: Sequence[Member], invent: bool
+    ) -> None:
+        self.reading, self.declared, self.pods, self.invent = reading, declared, pods, invent
+        self.known = {member.name for member in members}
         self.by_role = _by_role(declared, members)
         self.shapes = {name: common_shape(name, found, pods) for name, found in self.by_role.items() if found}
         self.settled = {*pods.fixed, *pods.done}
@@ -136,11 +161,22 @@ class _Joining:
                 self.most_wanted([member for member in members if replica_of.get(member.name) == index], role.replicas)
                 for index in range(copies)
             ]
+        if self.invent:
+            return [self.filled(role, slot) for slot in found]
         only = role.name if len(self.by_role) == 1 else ""
         lacking = role.replicas * copies - self.pods.count(ROLE_LABEL, role.name, only)
         if lacking > 0:
             self.missing[role.name] = lacking
         return found
+
+    def filled(self, role: Role, slot: Sequence[Member]) -> list[Member]:
+        """Members of one replica with pods made up for those that are missing, by the lowest free numbers."""
+        names = (f"{self.declared.namespace}/{role.name}-{index}" for index in count())
+        free = (name for name in names if name not in self.known)
+        made_up = list(islice(free, max(0, role.replicas - len(slot))))
+        self.known.update(made_up)
+        shape = self.shapes.get(role.name) or PodShape(role.requests, role.constraints, role.spread, (), ())
+        return [*slot, *(Member(_unmade(self.reading, name), shape, "") for name in made_up)]
 
     def most_wanted(self, members: Sequence[Member], count: int) -> list[Member]:
         """Members up to a count, but all that stay where they are: those come first, then the oldest."""
@@ -167,6 +203,13 @@ class _Joining:
     def has_spread(self, role: Role) -> bool:
         """Whether the pods of a role keep away from each other."""
         return role.name in self.shapes and bool(self.shapes[role.name].spread)
+
+
+def _unmade(reading: Reading, name: str) -> Document:
+    """A pod that does not exist yet: nothing but its name, `namespace/pod`."""
+    namespace, _, pod = name.partition("/")
+    body = {"kind": "Pod", "metadata": {"namespace": namespace, "name": pod}}
+    return Document(body, reading.doc.source)
 
 
 def _by_role(declared: Gang, members: Sequence[Member]) -> dict[str, list[Member]]:
