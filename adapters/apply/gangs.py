@@ -11,6 +11,7 @@ from typing import Protocol
 from adapters.apply.live_pods import MemberReader
 from adapters.apply.observed import LiveGang
 from adapters.apply.pod_groups import join_pod_group, join_replica, join_shared_name
+from adapters.kubernetes.foreign_rules import POD_RULES
 from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, replica_keys
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.placements import Owner
@@ -102,7 +103,7 @@ class LiveGangs:
         """The gang of an object and pods; None for pods that name a Gang which does not exist."""
         if found is None:
             return self._undeclared(key, live)
-        reading = self._reading(found.doc)
+        reading = self._reading(found.doc, frozenset() if found.resource is GANGS else POD_RULES)
         members = self._members.read(key, reading, live)
         if found.resource is GANGS:
             return join(reading, self._declared_gang(key, reading), live, members)
@@ -115,7 +116,7 @@ class LiveGangs:
         labels, annotations = first["metadata"].get("labels") or {}, first["metadata"].get("annotations") or {}
         if labels.get(GANG_LABEL) or not (annotations.get(POD_GROUP_ANNOTATION) or labels.get(_SET_NAME)):
             return None
-        reading = self._reading(_document(PODS, first, "v1"))
+        reading = self._reading(_document(PODS, first, "v1"), POD_RULES)
         members = self._members.read(key, reading, live)
         how = join_shared_name if annotations.get(POD_GROUP_ANNOTATION) else join_replica
         return how(reading, key, live, members)
@@ -128,9 +129,9 @@ class LiveGangs:
             known = self._declared[key] = (version, declared_gang(reading))
         return known[1]
 
-    def _reading(self, doc: Document) -> Reading:
+    def _reading(self, doc: Document, honours: frozenset[str]) -> Reading:
         classes = (_document(PRIORITY_CLASSES, body, "v1") for body in self._source.all(PRIORITY_CLASSES).values())
-        return Reading(doc, World((doc,), tuple(classes), self._source.selected), self._options)
+        return Reading(doc, World((doc,), tuple(classes), self._source.selected), self._options, honours=honours)
 
     def _live(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body]) -> LivePods:
         counted = {body["metadata"]["uid"] for body in (*pods, *done)}

@@ -1,5 +1,6 @@
 """Pods of the API server as members of a gang: without what being placed has added to them, each version read once."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from adapters.apply.gate import GATE, gates, pinned_node
@@ -15,10 +16,11 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A pod that has been read. version: of its body. node: where it stays, if it does."""
+    """A pod that has been read. version: of its body. node: where it stays, if it does. honours: of its reader."""
 
     version: str
     node: str | None
+    honours: Collection[str]
     member: Member
 
 
@@ -51,8 +53,9 @@ class MemberReader:
             metadata = body["metadata"]
             version, node = str(metadata.get("resourceVersion")), pods.fixed.get(pod_name(body))
             read = known.get(metadata["uid"])
-            if read is None or (read.version, read.node) != (version, node):
-                read = _Read(version, node, read_member(reading, _document(body, node)))
+            if read is None or (read.version, read.node, read.honours) != (version, node, reading.honours):
+                member = read_member(reading, _document(body, node))
+                read = _Read(version, node, reading.honours, member)
             found[metadata["uid"]] = read
         self._known[key] = selected, found
         return tuple(sorted((read.member for read in found.values()), key=lambda member: natural_key(member.name)))

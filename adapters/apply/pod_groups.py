@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from adapters.kubernetes.cluster import NATIVE_GROUP
-from adapters.kubernetes.pods import Finding
+from adapters.kubernetes.foreign_rules import LWS_EXCLUSIVE
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.kinds import kind_of
 from adapters.manifests.live_members import Joined, LivePods, common_shape, oldest
 from adapters.manifests.loose_pods import Bond, loose_gang
 from adapters.manifests.lws import EXCLUSIVE
-from adapters.manifests.members import Member, bound_members, first_label
+from adapters.manifests.members import Member, bound_members, first_label, packed
 from adapters.manifests.packing import annotated
 from adapters.manifests.podgroups import SUBGROUP_LABEL, kai_group, least_pods, native_group
 from adapters.manifests.reading import Reading, located
@@ -47,33 +47,36 @@ def join_shared_name(reading: Reading, key: str, pods: LivePods, members: Sequen
     wanted = {size for size in sizes if size}
     if len(wanted) > 1:
         raise InvalidRequest(f"pods of {key} differ in their annotation {SIZE_ANNOTATION}: {', '.join(sorted(wanted))}")
-    gang = loose_gang(reading, Bond(key, "group"), members).gang
     if not wanted:
-        return _joined(gang, reading, pods, {}, is_open=True)
+        return _joined(loose_gang(reading, Bond(key, "group"), members).gang, reading, pods, {}, is_open=True)
     size = _number(reading, wanted.pop())
-    (role, *more) = gang.root.roles
-    root = replace(gang.root, min=size) if more else replace(gang.root, roles=(replace(role, min=size),))
+    gang = loose_gang(reading, Bond(key, "group"), members, size).gang
     lacking = size - len(pods.bodies) - len(pods.others)
     missing = {key.partition("/")[2]: lacking} if lacking > 0 else {}
-    return _joined(replace(gang, root=root), reading, pods, missing)
+    return _joined(gang, reading, pods, missing)
 
 
 def join_replica(reading: Reading, key: str, pods: LivePods, members: Sequence[Member]) -> Joined:
     """One replica of a LeaderWorkerSet: every pod of it is needed. Without the set its pods say how many there are."""
-    doc = reading.doc
-    for annotation in EXCLUSIVE:
-        if doc.annotations.get(annotation):
-            problem = "exclusive domains are not supported"
-            reading.unsupported(Finding(f"metadata.annotations[{annotation}]", problem))
     size = _size(reading, members)
     missing = size - len(pods.bodies) - len(pods.others)
-    if missing > 0 and doc.text("spec.startupPolicy", "") == "LeaderReady":
-        problem = "LeaderReady makes workers only once their leader is ready, so the gang would never be complete"
-        raise doc.refuse("spec.startupPolicy", problem)
+    if missing > 0:
+        _refuse_late_workers(reading)
     lacking = {"worker": missing} if missing > 0 else {}
     if not members:
         return Joined(None, lacking)
     return _joined(_engine(reading, key, members, size, pods), reading, pods, lacking)
+
+
+def _refuse_late_workers(reading: Reading) -> None:
+    """Raise InvalidRequest for a set that makes workers only once their leader is placed: no gang comes of it."""
+    doc = reading.doc
+    if doc.text("spec.startupPolicy", "") == "LeaderReady":
+        problem = "LeaderReady makes workers only once their leader is ready, so the gang would never be complete"
+        raise doc.refuse("spec.startupPolicy", problem)
+    if doc.annotations.get(LWS_EXCLUSIVE):
+        problem = "workers are made only once their leader has its domain, so the gang would never be complete"
+        raise doc.refuse(f"metadata.annotations[{LWS_EXCLUSIVE}]", problem)
 
 
 def _engine(reading: Reading, key: str, members: Sequence[Member], size: int, pods: LivePods) -> Gang:
@@ -81,8 +84,10 @@ def _engine(reading: Reading, key: str, members: Sequence[Member], size: int, po
     labels = {label: value for member in members for label, value in member.doc.labels.items()}
     kind = kind_of({**reading.doc.labels, **labels}, key)
     rule = annotated(reading.doc.annotations, *(member.doc.annotations for member in members))
-    roles = []
-    for name, found, count in _ranks(reading, members, size):
+    if reading.doc.kind != "Pod":
+        reading.refuse_foreign(EXCLUSIVE)
+    roles, ranks = [], _ranks(reading, members, size)
+    for name, found, count in ranks:
         if found:
             shape = common_shape(name, found, pods)
             names = tuple(member.name for member in found)
@@ -93,9 +98,12 @@ def _engine(reading: Reading, key: str, members: Sequence[Member], size: int, po
             roles.append(Role(name, 0, count, kind))
     priority = members[0].doc.whole("spec.priority", None, minimum=-(2**31))
     with located(reading.doc):
+        root = Group(key, tuple(roles), pack=rule.pack, multinode=True)
+    root = packed(reading, root, {name: found for name, found, _ in ranks})
+    with located(reading.doc):
         return Gang(
             key,
-            Group(key, tuple(roles), pack=rule.pack, multinode=True),
+            root,
             reading.priority() if priority is None else priority,
             reading.doc.labels.get(QUEUE_LABEL) or first_label(members, QUEUE_LABEL),
             rule.topology,

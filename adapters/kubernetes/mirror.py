@@ -18,7 +18,7 @@ from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.kubernetes.occupancy import Key
 from adapters.kubernetes.problems import Problems
 from adapters.kubernetes.resources import MIRRORED, PODS, PRIORITY_CLASSES, Resource
-from adapters.kubernetes.selected_labels import SelectedKeys, named_keys
+from adapters.kubernetes.selected_labels import SelectedKeys, named_by_pod
 from adapters.kubernetes.watching import Event, Follower, Rhythm, Verb
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound
 from solver.service.config import Limits
@@ -204,7 +204,7 @@ class Mirror:
         """A pod has changed: count what it selects by, as long as it has not ended."""
         for body, count in ((now, self.selected.add), (before, self.selected.remove)):
             if body and (body.get("status") or {}).get("phase") not in _ENDED:
-                count(named_keys(body.get("spec"), namespace))
+                count(named_by_pod(body, namespace))
 
     def _step(self) -> None:
         """Bring the held state up to date and tell; before all is known for the first time, wait."""

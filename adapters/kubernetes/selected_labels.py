@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapters.kubernetes.constraints import REQUIRED
+from adapters.kubernetes.foreign_rules import EXCLUSIVE_LABELS, JOBSET_JOB_KEY
 
 #: Instead of a namespace: selectors that look at every namespace.
 EVERYWHERE = ""
@@ -75,6 +76,12 @@ def named_keys(spec: Any, namespace: str) -> Iterator[tuple[str, str]]:
                 yield from ((namespace, key) for key in _keys(constraint))
 
 
+def named_by_pod(pod: Mapping[str, Any], namespace: str) -> Iterator[tuple[str, str]]:
+    """The same of a whole pod: what its spec names, and what annotations for exclusive domains stand for."""
+    yield from named_keys(pod.get("spec"), namespace)
+    yield from _exclusive_keys(_part(_part(pod, "metadata"), "annotations"), namespace)
+
+
 def named_anywhere(body: Any, namespace: str) -> Iterator[tuple[str, str]]:
     """The same of every pod template inside an object of any kind, wherever it stands."""
     left, seen = [body], set[int]()
@@ -85,9 +92,17 @@ def named_anywhere(body: Any, namespace: str) -> Iterator[tuple[str, str]]:
         seen.add(id(value))
         if isinstance(value, Mapping):
             yield from named_keys(value, namespace)
+            yield from _exclusive_keys(value, namespace)
             left.extend(value.values())
         else:
             left.extend(value)
+
+
+def _exclusive_keys(annotations: Mapping[str, Any], namespace: str) -> Iterator[tuple[str, str]]:
+    """Labels that annotations for exclusive domains select by: a JobSet's in every namespace."""
+    for annotation, label in EXCLUSIVE_LABELS.items():
+        if annotations.get(annotation):
+            yield (EVERYWHERE if label == JOBSET_JOB_KEY else namespace), label
 
 
 def _keys(term: Mapping[str, Any]) -> Iterator[str]:

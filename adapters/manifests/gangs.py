@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from adapters.kubernetes.cluster import KAI_GROUP, NATIVE_GROUP
+from adapters.kubernetes.foreign_rules import POD_RULES
 from adapters.kubernetes.gang_keys import GANG_LABEL
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.running import gang_of, own_gang_of
@@ -12,6 +13,7 @@ from adapters.manifests.dynamo import DEPLOYMENT_KIND, read_deployment
 from adapters.manifests.dynamo_members import deployment_of
 from adapters.manifests.joining import join_files
 from adapters.manifests.loose_pods import Bond, bond_of, read_loose_gang
+from adapters.manifests.lws import HONOURED as SET_RULES
 from adapters.manifests.lws import read_leader_worker_set
 from adapters.manifests.models import named_model
 from adapters.manifests.own import read_gang
@@ -114,9 +116,9 @@ class _Desk:
         if _is_own(doc):
             yield from self._own_gang(doc)
         elif doc.kind == DEPLOYMENT_KIND:
-            yield read_deployment(self._reading(doc))
+            yield read_deployment(self._reading(doc, frozenset()))
         elif doc.kind == "LeaderWorkerSet":
-            yield from read_leader_worker_set(self._reading(doc))
+            yield from read_leader_worker_set(self._reading(doc, SET_RULES))
         elif _policy_of(doc):
             yield self._pod_group(doc)
         elif doc.kind == "Pod":
@@ -124,12 +126,12 @@ class _Desk:
         else:
             self._pass_over(doc)
 
-    def _reading(self, doc: Document) -> Reading:
-        return Reading(doc, self._world, self._options)
+    def _reading(self, doc: Document, honours: frozenset[str] = POD_RULES) -> Reading:
+        return Reading(doc, self._world, self._options, honours=honours)
 
     def _own_gang(self, doc: Document) -> Iterator[FoundGang]:
         """A Gang, made of the pods that name it where there are any."""
-        reading = self._reading(doc)
+        reading = self._reading(doc, frozenset())
         declared, pods = read_gang(reading), self._world.pods_by_own_gang.get(doc.full_name)
         found = join_files(reading, declared.gang, pods) if pods else declared
         if found is not None:
@@ -166,7 +168,7 @@ class _Desk:
         bond = Bond(graph.full_name, DEPLOYMENT_KIND)
         if bond not in self._done:
             self._done.add(bond)
-            yield read_deployment(self._reading(graph))
+            yield read_deployment(self._reading(graph, frozenset()))
 
     @cached_property
     def _graphs(self) -> Mapping[str, Document]:

@@ -6,9 +6,18 @@ from dataclasses import dataclass, field
 from adapters.kubernetes.objects import Document, Part
 from adapters.kubernetes.running import QUEUE_LABEL, gang_of
 from adapters.manifests.dynamo_members import deployment_of
-from adapters.manifests.members import Member, alike, bound_members, first_label, read_members
+from adapters.manifests.members import (
+    Member,
+    alike,
+    bound_members,
+    by_role,
+    first_label,
+    packed,
+    read_members,
+)
 from adapters.manifests.packing import annotated, one_topology
 from adapters.manifests.podgroups import leaf_roles
+from adapters.manifests.podsets import in_slices
 from adapters.manifests.reading import FoundGang, Reading, World, located
 from adapters.manifests.traffic import deployment_flows
 from solver.domain.gang import MAX_PODS, Gang, Group
@@ -65,8 +74,8 @@ def read_loose_gang(reading: Reading, bond: Bond, pods: Sequence[Document]) -> F
     return loose_gang(reading, bond, read_members(reading, pods))
 
 
-def loose_gang(reading: Reading, bond: Bond, members: Sequence[Member]) -> FoundGang:
-    """The same of pods that have been read."""
+def loose_gang(reading: Reading, bond: Bond, members: Sequence[Member], wanted: int | None = None) -> FoundGang:
+    """The same of pods that have been read. wanted: how many pods are needed, where somebody says it."""
     name = bond.name.partition("/")[2]
     likes = alike(reading, name, members)
     sources = [*(member.doc.annotations for member in members), bond.owner.annotations if bond.owner else {}]
@@ -74,10 +83,13 @@ def loose_gang(reading: Reading, bond: Bond, members: Sequence[Member]) -> Found
     topology = one_topology(reading.doc, [annotated(source) for source in sources])
     flows = deployment_flows(reading, [like.endpoint() for like in likes])
     priority = _priority(reading)
-    wanted = _wanted(bond, len(members))
+    wanted = _wanted(bond, len(members)) if wanted is None else wanted
     with located(reading.doc):
         roles, least = leaf_roles(name, likes, wanted)
         root = Group(bond.name, roles, min=least, pack=rule.pack)
+    root = packed(reading, root, by_role(likes))
+    flows = in_slices(flows, root)
+    with located(reading.doc):
         queue = first_label(members, QUEUE_LABEL)
         gang = Gang(bond.name, root, priority, queue, topology, flows, running=bound_members(members))
     return reading.found(gang, [member.doc for member in members])

@@ -1,22 +1,37 @@
-"""LeaderWorkerSet: one gang per replica, all its pods ranks of one engine."""
+"""LeaderWorkerSet: one gang per replica, all its pods ranks of one engine.
 
-from collections.abc import Iterator
+The labels and the exclusive domains that its controller gives to pods are added to what the templates say.
+"""
 
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from adapters.kubernetes.exclusive import Together, with_exclusive
+from adapters.kubernetes.foreign_rules import (
+    LWS_EXCLUSIVE,
+    LWS_GROUP_KEY,
+    LWS_SUBGROUP_EXCLUSIVE,
+    LWS_SUBGROUP_KEY,
+    PODSET_RULES,
+)
 from adapters.kubernetes.objects import Part
 from adapters.kubernetes.pods import Finding, PodShape
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.added_labels import LEADER_WORKER_SET_KEYS, leader_worker_set_labels
 from adapters.manifests.kinds import kind_of
 from adapters.manifests.packing import annotated
+from adapters.manifests.podsets import Family, PodsetRule, podset_rule
 from adapters.manifests.reading import FoundGang, Reading, located
-from solver.domain.gang import MAX_PODS, BoundMember, Gang, Group, Kind, Role
+from solver.domain.constraints import AntiAffinity, Operator, PodSelector, Requirement
+from solver.domain.gang import MAX_PODS, BoundMember, Gang, Group, Kind, Pack, Role, Spread
 
 _TEMPLATE = "spec.leaderWorkerTemplate"
-#: Annotations that want whole domains for one replica.
-EXCLUSIVE = (
-    "leaderworkerset.sigs.k8s.io/exclusive-topology",
-    "leaderworkerset.sigs.k8s.io/subgroup-exclusive-topology",
-)
+_SUBGROUPS = f"{_TEMPLATE}.subGroupPolicy"
+#: Annotations that want whole domains for one replica, or for a part of it.
+EXCLUSIVE = frozenset({LWS_EXCLUSIVE, LWS_SUBGROUP_EXCLUSIVE})
+#: Rules of other schedulers that are honoured on the object or its templates.
+HONOURED = PODSET_RULES | EXCLUSIVE
 
 
 def read_leader_worker_set(reading: Reading) -> Iterator[FoundGang]:
@@ -31,13 +46,10 @@ def read_leader_worker_set(reading: Reading) -> Iterator[FoundGang]:
     size = doc.whole(f"{_TEMPLATE}.size", 1, minimum=1, maximum=MAX_PODS)
     if replicas * size > MAX_PODS:
         raise doc.refuse("spec.replicas", f"{replicas} replicas of {size} pods are more than {MAX_PODS} pods")
-    for key in EXCLUSIVE:
-        if doc.annotations.get(key):
-            place = f"metadata.annotations[{key}]"
-            reading.unsupported(Finding(place, "exclusive domains are not supported"))
-    shapes = _Shapes(reading)
+    reading.refuse_foreign(EXCLUSIVE)
+    common = _read_set(reading, size)
     for index in range(replicas):
-        yield _gang(reading, index, size, shapes)
+        yield _gang(common, index)
 
 
 class _Shapes:
@@ -53,10 +65,10 @@ class _Shapes:
         self._selected = reading.world.selected.of(doc.namespace)
         self._known: dict[tuple[str, tuple[tuple[str, str], ...]], PodShape] = {}
 
-    def of(self, index: int, size: int) -> Iterator[tuple[str, PodShape, list[int]]]:
-        """Roles of a replica: name, shape and ranks. Ranks with labels of their own that matter are roles of their own.
+    def of(self, index: int, size: int) -> Iterator[tuple[str, str, PodShape, list[int]]]:
+        """Roles of a replica: name, template, shape and ranks.
 
-        Those are called `worker`, `worker-2`, … by first rank.
+        Ranks with labels of their own that matter are roles of their own: `worker`, `worker-2`, … by first rank.
         """
         split = 1 if "leader" in self.templates else 0
         for role, ranks in (("leader", range(split)), ("worker", range(split, size))):
@@ -64,7 +76,8 @@ class _Shapes:
             for rank in ranks:
                 alike.setdefault(self._added(index, rank), []).append(rank)
             for number, (labels, found) in enumerate(alike.items(), start=1):
-                yield role if number == 1 else f"{role}-{number}", self._shape(role, labels), found
+                name = role if number == 1 else f"{role}-{number}"
+                yield name, role, self._shape(role, labels), found
 
     def _added(self, index: int, rank: int) -> tuple[tuple[str, str], ...]:
         """Labels that the pod gets from its controller, as far as a selector names them."""
@@ -81,24 +94,124 @@ class _Shapes:
         return shape
 
 
-def _gang(reading: Reading, index: int, size: int, shapes: _Shapes) -> FoundGang:
-    doc, name = reading.doc, f"{reading.doc.full_name}-{index}"
-    pods = (name, *(f"{name}-{rank}" for rank in range(1, size)))
-    templates = [doc.part(at) for at in shapes.templates.values()]
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """What all replicas have in common. rules: of Kueue, by template. exclusive: annotation → node label."""
+
+    reading: Reading
+    size: int
+    shapes: _Shapes
+    rules: Mapping[str, PodsetRule]
+    exclusive: Mapping[str, str]
+
+
+def _read_set(reading: Reading, size: int) -> _Set:
+    shapes = _Shapes(reading)
+    templates = {role: reading.doc.part(at) for role, at in shapes.templates.items()}
+    annotations = [reading.doc.annotations, *(part.texts("metadata.annotations") for part in templates.values())]
+    asked = {key: next((found[key] for found in annotations if found.get(key)), "") for key in sorted(EXCLUSIVE)}
+    rules = {role: podset_rule(part) for role, part in templates.items()}
+    return _Set(reading, size, shapes, rules, {key: label for key, label in asked.items() if label})
+
+
+def _gang(common: _Set, index: int) -> FoundGang:
+    reading, doc = common.reading, common.reading.doc
+    name = f"{doc.full_name}-{index}"
+    pods = (name, *(f"{name}-{rank}" for rank in range(1, common.size)))
+    templates = [doc.part(at) for at in common.shapes.templates.values()]
     rule = annotated(doc.annotations, *(part.texts("metadata.annotations") for part in templates))
     kind = _kind(reading, templates)
-    found = list(shapes.of(index, size))
+    found = list(common.shapes.of(index, common.size))
+    running = _running(reading, pods)
+    key = leader_worker_set_labels(doc.namespace, doc.name, index, 0)[LWS_GROUP_KEY]
     with located(doc):
-        roles = tuple(_role(role, kind, shape, tuple(pods[rank] for rank in ranks)) for role, shape, ranks in found)
+        roles = tuple(
+            _role(role, kind, _exclusive(common, shape, key), tuple(pods[rank] for rank in ranks))
+            for role, _, shape, ranks in found
+        )
+        root = Group(name, roles, pack=rule.pack, multinode=True)
+    root = _in_domains(common, root, {role: template for role, template, *_ in found}, running)
+    with located(doc):
         gang = Gang(
             name,
-            Group(name, roles, pack=rule.pack, multinode=True),
+            root,
             priority=_priority(reading),
             queue=_queue(reading, templates),
             topology=rule.topology,
-            running=_running(reading, pods),
+            running=running,
         )
     return reading.found(gang)
+
+
+def _exclusive(common: _Set, shape: PodShape, key: str) -> PodShape:
+    """The shape with the terms that the controller adds for a domain of its own."""
+    level = common.exclusive.get(LWS_EXCLUSIVE)
+    if level is None:
+        return shape
+    return replace(shape, constraints=with_exclusive(shape.constraints, [Together(level, LWS_GROUP_KEY, key)]))
+
+
+def _in_domains(common: _Set, root: Group, templates: Mapping[str, str], running: tuple[BoundMember, ...]) -> Group:
+    """The replica with Kueue's rules and its exclusive domains. templates: by role."""
+    pods = [member.pod for member in running]
+    families = []
+    if LWS_EXCLUSIVE in common.exclusive:
+        families.append(Family("exclusive topology", frozenset(templates), Pack(common.exclusive[LWS_EXCLUSIVE])))
+    rules = {role: common.rules[template].of_template(template) for role, template in templates.items()}
+    if any(common.rules[template].slice_size for template in templates.values()) and len(templates) > len(common.rules):
+        problem = "slices of pods that are told apart by their labels are not supported"
+        common.reading.unsupported(Finding(f"{_TEMPLATE}.workerTemplate.metadata.annotations", problem))
+        rules = {role: rule.without_slices for role, rule in rules.items()}
+    if LWS_SUBGROUP_EXCLUSIVE in common.exclusive:
+        root = _in_subgroups(common, root, pods)
+    return common.reading.packed(root, rules, lambda: families, pods)
+
+
+def _in_subgroups(common: _Set, root: Group, running: Sequence[str]) -> Group:
+    """The replica in subgroups each of which has a domain for itself; only those that are alike can be told apart."""
+    doc, level = common.reading.doc, common.exclusive[LWS_SUBGROUP_EXCLUSIVE]
+    place = f"metadata.annotations[{LWS_SUBGROUP_EXCLUSIVE}]"
+    size = doc.whole(f"{_SUBGROUPS}.subGroupSize", None, minimum=1, maximum=MAX_PODS)
+    if size is None:
+        return root  # without a size there are no subgroups, and the controller adds nothing
+    excluded = doc.text(f"{_SUBGROUPS}.type", "LeaderWorker") == "LeaderExcluded"
+    inside = [role for role in root.roles if role.name != "leader" or not excluded]
+    pods = sum(role.replicas for role in inside)
+    if pods <= size or (not excluded and pods - 1 == size):
+        groups = 1
+    elif len(inside) == 1 and pods % size == 0:
+        groups = pods // size
+    else:
+        problem = "exclusive subgroups that are not alike are not supported"
+        common.reading.unsupported(Finding(place, problem))
+        return root
+    if groups > 1 and running:
+        common.reading.unsupported(Finding(place, "exclusive subgroups are not supported while some of their pods run"))
+        return root
+    keys = tuple(_digest(f"{root.name.partition('/')[2]}/{at}") for at in range(groups))
+    roles = tuple(_in_subgroup(role, level, keys, pods // groups if groups > 1 else role.replicas) for role in inside)
+    alone = tuple(role for role in root.roles if role not in inside)
+    spread = (Spread(level, 1),) if groups > 1 else ()
+    child = Group(
+        f"{root.name} subgroups", roles, (), groups, groups, pack=Pack(level), spread=spread, multinode=root.multinode
+    )
+    return replace(root, roles=alone, groups=(child,))
+
+
+def _in_subgroup(role: Role, level: str, keys: tuple[str, ...], each: int) -> Role:
+    """A role of one subgroup: pods with the key of none of them stay out of its domain."""
+    needs = (
+        Requirement(LWS_SUBGROUP_KEY, Operator.EXISTS),
+        Requirement(LWS_SUBGROUP_KEY, Operator.NOT_IN, keys),
+    )
+    term = AntiAffinity(level, PodSelector(needs, (role.constraints.namespace,)))
+    labels = tuple(sorted({**dict(role.constraints.labels), LWS_SUBGROUP_KEY: keys[0]}.items()))
+    constraints = replace(role.constraints, labels=labels, anti_affinity=(*role.constraints.anti_affinity, term))
+    return replace(role, replicas=each, min=each, constraints=constraints)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _role(name: str, kind: Kind, shape: PodShape, pods: tuple[str, ...]) -> Role:

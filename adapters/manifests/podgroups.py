@@ -10,8 +10,18 @@ from adapters.kubernetes.objects import Document
 from adapters.kubernetes.pods import Finding
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.kinds import kind_of
-from adapters.manifests.members import Likes, Member, alike, bound_members, first_label, read_members
+from adapters.manifests.members import (
+    Likes,
+    Member,
+    alike,
+    bound_members,
+    by_role,
+    first_label,
+    packed,
+    read_members,
+)
 from adapters.manifests.packing import annotated, one_topology, packing
+from adapters.manifests.podsets import in_slices
 from adapters.manifests.reading import FoundGang, Reading, located
 from adapters.manifests.subgroups import Subgroup, read_tree
 from adapters.manifests.traffic import deployment_flows
@@ -71,9 +81,11 @@ def _gang(reading: Reading, members: Sequence[Member], tree: Subgroup, priority:
     queue = doc.text("spec.queue", "") or doc.labels.get(QUEUE_LABEL) or first_label(members, QUEUE_LABEL)
     with located(doc):
         root = _group(tree, doc.full_name, likes)
-        gang = Gang(
-            doc.full_name, root, priority, queue, topology, flows, running=bound_members(members)
-        )  # fmt: skip
+    reading.refuse_foreign()
+    root = packed(reading, root, by_role(everyone))
+    flows = in_slices(flows, root)
+    with located(doc):
+        gang = Gang(doc.full_name, root, priority, queue, topology, flows, running=bound_members(members))
     return reading.found(gang)
 
 

@@ -1,18 +1,20 @@
 """What every reader of gang manifests shares: options, the world around the files, notices and refusals."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
 from adapters.kubernetes.constraints import repelled_keys
+from adapters.kubernetes.foreign_rules import foreign_rules
 from adapters.kubernetes.objects import Document, Raw, one_line, shown
 from adapters.kubernetes.pods import Finding, PodShape, pod_shape
 from adapters.kubernetes.running import gang_of, has_ended, own_gang_of, read_bind_requests
-from adapters.kubernetes.selected_labels import SelectedKeys, named_anywhere, named_keys
+from adapters.kubernetes.selected_labels import SelectedKeys, named_anywhere, named_by_pod
+from adapters.manifests.podsets import Family, PodsetRule, arranged
 from solver.domain.errors import InvalidRequest
-from solver.domain.gang import Gang
+from solver.domain.gang import Gang, Group
 from solver.domain.plan import Notice
 
 #: Deepest nesting of groups that is read.
@@ -82,7 +84,7 @@ class World:
         for docs, all_count in ((self.files, True), (self.cluster, False)):
             for doc in docs:
                 if doc.kind == "Pod" and not has_ended(doc) and (all_count or self.node_of(doc)):
-                    found.add(named_keys(doc.body.get("spec"), doc.namespace))
+                    found.add(named_by_pod(doc.body, doc.namespace))
         return found
 
     @cached_property
@@ -185,12 +187,16 @@ class World:
 
 @dataclass
 class Reading:
-    """One object being read: its notices so far and how it refuses."""
+    """One object being read: its notices so far and how it refuses.
+
+    honours: annotations of other schedulers that its reader takes care of; every other one that matters is unsupported.
+    """
 
     doc: Document
     world: World
     options: GangOptions
     notices: list[Notice] = field(default_factory=list)
+    honours: Collection[str] = frozenset()
 
     def note(self, code: str, at: str, message: str) -> None:
         """Say something about field `at` of the object."""
@@ -212,7 +218,7 @@ class Reading:
             metadata = self.doc.within(pod, at).mapping("metadata")
             labels = {**self.doc.within(pod, at).texts("metadata.labels"), **added}
             pod = {**pod, "metadata": {**metadata, "labels": labels}}
-        shape = pod_shape(self.doc, pod, at)
+        shape = pod_shape(self.doc, pod, at, self.honours)
         for found in shape.unsupported:
             self.unsupported(found)
         self.notices.extend(shape.notices)
@@ -224,6 +230,28 @@ class Reading:
         keys = self.world.selected.of(rules.namespace)
         labels = tuple(label for label in rules.labels if label[0] in keys)
         return shape if labels == rules.labels else replace(shape, constraints=replace(rules, labels=labels))
+
+    def refuse_foreign(self, honoured: Collection[str] = ()) -> None:
+        """Refuse, or note, rules of other schedulers on the object itself but for the `honoured` ones."""
+        for at, problem in foreign_rules(self.doc, "metadata.annotations", honoured):
+            self.unsupported(Finding(at, problem))
+
+    def packed(
+        self,
+        root: Group,
+        rules: Mapping[str, PodsetRule],
+        families: Callable[[], Sequence[Family]] = tuple,
+        running: Collection[str] = (),
+    ) -> Group:
+        """`root` with the rules of its podsets (by role) and of families of roles; refused or noted if it cannot be.
+
+        running: pods that run.
+        """
+        try:
+            return arranged(root, rules, families(), running)
+        except InvalidRequest as error:
+            self.unsupported(Finding("metadata.annotations", str(error)))
+            return root
 
     def priority(self, fallback: int = 0, path: str = "spec.priorityClassName") -> int:
         """The value of the PriorityClass the object names in its spec or by label, else the default."""

@@ -8,7 +8,7 @@ from adapters.apply.gangs import LiveGangs
 from adapters.apply.gate import release_patch
 from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.resources import GANGS, NATIVE_POD_GROUPS, NODES, PODS, PRIORITY_CLASSES, Resource
-from adapters.kubernetes.selected_labels import SelectedKeys, named_keys
+from adapters.kubernetes.selected_labels import SelectedKeys, named_by_pod
 from solver.domain.gang import BoundMember, Gang, Pack
 from support.controlplane.api import Api, Json
 from support.controlplane.definitions import install_definitions
@@ -43,7 +43,7 @@ class Listed:
     def selected(self) -> SelectedKeys:
         found = SelectedKeys()
         for (namespace, _), pod in self._objects[PODS].items():
-            found.add(named_keys(pod["spec"], namespace))
+            found.add(named_by_pod(pod, namespace))
         return found
 
     def version_of(self, resource: Resource) -> str | None:

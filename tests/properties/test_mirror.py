@@ -13,7 +13,7 @@ from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.mirror import Mirror, Subscription
 from adapters.kubernetes.occupancy import Key
 from adapters.kubernetes.resources import MIRRORED, NODES, PODS, Resource
-from adapters.kubernetes.selected_labels import SelectedKeys, named_keys
+from adapters.kubernetes.selected_labels import SelectedKeys, named_by_pod
 from adapters.kubernetes.watching import Event
 from support.api_world import ApiWorld
 from support.clusters import meaning, tidy
@@ -148,5 +148,5 @@ def _compare(mirror: Mirror, world: ApiWorld) -> None:
     fresh = SelectedKeys()
     for (namespace, _), pod in world.objects[PODS].items():
         if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
-            fresh.add(named_keys(pod["spec"], namespace))
+            fresh.add(named_by_pod(pod, namespace))
     assert all(mirror.selected.of(namespace) == fresh.of(namespace) for namespace in ("a", "b", "c"))

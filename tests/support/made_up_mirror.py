@@ -7,7 +7,7 @@ import yaml
 
 from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.resources import MIRRORED, PODS, Resource
-from adapters.kubernetes.selected_labels import SelectedKeys, named_keys
+from adapters.kubernetes.selected_labels import SelectedKeys, named_by_pod
 
 Body = dict[str, Any]
 
@@ -42,7 +42,7 @@ class MadeUpMirror:
     def selected(self) -> SelectedKeys:
         found = SelectedKeys()
         for body in self.objects[PODS].values():
-            found.add(named_keys(body.get("spec"), body["metadata"]["namespace"]))
+            found.add(named_by_pod(body, body["metadata"]["namespace"]))
         return found
 
     def version_of(self, resource: Resource) -> str | None:

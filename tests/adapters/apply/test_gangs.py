@@ -519,3 +519,39 @@ def test_priority_of_pods(live: Read) -> None:
     )
     named = NATIVE.replace("spec: {", "spec: {priorityClassName: high, ")
     assert made(live(classes + named + pod("x", **BY_GROUP))).priority == 9
+
+
+EXCLUSIVE = "leaderworkerset.sigs.k8s.io/exclusive-topology: rack"
+
+
+def keyed(index: int, key: str = "k") -> str:
+    """A pod of replica 1 of an exclusive LeaderWorkerSet s."""
+    return rank(index, annotations=EXCLUSIVE).replace("labels: {", f"labels: {{{GROUP_KEY}: {key}, ")
+
+
+GROUP_KEY = "leaderworkerset.sigs.k8s.io/group-key"
+
+
+def test_exclusive_replica(live: Read) -> None:
+    """All pods of an exclusive replica lie in one domain, where pods of other groups do not."""
+    exclusive = SET.format(policy="", leader="").replace("annotations: {", f"annotations: {{{EXCLUSIVE}, ")
+    exclusive = exclusive.replace("kai.scheduler/topology-required-placement: rack", "a/b: c")
+    it = made(live(exclusive + keyed(0) + keyed(1) + keyed(2), "ns/s-1"))
+    assert (it.root.pack, it.root.multinode) == (Pack("rack"), True)
+    (term,) = it.roles[0].constraints.anti_affinity
+    assert (term.topology_key, term.selector.matches("ns", {GROUP_KEY: "other"})) == ("rack", True)
+    assert not term.selector.matches("ns", {GROUP_KEY: "k"})
+    problem = live(exclusive + keyed(0) + keyed(1), "ns/s-1").problem
+    assert "workers are made only once their leader has its domain" in problem
+    assert (
+        "differ in their pod anti-affinity" in live(exclusive + keyed(0) + keyed(1) + keyed(2, "x"), "ns/s-1").problem
+    )
+
+
+def test_rules_of_kueue_live(live: Read) -> None:
+    """Kueue's annotations of pods pack a PodGroup; on pods of a Gang they are refused by name."""
+    kueue = "kueue.x-k8s.io/podset-required-topology: rack"
+    pods = {**BY_GROUP, "annotations": kueue}
+    assert made(live(NATIVE + pod("x", **pods) + pod("y", **pods))).root.pack == Pack("rack")
+    found = live(gang("{root: {roles: [{name: a, replicas: 1}]}}") + pod("x", "a", annotations=kueue))
+    assert "topology rules of Kueue are not supported here" in found.problem

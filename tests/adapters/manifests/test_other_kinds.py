@@ -69,8 +69,8 @@ def test_bound_pods_of_a_set_run(read: Read) -> None:
         (lws(f"size: 0, {WORKER}"), "spec.leaderWorkerTemplate.size: 0 is out of range"),
         (lws(f"size: 100000, {WORKER}", replicas=2), "spec.replicas: 2 replicas of 100000 pods are more than"),
         (
-            lws(WORKER, meta=", annotations: {leaderworkerset.sigs.k8s.io/exclusive-topology: rack}"),
-            "metadata.annotations[leaderworkerset.sigs.k8s.io/exclusive-topology]: exclusive",
+            lws(WORKER, meta=", annotations: {jobset.sigs.k8s.io/x: y, topology.gke.io/slice: rack}"),
+            "metadata.annotations[topology.gke.io/slice]: placement policies of GKE",
         ),
     ],
 )
