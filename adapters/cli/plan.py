@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -16,9 +17,10 @@ from adapters.cli.solving import Inputs, Wish, solve
 from adapters.files.cluster import load_cluster
 from adapters.files.documents import read_documents
 from adapters.manifests.gangs import GangOptions, read_gangs
+from adapters.manifests.reading import COMPUTE_DOMAIN_PREFERRED, COMPUTE_DOMAIN_REQUIRED
 from adapters.report.consoles import rendered
 from adapters.report.plan_text import plan_notices, print_plan
-from adapters.report.scene import Scene
+from adapters.report.scene import Scene, topology_of
 from adapters.report.structured import formatted, plan_document
 from solver.domain.plan import Plan
 
@@ -87,6 +89,13 @@ Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
     is_flag=True,
     help="Warn about hard constraints that cannot be honoured instead of refusing them.",
 )
+@click.option(
+    "--compute-domain",
+    type=click.Choice((COMPUTE_DOMAIN_REQUIRED, COMPUTE_DOMAIN_PREFERRED)),
+    default=COMPUTE_DOMAIN_REQUIRED,
+    show_default=True,
+    help="Whether all pods of a ComputeDomain must lie in one NVLink domain (level nvl), or should.",
+)
 def plan_command(
     files: tuple[str, ...],
     clusters: tuple[str, ...],
@@ -98,13 +107,15 @@ def plan_command(
     model: str | None,
     prompt_tokens: int,
     ignore_unsupported: bool,
+    compute_domain: str,
     **server: Any,
 ) -> NoReturn:
     """Read, plan, show, and exit with the worst status."""
     refuse_double_stdin([*files, *clusters])
     if fair_after and not batch:
         raise click.UsageError("--fair-after needs --batch: one after another, gangs go by priority and input order")
-    inputs = read_inputs(files, clusters, GangOptions(model, prompt_tokens, ignore_unsupported))
+    options = GangOptions(model, prompt_tokens, ignore_unsupported, compute_domain)
+    inputs = read_inputs(files, clusters, options)
     wish = Wish(engine, time_limit, batch, fair_before(datetime.now(UTC), fair_after))
     plan = solve(inputs, wish, server_address(**server))
     _show(inputs, plan, output)
@@ -118,7 +129,7 @@ def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOpti
     """
     file_documents, cluster_documents = read_documents(files), read_documents(clusters)
     loaded = load_cluster([*cluster_documents, *file_documents])
-    found = read_gangs(file_documents, options, cluster_documents)
+    found = read_gangs(file_documents, options, cluster_documents, partial(topology_of, loaded.snapshot))
     return Inputs(loaded.snapshot, found.gangs, (*loaded.notices, *found.general), found.notices, found.sources)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters.kubernetes.running import QUEUE_LABEL
+from adapters.manifests.compute_domains import keep_domains
 from adapters.manifests.dynamo_components import Component, read_components
 from adapters.manifests.dynamo_fields import DEPLOYMENT, check_fields
 from adapters.manifests.dynamo_groups import component_group, component_role, role_names_of
@@ -40,10 +41,12 @@ def read_deployment(reading: Reading) -> FoundGang:
     flows = deployment_flows(reading, endpoints, Pattern.NEAREST if policy.reach else Pattern.ALL_TO_ALL)
     names = {component.name: role_names_of(component, crews[component.name]) for component in components}
     topology, priority, queue = one_topology(doc, rules), reading.priority(), _queue(reading)
+    domains = {role: component.domains for component in components for role in names[component.name]}
     with located(doc):
+        root = _root(doc.full_name, components, crews, endpoints, root_rule)
         gang = Gang(
             doc.full_name,
-            _root(doc.full_name, components, crews, endpoints, root_rule),
+            keep_domains(reading, root, topology, domains),
             priority,
             queue,
             topology,

@@ -13,6 +13,7 @@ from adapters.kubernetes.amounts import GPU_RESOURCE
 from adapters.kubernetes.objects import Document, Fields, Part, Raw
 from adapters.kubernetes.pods import PodShape
 from adapters.kubernetes.quantity import QuantityError, parse_quantity
+from adapters.manifests.compute_domains import domains_of
 from adapters.manifests.dynamo_fields import COMPONENT, SERVICE, check_fields
 from adapters.manifests.engines import Engine, read_engine
 from adapters.manifests.kinds import COMPONENT_TYPE, SUB_COMPONENT_TYPE
@@ -34,7 +35,8 @@ class Component:
     """One component with at least one replica.
 
     declared, side: its type and sub-type in lower case, or empty. nodes: pods of one replica. needed: replicas that
-    must be placed. apart: it is a group of its own, because it spans nodes or has a pack rule.
+    must be placed. domains: ComputeDomains its pods are in. apart: it is a group of its own, because it spans nodes or
+    has a pack rule.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Component:
     shape: PodShape
     engine: Engine
     packing: Packing
+    domains: tuple[str, ...] = ()
 
     @property
     def apart(self) -> bool:
@@ -103,6 +106,7 @@ def _component(reading: Reading, part: Part, name: Any, template: _Template) -> 
     if replicas * nodes > MAX_PODS:
         raise part.refuse("replicas", f"{replicas} replicas of {nodes} pods are more than {MAX_PODS} pods")
     pod = _with_claims(reading, part, _dressed(reading.doc, part, name, template.pod))
+    shape = _shape(reading, pod, template)
     return Component(
         name=name,
         at=part.at,
@@ -111,9 +115,10 @@ def _component(reading: Reading, part: Part, name: Any, template: _Template) -> 
         replicas=replicas,
         needed=part.whole("minAvailable", replicas, minimum=1, maximum=replicas),
         nodes=nodes,
-        shape=_shape(reading, pod, template),
+        shape=shape,
         engine=read_engine(template.main, reading.doc.parts("spec.envs"), reading.doc.parts("spec.env"), *template.env),
         packing=_packing(reading, part, template.pod, nodes),
+        domains=domains_of(reading.world, part.within(pod, ""), reading.doc.namespace, shape.requests.gpus > 0),
     )
 
 

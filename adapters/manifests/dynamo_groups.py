@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from adapters.manifests.dynamo_components import Component
 from adapters.manifests.dynamo_members import Crew
+from adapters.manifests.packing import TOGETHER
 from solver.domain.gang import Group, Kind, Role
 
 
@@ -26,9 +27,12 @@ def component_role(component: Component, kind: Kind, pods: Sequence[str]) -> Rol
 def component_group(component: Component, crew: Crew, kind: Kind) -> Group:
     """A component with a rule of its own: each multi-node replica is kept together, or all pods of a single-node one.
 
-    That is where Grove puts the constraint: on the scaling group's replica, or on the clique as a whole.
+    That is where Grove puts the constraint: on the scaling group's replica, or on the clique as a whole. A multi-node
+    replica without a rule is one engine all the same: it is kept as close together as may be.
     """
     rule = component.packing.pack
+    if component.nodes > 1 and not component.packing.packs:
+        rule = TOGETHER
     if component.nodes == 1:
         return Group(component.name, (component_role(component, kind, crew.replicas[0]),), pack=rule)
     if crew.is_split:

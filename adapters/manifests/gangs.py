@@ -1,6 +1,6 @@
 """Gangs from manifests of every kind that is understood, in the order of the input."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from adapters.manifests.podgroups import read_kai_group, read_native_group
 from adapters.manifests.reading import FoundGang, GangOptions, Reading, World
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
+from solver.domain.levels import TopologySpec
 from solver.domain.plan import Notice
 
 __all__ = ["GangInput", "GangOptions", "read_gangs"]
@@ -34,7 +35,7 @@ KNOWN = "Gang, DynamoGraphDeployment, LeaderWorkerSet, PodGroup, Pod"
 # fmt: off
 _COMPANIONS = frozenset(
     {
-        "BindRequest", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "CronJob",
+        "BindRequest", "ClusterRole", "ClusterRoleBinding", "ComputeDomain", "ConfigMap", "CronJob",
         "CustomResourceDefinition", "DaemonSet", "Deployment", "DynamoModel",
         "DynamoGraphDeploymentScalingAdapter", "Event", "HorizontalPodAutoscaler", "HTTPRoute", "Ingress",
         "Job", "LimitRange", "Namespace", "NetworkPolicy", "PersistentVolume", "PersistentVolumeClaim",
@@ -71,17 +72,18 @@ def read_gangs(
     documents: Sequence[Document],
     options: GangOptions | None = None,
     cluster_documents: Sequence[Document] = (),
+    topology_of: Callable[[str], TopologySpec] | None = None,
 ) -> GangInput:
     """All gangs of `documents`.
 
     cluster_documents: what runs already. Bound pods in there count as running members, PriorityClasses and owners
-    are looked up; nothing in there is planned. Raises InvalidRequest, one line, for anything malformed or
-    unsupported, for two gangs of one name, and if there is no gang.
+    are looked up; nothing in there is planned. topology_of: see World. Raises InvalidRequest, one line, for anything
+    malformed or unsupported, for two gangs of one name, and if there is no gang.
     """
     options = options or GangOptions()
     if options.model is not None:
         named_model(options.model)
-    desk = _Desk(World(documents, cluster_documents), options)
+    desk = _Desk(World(documents, cluster_documents, topology_of=topology_of), options)
     found: dict[str, FoundGang] = {}
     sources: dict[str, str] = {}
     for doc in documents:
@@ -221,9 +223,7 @@ class _Desk:
         """Say what an object that is no gang means for the answer; refuse gangs that cannot be read yet."""
         if doc.kind in _NOT_YET and not self._groups:
             raise doc.refuse("kind", f"{doc.kind} is not supported yet; known are {KNOWN}")
-        if doc.kind == "ComputeDomain":
-            self._note("unsupported_soft", doc, "compute domains are not considered")
-        elif doc.kind in _CLUSTER_KINDS:
+        if doc.kind in _CLUSTER_KINDS:
             self._note("kind_ignored", doc, f"{doc.kind} objects describe the cluster only with --cluster")
         elif doc.kind not in _COMPANIONS:
             self._note("kind_ignored", doc, f"{doc.kind or 'nameless'} objects are not understood")
@@ -249,7 +249,7 @@ def _policy_of(doc: Document) -> str:
 
 def _nothing_found(documents: Sequence[Document]) -> InvalidRequest:
     """Why there is no gang: a kind nobody knows, pods that all run, or nothing of the kind."""
-    known = {*_COMPANIONS, *_CLUSTER_KINDS, "ComputeDomain", "Pod", "PodGroup"}
+    known = {*_COMPANIONS, *_CLUSTER_KINDS, "Pod", "PodGroup"}
     for doc in documents:
         if doc.kind not in known:
             return doc.refuse("kind", f"{doc.kind or 'nothing'} is not understood; known are {KNOWN}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from adapters.kubernetes.objects import Document, Part
 from adapters.kubernetes.running import QUEUE_LABEL, gang_of
+from adapters.manifests.compute_domains import keep_domains
 from adapters.manifests.dynamo_members import deployment_of
 from adapters.manifests.members import (
     Member,
@@ -87,6 +88,7 @@ def loose_gang(reading: Reading, bond: Bond, members: Sequence[Member], wanted: 
     with located(reading.doc):
         roles, least = leaf_roles(name, likes, wanted)
         root = Group(bond.name, roles, min=least, pack=rule.pack)
+        root = keep_domains(reading, root, topology, {like.name: like.domains(reading.world) for like in likes})
     root = packed(reading, root, by_role(likes))
     flows = in_slices(flows, root)
     with located(reading.doc):

@@ -19,10 +19,11 @@ from adapters.kubernetes.objects import Part
 from adapters.kubernetes.pods import Finding, PodShape
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.added_labels import LEADER_WORKER_SET_KEYS, leader_worker_set_labels
+from adapters.manifests.compute_domains import domains_of, keep_domains
 from adapters.manifests.kinds import kind_of
 from adapters.manifests.packing import annotated
 from adapters.manifests.podsets import Family, PodsetRule, podset_rule
-from adapters.manifests.reading import FoundGang, Reading, located
+from adapters.manifests.reading import COMPUTE_DOMAIN_REQUIRED, FoundGang, Reading, located
 from solver.domain.constraints import AntiAffinity, Operator, PodSelector, Requirement
 from solver.domain.gang import MAX_PODS, BoundMember, Gang, Group, Kind, Pack, Role, Spread
 
@@ -48,6 +49,9 @@ def read_leader_worker_set(reading: Reading) -> Iterator[FoundGang]:
         raise doc.refuse("spec.replicas", f"{replicas} replicas of {size} pods are more than {MAX_PODS} pods")
     reading.refuse_foreign(EXCLUSIVE)
     common = _read_set(reading, size)
+    if replicas > 1 and reading.options.compute_domain == COMPUTE_DOMAIN_REQUIRED:
+        for domain in sorted({domain for found in common.domains.values() for domain in found}):
+            reading.unsupported(Finding(domain, "its NVLink domain is shared by replicas that are gangs of their own"))
     for index in range(replicas):
         yield _gang(common, index)
 
@@ -96,13 +100,17 @@ class _Shapes:
 
 @dataclass(frozen=True, slots=True)
 class _Set:
-    """What all replicas have in common. rules: of Kueue, by template. exclusive: annotation → node label."""
+    """What all replicas have in common.
+
+    rules: of Kueue, by template. exclusive: annotation → node label. domains: ComputeDomains, by template.
+    """
 
     reading: Reading
     size: int
     shapes: _Shapes
     rules: Mapping[str, PodsetRule]
     exclusive: Mapping[str, str]
+    domains: Mapping[str, tuple[str, ...]]
 
 
 def _read_set(reading: Reading, size: int) -> _Set:
@@ -111,7 +119,11 @@ def _read_set(reading: Reading, size: int) -> _Set:
     annotations = [reading.doc.annotations, *(part.texts("metadata.annotations") for part in templates.values())]
     asked = {key: next((found[key] for found in annotations if found.get(key)), "") for key in sorted(EXCLUSIVE)}
     rules = {role: podset_rule(part) for role, part in templates.items()}
-    return _Set(reading, size, shapes, rules, {key: label for key, label in asked.items() if label})
+    exclusive = {key: label for key, label in asked.items() if label}
+    domains = {
+        role: domains_of(reading.world, part, reading.doc.namespace, has_gpus=False) for role, part in templates.items()
+    }
+    return _Set(reading, size, shapes, rules, exclusive, domains)
 
 
 def _gang(common: _Set, index: int) -> FoundGang:
@@ -134,13 +146,19 @@ def _gang(common: _Set, index: int) -> FoundGang:
     with located(doc):
         gang = Gang(
             name,
-            root,
+            keep_domains(reading, root, rule.topology, _domains_by_role(common, root)),
             priority=_priority(reading),
             queue=_queue(reading, templates),
             topology=rule.topology,
             running=running,
         )
     return reading.found(gang)
+
+
+def _domains_by_role(common: _Set, root: Group) -> dict[str, tuple[str, ...]]:
+    """ComputeDomains by the role that has claims in them; roles are called after their template."""
+    names = [role.name for group in root.walk() for role in group.roles]
+    return {name: common.domains["leader" if name == "leader" else "worker"] for name in names}
 
 
 def _exclusive(common: _Set, shape: PodShape, key: str) -> PodShape:

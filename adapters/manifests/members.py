@@ -7,10 +7,11 @@ from adapters.kubernetes.exclusive import homeless_rules
 from adapters.kubernetes.foreign_rules import EXCLUSIVE_LABELS, KUEUE_GROUP
 from adapters.kubernetes.objects import Document, Fields
 from adapters.kubernetes.pods import Finding, PodShape, pod_shape
+from adapters.manifests.compute_domains import domains_of
 from adapters.manifests.engines import Engine, read_engine
 from adapters.manifests.kinds import kind_of
 from adapters.manifests.podsets import NO_RULE, Family, PodsetRule, podset_rule
-from adapters.manifests.reading import Reading
+from adapters.manifests.reading import Reading, World
 from adapters.manifests.traffic import Endpoint
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import BoundMember, Group, Kind, Pack, Role
@@ -53,6 +54,11 @@ class Likes:
             shape.spread,
             tuple(member.name for member in self.members),
         )
+
+    def domains(self, world: World) -> tuple[str, ...]:
+        """ComputeDomains that any of the pods has a claim in."""
+        claims = (domains_of(world, member.doc, member.doc.namespace, has_gpus=False) for member in self.members)
+        return tuple(dict.fromkeys(domain for found in claims for domain in found))
 
     def endpoint(self) -> Endpoint:
         """The role as flows see it: every pod is an engine."""

@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 
 from adapters.kubernetes.objects import Document
 from solver.domain.gang import Pack
+from solver.domain.levels import NARROWEST
 
 TOPOLOGY = "kai.scheduler/topology"
 REQUIRED = "kai.scheduler/topology-required-placement"
 PREFERRED = "kai.scheduler/topology-preferred-placement"
+
+#: The rule of a multi-node engine that says none: in one NVLink domain, or in the narrowest domain above the host.
+TOGETHER = Pack(preferred=NARROWEST)
 
 
 @dataclass(frozen=True, slots=True)

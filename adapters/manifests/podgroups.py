@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.pods import Finding
 from adapters.kubernetes.running import QUEUE_LABEL
+from adapters.manifests.compute_domains import keep_domains
 from adapters.manifests.kinds import kind_of
 from adapters.manifests.members import (
     Likes,
@@ -81,6 +82,7 @@ def _gang(reading: Reading, members: Sequence[Member], tree: Subgroup, priority:
     queue = doc.text("spec.queue", "") or doc.labels.get(QUEUE_LABEL) or first_label(members, QUEUE_LABEL)
     with located(doc):
         root = _group(tree, doc.full_name, likes)
+        root = keep_domains(reading, root, topology, {like.name: like.domains(reading.world) for like in everyone})
     reading.refuse_foreign()
     root = packed(reading, root, by_role(everyone))
     flows = in_slices(flows, root)

@@ -15,11 +15,15 @@ from adapters.kubernetes.selected_labels import SelectedKeys, named_anywhere, na
 from adapters.manifests.podsets import Family, PodsetRule, arranged
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang, Group
+from solver.domain.levels import TopologySpec
 from solver.domain.plan import Notice
 
 #: Deepest nesting of groups that is read.
 MAX_DEPTH = 32
 MAX_PROMPT_TOKENS = 10**8
+
+#: What a ComputeDomain's promise of NVLink is taken for.
+COMPUTE_DOMAIN_REQUIRED, COMPUTE_DOMAIN_PREFERRED = "required", "preferred"
 
 _CREATED = "metadata.creationTimestamp"
 
@@ -39,17 +43,22 @@ class GangOptions:
     """How gangs are read.
 
     model: whose KV cache is sent; None reads it from the manifests. prompt_tokens: of one request.
-    ignore_unsupported: hard constraints that cannot be honoured become notices instead of errors.
-    Raises InvalidRequest for a number of tokens out of range.
+    ignore_unsupported: hard constraints that cannot be honoured become notices instead of errors. compute_domain:
+    whether all pods of a ComputeDomain are `required` to lie in one NVLink domain, or only `preferred` to.
+    Raises InvalidRequest for a number of tokens out of range and for another word.
     """
 
     model: str | None = None
     prompt_tokens: int = 4000
     ignore_unsupported: bool = False
+    compute_domain: str = COMPUTE_DOMAIN_REQUIRED
 
     def __post_init__(self) -> None:
         if not 1 <= self.prompt_tokens <= MAX_PROMPT_TOKENS:
             raise InvalidRequest(f"--prompt-tokens: {self.prompt_tokens} is out of range (1 to {MAX_PROMPT_TOKENS})")
+        words = (COMPUTE_DOMAIN_REQUIRED, COMPUTE_DOMAIN_PREFERRED)
+        if self.compute_domain not in words:
+            raise InvalidRequest(f"--compute-domain: {self.compute_domain!r} is not one of {', '.join(words)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +75,14 @@ class World:
 
     files: the objects whose gangs are planned. cluster: what runs already, context only. selectors: label keys that
     pods select by, where somebody keeps count of them; None = those of the files and of the bound pods of the cluster.
+    topology_of: the topology a gang means by a name or, without one, by an empty text; None where nobody knows the
+    nodes.
     """
 
     files: Sequence[Document]
     cluster: Sequence[Document] = ()
     selectors: SelectedKeys | None = None
+    topology_of: Callable[[str], TopologySpec] | None = None
 
     @cached_property
     def selected(self) -> SelectedKeys:
@@ -160,6 +172,13 @@ class World:
     def of_kind(self, kind: str) -> Iterator[Document]:
         """Objects of a kind, those of the files first."""
         return (doc for doc in (*self.files, *self.cluster) if doc.kind == kind)
+
+    @cached_property
+    def compute_domains(self) -> Mapping[tuple[str, str], str]:
+        """Names of ComputeDomains by namespace and the claim template of their channel; those of the files count."""
+        at = "spec.channel.resourceClaimTemplate.name"
+        domains = [doc for doc in (*self.cluster, *self.files) if doc.kind == "ComputeDomain"]
+        return {(doc.namespace, template): doc.name for doc in domains if (template := doc.text(at, ""))}
 
     @cached_property
     def default_priority(self) -> int | None:

@@ -164,6 +164,14 @@ class TopologySpec:
                 return position
         return None
 
+    @property
+    def nvl(self) -> str | None:
+        """Name of the level whose domains share NVLink (`nvl` by name, alias or well-known label), or None."""
+        for level in self.levels:
+            if level.answers_to(NVL) or well_known_name(level.label) == NVL:
+                return level.name
+        return None
+
     def find_preferred(self, word: str) -> int | None:
         """Position of the level that a preferred pack calls `word`, 0 = no preference, None = unknown.
 
@@ -171,10 +179,7 @@ class TopologySpec:
         """
         if word != NARROWEST:
             return self.find(word)
-        for position, level in enumerate(self.levels, start=1):
-            if level.answers_to(NVL) or well_known_name(level.label) == NVL:
-                return position
-        return len(self.levels) - 1
+        return len(self.levels) - 1 if self.nvl is None else self.find(self.nvl)
 
 
 def _tiers(levels: tuple[Level, ...]) -> list[Tier]:

@@ -119,13 +119,12 @@ def test_gangs_keep_the_order_of_the_input(read: Read) -> None:
 
 
 def test_companions_are_passed_over(read: Read) -> None:
-    """Companions are silent, compute domains and unknown kinds noted, cluster objects pointed to --cluster."""
+    """Companions are silent, unknown kinds noted, cluster objects pointed to --cluster."""
     others = "".join(
         f"---\nkind: {kind}\nmetadata: {{name: x}}\n" for kind in ("ConfigMap", "ComputeDomain", "Widget", "Node")
     )
     found = read(bare("a") + others)
     assert [(notice.code, notice.object) for notice in found.general] == [
-        ("unsupported_soft", "ComputeDomain default/x"),
         ("kind_ignored", "Widget default/x"),
         ("kind_ignored", "Node x"),
     ]
