@@ -1,0 +1,136 @@
+"""One small gang of every kind of input: the objects that declare it and its pods, as their own controllers make them.
+
+Each gang has two roles of two pods where its kind has roles at all, four GPUs a pod, and asks for one rack as its kind
+can say that.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from support.controlplane.api import Json
+from support.controlplane.fleet import RACK, gpu_pod
+
+#: Name of every gang, without its namespace, unless its kind says otherwise.
+NAME = "app"
+_TOPOLOGY = {"kai.scheduler/topology-required-placement": RACK}
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """An object that declares a gang. path: plural and group version of its kind, such as `gangs`, `example.com/v1`."""
+
+    plural: str
+    group_version: str
+    body: Json
+
+    @property
+    def whole(self) -> Json:
+        """The object with its apiVersion."""
+        return {"apiVersion": self.group_version, **self.body}
+
+    def collection(self, namespace: str) -> str:
+        """The path of its collection on the API server."""
+        return f"/apis/{self.group_version}/namespaces/{namespace}/{self.plural}"
+
+
+@dataclass(frozen=True, slots=True)
+class InputKind:
+    """A gang of one kind. declared: without the kinds of Kubernetes itself a definition is needed for each."""
+
+    id: str
+    declared: tuple[Declared, ...]
+    pods: tuple[Json, ...]
+    gang: str = NAME
+    is_built_in: bool = False
+    needs: Mapping[str, str] = field(default_factory=dict)
+
+
+def _pod(
+    name: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    owner: tuple[str, str, str] | None = None,
+    **spec: Any,
+) -> Json:
+    """A gated pod of four GPUs. owner: API version, kind and name of its controller."""
+    pod = gpu_pod(name, 4, gated=True, labels=labels, **spec)
+    pod["metadata"]["annotations"] = dict(annotations or {})
+    if owner is not None:
+        version, kind, own = owner
+        reference = {"apiVersion": version, "kind": kind, "name": own, "uid": f"uid-of-{own}", "controller": True}
+        pod["metadata"]["ownerReferences"] = [reference]
+    return pod
+
+
+def _template(pod: Json) -> Json:
+    """The template that a pod was made from."""
+    metadata = {key: value for key, value in pod["metadata"].items() if key in ("labels", "annotations")}
+    return {"metadata": metadata, "spec": pod["spec"]}
+
+
+def _gang() -> InputKind:
+    roles = [{"name": name, "kind": name, "replicas": 2} for name in ("prefill", "decode")]
+    flows = [{"from": "prefill", "to": "decode", "bytes": 1_310_720_000}]
+    spec = {"root": {"pack": {"required": RACK}, "roles": roles}, "flows": flows}
+    body = {"kind": "Gang", "metadata": {"name": NAME}, "spec": spec}
+    pods = [
+        _pod(f"{NAME}-{role}-{at}", labels={"huddle.scheduler/gang": NAME, "huddle.scheduler/role": role})
+        for role in ("prefill", "decode")
+        for at in range(2)
+    ]
+    return InputKind("gang", (Declared("gangs", "huddle.scheduler/v1alpha1", body),), tuple(pods), is_built_in=True)
+
+
+def _native() -> InputKind:
+    spec = {
+        "schedulingPolicy": {"gang": {"minCount": 4}},
+        "schedulingConstraints": {"topology": [{"key": RACK}]},
+    }
+    body = {"kind": "PodGroup", "metadata": {"name": NAME}, "spec": spec}
+    pods = [_pod(f"w-{at}", schedulingGroup={"podGroupName": NAME}) for at in range(4)]
+    declared = Declared("podgroups", "scheduling.k8s.io/v1beta1", body)
+    return InputKind("native-podgroup", (declared,), tuple(pods), is_built_in=True)
+
+
+def _kai() -> InputKind:
+    groups = [{"name": name, "minMember": 2} for name in ("prefill", "decode")]
+    spec = {"subGroups": groups, "topologyConstraint": {"requiredTopologyLevel": RACK}}
+    body = {"kind": "PodGroup", "metadata": {"name": NAME}, "spec": spec}
+    pods = [
+        _pod(f"{role}-{at}", annotations={"pod-group-name": NAME}, labels={"kai.scheduler/subgroup-name": role})
+        for role in ("prefill", "decode")
+        for at in range(2)
+    ]
+    return InputKind("kai-podgroup", (Declared("podgroups", "scheduling.run.ai/v2alpha2", body),), tuple(pods))
+
+
+def _lws() -> InputKind:
+    prefix, name = "leaderworkerset.sigs.k8s.io", f"{NAME}-0"
+    pods = [
+        _pod(
+            name if rank == 0 else f"{name}-{rank}",
+            labels={f"{prefix}/name": NAME, f"{prefix}/group-index": "0", f"{prefix}/worker-index": str(rank)},
+            annotations={f"{prefix}/size": "4"},
+        )
+        for rank in range(4)
+    ]
+    template = {"spec": dict(pods[0]["spec"])}
+    spec = {"replicas": 1, "leaderWorkerTemplate": {"size": 4, "workerTemplate": template}}
+    body = {"kind": "LeaderWorkerSet", "metadata": {"name": NAME, "annotations": _TOPOLOGY}, "spec": spec}
+    declared = Declared("leaderworkersets", "leaderworkerset.x-k8s.io/v1", body)
+    return InputKind("leaderworkerset", (declared,), tuple(pods), gang=name)
+
+
+def _annotated() -> InputKind:
+    marks = {"pod-group-name": NAME, "huddle.scheduler/size": "4", **_TOPOLOGY}
+    return InputKind("annotated-pods", (), tuple(_pod(f"p-{at}", annotations=marks) for at in range(4)))
+
+
+_MADE: tuple[Callable[[], InputKind], ...] = (_gang, _native, _kai, _lws, _annotated)
+
+
+def input_kinds() -> list[InputKind]:
+    """A gang of every kind."""
+    return [make() for make in _MADE]
