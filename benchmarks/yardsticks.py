@@ -13,14 +13,14 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from solver.domain.gang import Flow, Gang, Group, Role
+from solver.domain.gang import Flow, Gang, Group, Pattern, Role
 from solver.domain.levels import TopologySpec
 from solver.domain.naming import natural_key
 from solver.domain.plan import Assignment
 from solver.domain.replicas import Replica, root_replica
 from solver.domain.resources import GPU, PODS
 from solver.domain.snapshot import Ints, Mask, Snapshot
-from solver.topology.costs import engine_gpus, paid, pair_ns
+from solver.topology.costs import engine_gpus, paid, pair_ns, rank_gpus
 from solver.topology.tree import Tree, build_tree
 from solver.verify.checker import TERMS, verify
 from solver.verify.eligibility import needed_levels, objections
@@ -190,8 +190,12 @@ class Greedy(Placer):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        gpus = engine_gpus(desk.gang)
-        self.links = [link for flow in desk.gang.flows for link in _links(desk.tree, desk.gang, flow, gpus)]
+        engine, rank = engine_gpus(desk.gang), rank_gpus(desk.gang)
+        self.links = [
+            link
+            for flow in desk.gang.flows
+            for link in _links(desk.tree, desk.gang, flow, rank if flow.pattern is Pattern.COLLECTIVE else engine)
+        ]
 
     def pods(self, replica: Replica) -> list[tuple[Role, str]]:
         """Roles in turn, each at its own pace, so that partners meet early."""
@@ -355,7 +359,10 @@ def _minimum(replica: Replica) -> Replica:
 def _links(
     tree: Tree, gang: Gang, flow: Flow, gpus: Mapping[str, int]
 ) -> Iterator[tuple[str, str, tuple[int, ...], float]]:
-    """(role, partner, costs by level, weight) in both directions of a flow."""
+    """(role, partner, costs by level, weight) in both directions of a flow; of a collective between all its pods alike.
+
+    gpus: GPUs that send together, by role.
+    """
     count = {role.name: len(role.pods) for role in gang.roles}
     pairs = sum(count[name] for name in flow.senders) * sum(count[name] for name in flow.receivers)
     weight = 1 / max(1, pairs)

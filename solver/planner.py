@@ -180,7 +180,7 @@ class _Solver:
             flows=checked.flows,
             warnings=notices,
             stats=self.stats(clock, outcome.proof, verify_ms),
-            handover_ms=structure.tree.spec.handover_ms if self.gang.flows else None,
+            handover_ms=structure.tree.spec.handover_ms if self.gang.hands_over else None,
         )
 
     def running(self) -> tuple[Assignment, ...]:

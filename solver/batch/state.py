@@ -49,7 +49,7 @@ class Site:
 
     def handover_ms(self, at: int) -> float | None:
         """What the answer for a gang says of hand-overs; see GangPlan."""
-        return self._specs[at].handover_ms if self.gangs[at].flows else None
+        return self._specs[at].handover_ms if self.gangs[at].hands_over else None
 
     def held(self, at: int, items: Sequence[Assignment]) -> list[BoundPod]:
         """What a gang holds beside its running members."""

@@ -15,7 +15,7 @@ from solver.domain.naming import natural_key
 from solver.domain.replicas import Replica, fewest_pods, root_replica
 from solver.domain.resources import Resources
 from solver.domain.snapshot import Mask, Snapshot
-from solver.topology.costs import engine_gpus, engine_nodes
+from solver.topology.costs import engine_gpus, engine_nodes, rank_gpus
 from solver.topology.tree import Tree
 
 
@@ -24,8 +24,9 @@ class UnitRole:
     """Pods that are alike inside a unit.
 
     names: the declared roles merged into it. low, high: pods in one replica of the unit. mask: [nodes] where they may
-    go; equal masks have one mask_id. spread: (level index, most). links: the flows and reach rules it belongs to, as
-    ("from" | "to", position). engine_nodes: 1 throughout where no tier is limited by the NICs of a node.
+    go; equal masks have one mask_id. engine_gpus: of its engine; rank_gpus: of the smallest rank of its group. spread:
+    (level index, most). links: the flows and reach rules it belongs to, as ("from" | "to", position). engine_nodes: 1
+    throughout where no tier is limited by the NICs of a node.
     """
 
     names: tuple[str, ...]
@@ -36,12 +37,13 @@ class UnitRole:
     mask_id: int
     engine_gpus: int
     engine_nodes: int
+    rank_gpus: int
     spread: tuple[tuple[int, int], ...]
     links: frozenset[tuple[str, int]]
 
     def traits(self) -> tuple[object, ...]:
         """What costs and rules read of the role, apart from its counts and nodes."""
-        return self.requests, self.engine_gpus, self.engine_nodes, self.spread, self.links
+        return self.requests, self.engine_gpus, self.engine_nodes, self.rank_gpus, self.spread, self.links
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class _Builder:
     def __init__(self, gang: Gang, snapshot: Snapshot, tree: Tree, merge: bool) -> None:
         self.gang, self.snapshot, self.tree, self.merge = gang, snapshot, tree, merge
         self.levels = finest_levels(gang, tree)
-        self.engine_gpus = engine_gpus(gang)
+        self.engine_gpus, self.rank_gpus = engine_gpus(gang), rank_gpus(gang)
         self.engine_nodes = engine_nodes(gang) if tree.spec.shares_nics else {}
         self.running = {member.pod for member in gang.running}
         self.mask_ids: dict[bytes, int] = {}
@@ -189,6 +191,7 @@ class _Builder:
             mask_id=self.mask_ids.setdefault(mask.tobytes(), len(self.mask_ids)),
             engine_gpus=self.engine_gpus[role.name],
             engine_nodes=self.engine_nodes.get(role.name, 1),
+            rank_gpus=self.rank_gpus[role.name],
             spread=tuple((self.tree.level(spread.level), spread.max) for spread in role.spread),
             links=frozenset(links),
         )
@@ -248,7 +251,7 @@ class _Builder:
 
 def _role_signature(role: UnitRole) -> tuple[object, ...]:
     return (
-        role.low, role.high, role.requests.items, role.mask_id, role.engine_gpus, role.engine_nodes,
+        role.low, role.high, role.requests.items, role.mask_id, role.engine_gpus, role.engine_nodes, role.rank_gpus,
         tuple(sorted(role.links)),
     )  # fmt: skip
 

@@ -25,10 +25,15 @@ class Kind(StrEnum):
 
 
 class Pattern(StrEnum):
-    """Who talks to whom: every pair alike, or every sender to the nearest receivers its proportion allows."""
+    """Who talks to whom.
+
+    all_to_all: every pair alike. nearest: every sender to the nearest receivers its proportion allows. collective: the
+    pods of each replica of a multi-node group all at once, at the pace of the slowest link among them.
+    """
 
     ALL_TO_ALL = "all_to_all"
     NEAREST = "nearest"
+    COLLECTIVE = "collective"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +128,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Traffic from one set of roles to another; one request uses one pair of pods.
+    """Traffic from one set of roles to another; one request uses one pair of pods, or of a collective one replica.
 
-    senders, receivers: role names, equal sets or disjoint ones. bytes: of one transfer (an engine's GPUs send
-    equal parts). per_request: transfers of one request of the gang.
+    senders, receivers: role names, equal sets or disjoint ones; of a collective equal, all roles of one multi-node
+    group or of several, none of which has groups inside. bytes: of one transfer (an engine's GPUs send equal parts),
+    of a collective what one rank sends. per_request: transfers, or collectives, of one request of the gang.
     """
 
     senders: tuple[str, ...]
@@ -147,6 +153,8 @@ class Flow:
             raise InvalidRequest(f"flow {self}: senders and receivers overlap without being the same roles")
         if common and self.pattern is Pattern.NEAREST:
             raise InvalidRequest(f"flow {self}: a role is always nearest to itself; use all_to_all")
+        if self.pattern is Pattern.COLLECTIVE and set(self.senders) != set(self.receivers):
+            raise InvalidRequest(f"flow {self}: a collective runs among the same roles, so both ends are alike")
 
     @property
     def source(self) -> str:
@@ -203,8 +211,8 @@ class Gang:
     name: `namespace/name`. priority: higher first. queue: name or empty. topology: name of a TopologySpec or
     empty for the only one. running: bound members, only in groups that do not replicate. created: since when it
     waits, with its time zone; None = nobody knows.
-    Raises InvalidRequest for repeated role or pod names, a root that replicates, references to unknown roles,
-    a gang without pods, and a moment without a time zone.
+    Raises InvalidRequest for repeated role or pod names, a root that replicates, references to unknown roles, a
+    collective of anything but whole multi-node groups, a gang without pods, and a moment without a time zone.
     """
 
     name: str
@@ -241,6 +249,9 @@ class Gang:
             for name in (*link.senders, *link.receivers):
                 if name not in known:
                     raise InvalidRequest(f"gang {self.name}: role {name!r} of a flow or reach rule does not exist")
+        for flow in self.flows:
+            if flow.pattern is Pattern.COLLECTIVE:
+                _check_collective(f"gang {self.name}: flow {flow}", set(flow.senders), self.root)
         _refuse_repeats(f"gang {self.name}: running pod", [member.pod for member in self.running])
         for member in self.running:
             if member.pod not in members:
@@ -254,6 +265,11 @@ class Gang:
     def runs(self, pod: str, node: str) -> bool:
         """Whether a pod bound to a node is a running member; equal names in other gangs are not."""
         return (pod, node) in self._bound
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether anything goes from one engine to another: any flow but a collective."""
+        return any(flow.pattern is not Pattern.COLLECTIVE for flow in self.flows)
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -294,6 +310,22 @@ def _named(group: Group, copies: int, namespace: str) -> Group:
         group.name, tuple(roles), groups, group.replicas, group.min_replicas, group.min, group.pack,
         group.spread, group.multinode,
     )  # fmt: skip
+
+
+def _check_collective(where: str, ends: set[str], root: Group) -> None:
+    """A collective is of whole multi-node groups, so that each replica has one of its own."""
+    for group in root.walk():
+        if not any(role.name in ends for role in group.roles):
+            continue
+        if not group.multinode:
+            raise InvalidRequest(f"{where}: a collective needs a multi-node group, and {group.name} is none")
+        if group.groups:
+            raise InvalidRequest(f"{where}: a collective cannot run in group {group.name}, which has groups inside")
+        left_out = [role.name for role in group.roles if role.replicas and role.name not in ends]
+        if left_out:
+            raise InvalidRequest(
+                f"{where}: a collective is of all roles of group {group.name}; {left_out[0]} is missing"
+            )
 
 
 def _refuse_repeats(what: str, names: list[str]) -> None:

@@ -2,10 +2,14 @@
 
 all_to_all: the mean cost over pairs is D(root) − Σ_domains δ·n_a·n_b/(N_a·N_b), where δ = D(parent) − D(domain) ≥ 0.
 nearest: Σ_domains (δ/2)·|n_a/N_a − n_b/N_b| + Σ_nodes ½·(n_a/N_a + n_b/N_b)·D(node), the optimal transport on a tree.
+collective: D(root) − Σ_domains δ·closed/R, where closed = min_r ⌊n_r/s_r⌋ is how many replicas are whole in the domain:
+a replica saves δ in every real domain around all its pods, down to the lowest. No naming of pods makes more replicas
+whole in any domain, and naming bottom up (compile.naming) makes as many in all of them at once: what a domain's
+children make whole takes s_r pods of each role off n_r, so with the rest there are min_r ⌊n_r/s_r⌋ of them again.
 Everything is multiplied by one common denominator and stays an integer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import lcm
@@ -43,13 +47,45 @@ class Imbalance:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """−gain · (replicas of a group that are whole) in a domain. sizes: (role, pods of it in a replica)."""
+
+    group: int
+    sizes: tuple[tuple[int, int], ...]
+    gain: int
+
+
+@dataclass(frozen=True)
+class Engines:
+    """`count` alike replicas of one group of the frame that run collectives. sizes: (role, pods of it in a replica)."""
+
+    group: int
+    count: int
+    sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def alone(self) -> bool:
+        """Whether a replica is a single pod, which has nobody to talk to."""
+        return sum(size for _, size in self.sizes) < 2
+
+
+@dataclass(frozen=True)
 class Stream:
-    """One flow over the frame's roles, with both sides present. cost: D by role pair and path bits."""
+    """One flow over the frame's roles, with both sides present.
+
+    cost: D by role pair and path bits. engines: the groups of a collective, none of any other pattern.
+    """
 
     left: tuple[int, ...]
     right: tuple[int, ...]
     pattern: Pattern
     cost: PairCost
+    engines: tuple[Engines, ...] = ()
+
+    @property
+    def replicas(self) -> int:
+        """Replicas of a collective's groups."""
+        return sum(engines.count for engines in self.engines)
 
 
 class Traffic:
@@ -65,6 +101,7 @@ class Traffic:
         self.scale = lcm(*(self._denominator(stream) for stream in self.streams))
         self.products = lru_cache(maxsize=None)(self._products)
         self.imbalances = lru_cache(maxsize=None)(self._imbalances)
+        self.wholes = lru_cache(maxsize=None)(self._wholes)
 
     def _sides(self, stream: Stream) -> tuple[int, int]:
         return (
@@ -77,11 +114,13 @@ class Traffic:
         return left * (right - 1) if stream.left == stream.right else left * right
 
     def _denominator(self, stream: Stream) -> int:
+        if stream.pattern is Pattern.COLLECTIVE:
+            return stream.replicas
         return self._pairs(stream) * (2 if stream.pattern is Pattern.NEAREST else 1)
 
     @property
     def constant(self) -> int:
-        """Cost when every all_to_all pair meets at the root."""
+        """Cost when every all_to_all pair and every replica of a collective meets at the root."""
         total = 0
         for stream in self.streams:
             if stream.pattern is Pattern.ALL_TO_ALL:
@@ -91,6 +130,9 @@ class Traffic:
                     for a in stream.left
                     for b in stream.right
                 )
+            elif stream.pattern is Pattern.COLLECTIVE:
+                unit = self.scale // stream.replicas
+                total += sum(unit * engines.count * _at(stream, engines, 1) for engines in stream.engines)
         return total
 
     @property
@@ -115,6 +157,17 @@ class Traffic:
                         key = (min(a, b), max(a, b))
                         gains[key] = gains.get(key, 0) + unit * gain
         return tuple(Product(a, b, gain) for (a, b), gain in sorted(gains.items()) if gain)
+
+    def _wholes(self, level: int, bits: int) -> tuple[Whole, ...]:
+        """Whole replicas counted in a domain of `level` with path `bits`; none in a void domain."""
+        if not level or not bits >> level & 1:
+            return ()
+        found = []
+        for stream in self.streams:
+            for engines in stream.engines:
+                saved = _at(stream, engines, bits ^ (1 << level)) - _at(stream, engines, bits)
+                found.append(Whole(engines.group, engines.sizes, self.scale // stream.replicas * saved))
+        return tuple(item for item in found if item.gain)
 
     def _imbalances(self, level: int, bits: int) -> tuple[Imbalance, ...]:
         """Imbalances counted in a domain of `level` with path `bits`; none in a void domain."""
@@ -141,7 +194,15 @@ class Traffic:
             left = pods[list(pull.left)].sum(axis=0) * pull.receivers
             right = pods[list(pull.right)].sum(axis=0) * pull.senders
             total += pull.weight * np.abs(left - right) + pull.stay * (left + right)
+        for whole in self.wholes(level, bits):
+            total -= whole.gain * np.min([pods[role] // size for role, size in whole.sizes], axis=0)
         return total
+
+
+def _at(stream: Stream, engines: Engines, bits: int) -> int:
+    """What a replica pays whose pods all meet in a domain with path `bits`."""
+    role = engines.sizes[0][0]
+    return 0 if engines.alone else stream.cost(role, role, bits)
 
 
 def streams_of(
@@ -162,8 +223,16 @@ def streams_of(
             continue
         if flow.pattern is Pattern.NEAREST:
             _check_equal_engines(problem, flow, left, right)
-        found.append(Stream(left, right, flow.pattern, cost))
+        engines = tuple(_engines(problem, left)) if flow.pattern is Pattern.COLLECTIVE else ()
+        found.append(Stream(left, right, flow.pattern, cost, engines))
     return found
+
+
+def _engines(problem: Problem, roles: Sequence[int]) -> Iterator[Engines]:
+    """The groups that these roles are all of."""
+    for at, group in enumerate(problem.frame.groups):
+        if not group.children and not set(group.roles).isdisjoint(roles):
+            yield Engines(at, group.count, tuple((role, group.inside[role]) for role in group.roles))
 
 
 def _members(problem: Problem, side: str, position: int | None) -> tuple[int, ...]:

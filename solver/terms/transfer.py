@@ -8,7 +8,7 @@ import numpy as np
 
 from solver.compile.problem import Problem
 from solver.compile.view import DomainView, Expr
-from solver.domain.gang import Flow
+from solver.domain.gang import Flow, Pattern
 from solver.domain.snapshot import Ints
 from solver.terms.traffic import PairCost, Stream, Traffic, streams_of
 from solver.topology.costs import capped_costs, paid, pair_ns
@@ -29,7 +29,8 @@ class TrafficTerm:
 
     def cost(self, level: int, bits: int) -> Ints | None:
         """[states] what a domain adds."""
-        if not (self.traffic.products(level, bits) or self.traffic.imbalances(level, bits)):
+        traffic = self.traffic
+        if not (traffic.products(level, bits) or traffic.imbalances(level, bits) or traffic.wholes(level, bits)):
             return None
         return self.traffic.cost(level, bits, self.problem.layout.spaces[level].pods)
 
@@ -38,7 +39,7 @@ class TrafficTerm:
         return np.zeros(self.problem.layout.spaces[-1].size, dtype=np.int64)
 
     def express(self, view: DomainView) -> Expr:
-        """Gains of the pairs that meet here, prices of the imbalances."""
+        """Gains of the pairs that meet and of the replicas that are whole here, prices of the imbalances."""
         total: Expr = 0
         for item in self.traffic.products(view.level, view.bits):
             total -= item.gain * view.product(item.left, item.right)
@@ -48,6 +49,8 @@ class TrafficTerm:
                 total += pull.stay * both
             if pull.weight:
                 total += pull.weight * view.absolute(pull.left, pull.right, pull.receivers, pull.senders)
+        for whole in self.traffic.wholes(view.level, view.bits):
+            total -= whole.gain * view.closed(whole.group)
         return total
 
 
@@ -69,6 +72,8 @@ def _pair_cost(problem: Problem, flow: Flow) -> PairCost:
 
     def cost(left: int, right: int, bits: int) -> int:
         one, other = roles[left].source, roles[right].source
+        if flow.pattern is Pattern.COLLECTIVE:
+            return by_size(min(one.rank_gpus, other.rank_gpus), 1, bits)
         return by_size(min(one.engine_gpus, other.engine_gpus), min(one.engine_nodes, other.engine_nodes), bits)
 
     return cost

@@ -13,8 +13,8 @@ def transfer_ns(flow: Flow, tier: Tier, gpus: int, nodes: int = 1) -> int:
     """Time of the flow's transfers of one request over `tier`, in whole nanoseconds (rounded half to even).
 
     perRequest · (setup + bytes / min(bandwidth · gpus, bandwidth of a node · nodes)); gpus = the smaller of the two
-    engines' devices, each of which drives its own rail; nodes = the smaller number of nodes they lie on. 1 GB/s moves
-    one byte in a nanosecond.
+    engines' devices, or those of a collective's smallest rank, each of which drives its own rail; nodes = the smaller
+    number of nodes they lie on, 1 in a collective. 1 GB/s moves one byte in a nanosecond.
     """
     setup = Fraction(tier.setup_us) * 1000
     rate = Fraction(tier.gbps) * gpus
@@ -41,6 +41,15 @@ def engine_nodes(gang: Gang) -> dict[str, int]:
         ranks = sum(role.replicas for role in group.roles if role.requests.gpus)
         for role in group.roles:
             found[role.name] = max(1, ranks) if group.multinode else 1
+    return found
+
+
+def rank_gpus(gang: Gang) -> dict[str, int]:
+    """Role name → GPUs of the smallest rank of its group: the fewest that one of its pods with GPUs has, at least 1."""
+    found: dict[str, int] = {}
+    for group in gang.root.walk():
+        ranks = [role.requests.gpus for role in group.roles if role.replicas and role.requests.gpus]
+        found.update(dict.fromkeys((role.name for role in group.roles), min(ranks, default=1)))
     return found
 
 

@@ -11,10 +11,11 @@ from solver.domain.plan import FlowReport
 from solver.domain.replicas import Replica, fewest_pods, root_replica
 from solver.domain.resources import GPU, MILLI_GPU
 from solver.topology.costs import capped_costs, levels_climbed, paid, paid_level
+from solver.topology.tree import Tree
 from solver.verify.eligibility import open_to
 from solver.verify.placement import Placement
 from solver.verify.rules import kept
-from solver.verify.times import engines, level_ns
+from solver.verify.times import level_ns, senders
 
 
 def replicas(placement: Placement) -> tuple[int, int]:
@@ -110,8 +111,11 @@ class Traffic:
 
 
 def traffic(placement: Placement, flow: Flow) -> list[Traffic]:
-    """Where the flow's traffic meets; shares add up to 1, empty when a side has no pod."""
-    return _nearest(placement, flow) if flow.pattern is Pattern.NEAREST else _all_to_all(placement, flow)
+    """Where the flow's traffic meets; shares add up to 1, or to the part of a collective's replicas with two pods.
+
+    Empty when a side has no pod.
+    """
+    return _BY_PATTERN[flow.pattern](placement, flow)
 
 
 def _all_to_all(placement: Placement, flow: Flow) -> list[Traffic]:
@@ -157,6 +161,42 @@ def _nearest(placement: Placement, flow: Flow) -> list[Traffic]:
     return [Traffic(flow.senders[0], flow.receivers[0], bits, share) for bits, share in found.items() if share]
 
 
+def _collective(placement: Placement, flow: Flow) -> list[Traffic]:
+    """Every kept replica of the flow's groups carries the same share, met in the lowest domain around all its pods."""
+    tree = placement.tree
+    found: dict[tuple[str, int], int] = {}
+    replicas = 0
+    for replica in root_replica(placement.gang).walk():
+        nodes = [
+            placement.node_of[pod]
+            for name, pods in replica.pods.items()
+            if name in flow.senders
+            for pod in pods
+            if pod in placement.node_of
+        ]
+        replicas += bool(nodes)
+        if len(nodes) > 1:
+            key = next(iter(replica.pods)), _around(tree, set(nodes))
+            found[key] = found.get(key, 0) + 1
+    return [Traffic(name, name, bits, Fraction(count, replicas)) for (name, bits), count in found.items()]
+
+
+def _around(tree: Tree, nodes: set[int]) -> int:
+    """Path bits of the lowest real domain that holds all the nodes."""
+    for level in range(tree.height, 0, -1):
+        first, *others = {int(tree.domain_of[level][node]) for node in nodes}
+        if not others and tree.real[level][first]:
+            return int(tree.path_bits[level][first])
+    return 1
+
+
+_BY_PATTERN = {
+    Pattern.ALL_TO_ALL: _all_to_all,
+    Pattern.NEAREST: _nearest,
+    Pattern.COLLECTIVE: _collective,
+}
+
+
 def _limit(placement: Placement, flow: Flow) -> int | None:
     """The finest level this flow never crosses, or None."""
     levels = [placement.tree.level(reach.level) for reach in placement.gang.reach if reach.binds(flow)]
@@ -172,7 +212,7 @@ def _inside(bits: int, limit: int | None) -> int:
 
 def flow_report(placement: Placement, flow: Flow, parts: Sequence[Traffic]) -> FlowReport:
     """Mean transfer time of one flow, and the levels whose cost its traffic pays. parts: its traffic."""
-    tree, engine_of = placement.tree, engines(placement.gang)
+    tree, engine_of = placement.tree, senders(placement.gang, flow)
     limit = _limit(placement, flow)
     mean, shares = Fraction(0), dict[str, Fraction]()
     for part in parts:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from solver.domain.gang import Flow, Gang
+from solver.domain.gang import Flow, Gang, Pattern
 from solver.domain.levels import Tier, TopologySpec
 
 
@@ -24,6 +24,18 @@ def engines(gang: Gang) -> dict[str, Engine]:
         whole = Engine(max(1, sum(pods * gpus for pods, gpus in ranks)), max(1, sum(pods for pods, _ in ranks)))
         for role in group.roles:
             found[role.name] = whole if group.multinode else Engine(max(1, role.requests.gpus), 1)
+    return found
+
+
+def senders(gang: Gang, flow: Flow) -> dict[str, Engine]:
+    """Role name → what sends: an engine, or in a collective each pod by itself, as fast as the one with fewest GPUs."""
+    if flow.pattern is not Pattern.COLLECTIVE:
+        return engines(gang)
+    found: dict[str, Engine] = {}
+    for group in gang.root.walk():
+        ranks = [role.requests.gpus for role in group.roles if role.replicas and role.requests.gpus]
+        slowest = Engine(min(ranks, default=1), 1)
+        found.update({role.name: slowest for role in group.roles})
     return found
 
 

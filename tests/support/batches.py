@@ -124,7 +124,8 @@ def _pods(each: Gang, where: Map | None) -> list[BoundPod]:
 def random_batch(rng: random.Random, elastic: bool = False) -> tuple[Snapshot, list[Gang]]:
     """Two to four gangs of up to three pods that compete for the GPUs of three or four nodes in two racks.
 
-    elastic: the decode pods are replicas of a group, of which one is enough, or pods of which some are.
+    Two prefill pods are sometimes the ranks of one engine, which have a collective. elastic: the decode pods are
+    replicas of a group, of which one is enough, or pods of which some are.
     """
     sizes = [rng.choice([1, 2, 2, 3, 3, 4]) for _ in range(rng.choice([3, 3, 4]))]
     racks = [rng.choice("ab") for _ in sizes]
@@ -144,6 +145,9 @@ def random_batch(rng: random.Random, elastic: bool = False) -> tuple[Snapshot, l
                 if grouped
                 else replace(roles[1], min=least)
             )
+        if prefill == 2 and rng.random() < 0.5:
+            children[0] = group("ranks", roles[0], multinode=True, **rng.choice([{}, {}, {"preferred": "narrowest"}]))
+            flows.append(flow("p", "p", gb=rng.choice([1, 3]), collective=True))
         packed = {"required": "rack"} if rng.random() < 0.4 else {"preferred": "rack"} if rng.random() < 0.4 else {}
         each = gang(*children, name=f"ns/g{at}", flows=flows, **packed)
         gangs.append(replace(each, priority=rng.choice([0, 0, 0, 5])))

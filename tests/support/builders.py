@@ -226,6 +226,7 @@ def flow(
     *,
     per_request: Fraction | int | str = 1,
     nearest: bool = False,
+    collective: bool = False,
     size: int | None = None,
 ) -> Flow:
     """Traffic between roles, several joined by `+`; `gb` in 10⁹ bytes, or `size` in bytes."""
@@ -234,7 +235,7 @@ def flow(
         tuple(receivers.split("+")),
         round(gb * GB) if size is None else size,
         Fraction(per_request),
-        Pattern.NEAREST if nearest else Pattern.ALL_TO_ALL,
+        Pattern.NEAREST if nearest else Pattern.COLLECTIVE if collective else Pattern.ALL_TO_ALL,
     )
 
 

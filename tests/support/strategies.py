@@ -98,6 +98,13 @@ def classify(snapshot: Snapshot, gang: Gang, answer: OracleAnswer | None) -> set
         "nearest": any(flow.pattern is Pattern.NEAREST for flow in gang.flows),
         "reach": bool(gang.reach),
         "capped": any(terms.reach_level(world, flow) is not None for flow in gang.flows),
+        "collective": any(flow.pattern is Pattern.COLLECTIVE for flow in gang.flows),
+        "collectives": sum(flow.pattern is Pattern.COLLECTIVE for flow in gang.flows) > 1,
+        "collective_of_many": any(
+            flow.pattern is Pattern.COLLECTIVE and len({world.group_of[name].name for name in flow.senders}) > 1
+            for flow in gang.flows
+        ),
+        "torn_engine": answer is not None and _collective_us(world, answer) > 0,
         "self_flow": any(set(flow.senders) == set(flow.receivers) for flow in gang.flows),
         "two_senders": any(len(flow.senders) > 1 for flow in gang.flows),
         "running": bool(gang.running),
@@ -114,6 +121,14 @@ def classify(snapshot: Snapshot, gang: Gang, answer: OracleAnswer | None) -> set
         "both_packs": any(each.pack.required and each.pack.preferred for each in groups),
     }
     return {tag for tag, holds in facts.items() if holds}
+
+
+def _collective_us(world: World, answer: OracleAnswer) -> Fraction:
+    """Transfer time of the collectives alone."""
+    own = tuple(flow for flow in world.gang.flows if flow.pattern is Pattern.COLLECTIVE)
+    alone = World(world.snapshot, replace(world.gang, flows=own))
+    where = {pod: world.node_idx[node] for pod, node in answer.placed.items()} | dict(world.running)
+    return terms.Traffic(alone).transfer_us(where)
 
 
 def _fewest_gpus(world: World) -> int:
@@ -223,6 +238,7 @@ class _Draw:
         if not any(role.replicas for role in roles) or len(roles) > 5:
             return None
         flows, reach = self._links(roles)
+        flows = self._with_collectives(root, flows)
         return Gang(
             "default/gang", root, queue="team" if self.queued else "", flows=flows, reach=reach,
         )  # fmt: skip
@@ -327,11 +343,15 @@ class _Draw:
             at_least = rng.randint(1, sum(role.replicas for role in roles) + len(children))
         group = Group(
             f"g{self.names.pop()}", tuple(roles), tuple(children), replicas, least, at_least,
-            Pack(required, preferred), spread, multinode=not root and not children and self.chance(0.25),
+            Pack(required, preferred), spread, multinode=self._is_multinode(roles, children, root),
         )  # fmt: skip
         if replicas > 1 and may_differ(group) and any(each.pack.preferred or each.spread for each in group.walk()):
             return _plain(group)
         return group
+
+    def _is_multinode(self, roles: Sequence[Role], children: Sequence[Group], root: bool) -> bool:
+        several = sum(role.replicas for role in roles) > 1
+        return not children and self.chance(0.12 if root else 0.6 if several else 0.25)
 
     def _links(self, roles: Sequence[Role]) -> tuple[tuple[Flow, ...], tuple[Reach, ...]]:
         rng = self.rng
@@ -352,6 +372,20 @@ class _Draw:
             if not set(senders) & set(receivers):
                 reach.append(Reach(senders, receivers, self.word(), Fraction(0)))
         return tuple(flows), tuple(reach)
+
+    def _with_collectives(self, root: Group, flows: tuple[Flow, ...]) -> tuple[Flow, ...]:
+        """The flows and, mostly, a collective of each multi-node group, or one of all of them."""
+        rng = self.rng
+        ends = [tuple(role.name for role in group.roles) for group in root.walk() if group.multinode]
+        if len(ends) > 1 and self.chance(0.4):
+            ends = [tuple(name for names in ends for name in names)]
+        chosen = [names for names in ends if self.chance(0.8)]
+        kept = () if chosen and self.chance(0.2) else flows
+        found = [
+            Flow(names, tuple(reversed(names)), rng.choice(_BYTES), rng.choice(_SHARES), Pattern.COLLECTIVE)
+            for names in chosen
+        ]
+        return tuple(rng.sample([*kept, *found], len(kept) + len(found)))
 
     def _sides(self, roles: Sequence[Role]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         names = self.rng.sample([role.name for role in roles], len(roles))

@@ -67,6 +67,8 @@ class _FlowPatternEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FlowPatte
     """Every pair alike."""
     FLOW_PATTERN_NEAREST: _FlowPattern.ValueType  # 2
     """Every sender to the nearest receivers its proportion allows."""
+    FLOW_PATTERN_COLLECTIVE: _FlowPattern.ValueType  # 3
+    """The pods of each replica of a multi-node group all at once, at the pace of the slowest link among them."""
 
 class FlowPattern(_FlowPattern, metaclass=_FlowPatternEnumTypeWrapper):
     """Who of two roles talks to whom."""
@@ -77,6 +79,8 @@ FLOW_PATTERN_ALL_TO_ALL: FlowPattern.ValueType  # 1
 """Every pair alike."""
 FLOW_PATTERN_NEAREST: FlowPattern.ValueType  # 2
 """Every sender to the nearest receivers its proportion allows."""
+FLOW_PATTERN_COLLECTIVE: FlowPattern.ValueType  # 3
+"""The pods of each replica of a multi-node group all at once, at the pace of the slowest link among them."""
 Global___FlowPattern: _TypeAlias = FlowPattern  # noqa: Y015
 
 class _Operator:
@@ -464,7 +468,7 @@ Global___Spread: _TypeAlias = Spread  # noqa: Y015
 
 @_typing.final
 class Flow(_message.Message):
-    """Traffic from one set of roles to another; one request uses one pair of pods."""
+    """Traffic from one set of roles to another; one request uses one pair of pods, or of a collective one replica."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -476,7 +480,7 @@ class Flow(_message.Message):
     SENDER_NAME_FIELD_NUMBER: _builtins.int
     RECEIVER_NAME_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
-    """Bytes of one transfer, 0 to 10^15."""
+    """Bytes of one transfer, of a collective what one rank sends; 0 to 10^15."""
     pattern: Global___FlowPattern.ValueType
     """Who talks to whom."""
     sender_name: _builtins.str
@@ -485,7 +489,9 @@ class Flow(_message.Message):
     """How answers call the receivers; empty = their names joined by `+`."""
     @_builtins.property
     def senders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the sending roles; the same set as `receivers` or a disjoint one. Required."""
+        """Names of the sending roles; the same set as `receivers` or a disjoint one. Of a collective all roles of one or several
+        multi-node groups without groups inside. Required.
+        """
 
     @_builtins.property
     def receivers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -493,7 +499,7 @@ class Flow(_message.Message):
 
     @_builtins.property
     def per_request(self) -> Global___Rational:
-        """Transfers for one request of the gang; absent = 1."""
+        """Transfers, or collectives, for one request of the gang; absent = 1."""
 
     def __init__(
         self,

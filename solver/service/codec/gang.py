@@ -51,6 +51,7 @@ _PATTERNS: dict["pb.FlowPattern.ValueType", Pattern] = {
     pb.FLOW_PATTERN_UNSPECIFIED: Pattern.ALL_TO_ALL,
     pb.FLOW_PATTERN_ALL_TO_ALL: Pattern.ALL_TO_ALL,
     pb.FLOW_PATTERN_NEAREST: Pattern.NEAREST,
+    pb.FLOW_PATTERN_COLLECTIVE: Pattern.COLLECTIVE,
 }
 _PATTERN_NUMBERS = {pattern: number for number, pattern in _PATTERNS.items()}
 

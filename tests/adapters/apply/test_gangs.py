@@ -10,7 +10,7 @@ from adapters.apply.observed import LiveGang
 from adapters.kubernetes.placements import Owner
 from adapters.kubernetes.resources import GANGS, PODS
 from adapters.manifests.reading import GangOptions
-from solver.domain.gang import BoundMember, Gang, Kind, Pack
+from solver.domain.gang import BoundMember, Gang, Kind, Pack, Pattern
 from support.made_up_mirror import MadeUpMirror
 
 Read = Callable[..., LiveGang]
@@ -555,3 +555,16 @@ def test_rules_of_kueue_live(live: Read) -> None:
     assert made(live(NATIVE + pod("x", **pods) + pod("y", **pods))).root.pack == Pack("rack")
     found = live(gang("{root: {roles: [{name: a, replicas: 1}]}}") + pod("x", "a", annotations=kueue))
     assert "topology rules of Kueue are not supported here" in found.problem
+
+
+def test_collectives_part_with_their_replicas(live: Read) -> None:
+    """Once a replica runs the collective is of all the groups that the replicas have become."""
+    spec = UNITS.replace(
+        "bytes: 7}]", "bytes: 7}, {from: [lead, rank], to: [lead, rank], bytes: 9, pattern: collective}]"
+    )
+    waiting, running = made(live(units(spec=spec))), made(live(units(1, spec=spec)))
+    assert [each.pattern for each in waiting.flows] == [Pattern.ALL_TO_ALL, Pattern.COLLECTIVE]
+    assert waiting.flows[1].senders == ("lead", "rank")
+    assert running.flows[1].pattern is Pattern.COLLECTIVE
+    assert running.flows[1].senders == running.flows[1].receivers
+    assert sorted(running.flows[1].senders) == ["lead#0", "lead#1", "lead#2", "rank#0", "rank#1", "rank#2"]

@@ -209,3 +209,19 @@ def test_deep_trees_are_read(read: Read) -> None:
         group = f"{{name: g{depth}, groups: [{group}]}}"
     (gang,) = read(_gang(f"{{groups: [{group}]}}")).gangs
     assert len(list(gang.root.walk())) == 26
+
+
+def test_a_collective_of_a_multi_node_group(read: Read) -> None:
+    """`pattern: collective` among all roles of an engine is read, and refused for anything else."""
+    root = "{{groups: [{{name: e, roles: [{{name: a, kind: decode, replicas: 2}}], multinode: {}}}]}}"
+    flows = "flows: [{from: a, to: a, bytes: 7, pattern: collective}]"
+    (flow,) = read(_gang(root.format("true"), flows)).gangs[0].flows
+    assert (flow.senders, flow.receivers, flow.bytes, flow.pattern) == (("a",), ("a",), 7, Pattern.COLLECTIVE)
+    with pytest.raises(InvalidRequest, match="a collective needs a multi-node group, and e is none"):
+        read(_gang(root.format("false"), flows))
+
+
+def test_the_reserved_word_of_preferred_packs(read: Read) -> None:
+    """`narrowest` is a level word like any other to the reader."""
+    (gang,) = read(_gang("{pack: {preferred: narrowest}, roles: [{name: a, replicas: 1}]}")).gangs
+    assert gang.root.pack == Pack(preferred="narrowest")

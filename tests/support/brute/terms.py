@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from itertools import combinations
 
 import networkx as nx
 
@@ -72,7 +73,7 @@ class Traffic:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._engine, self._spread = engine_gpus(world), engine_nodes(world)
+        self._engine, self._rank, self._spread = engine_gpus(world), rank_gpus(world), engine_nodes(world)
         self._seen: dict[object, Fraction] = {}
         self._prices: dict[tuple[int, str, str, int, int], int] = {}
 
@@ -95,6 +96,8 @@ class Traffic:
         return total
 
     def _of_flow(self, kind: tuple[str, int], flow: Flow, where: Where, cost: PairCost) -> Fraction:
+        if flow.pattern is Pattern.COLLECTIVE:
+            return self._of_collective(flow, where, cost)
         senders = self._at(flow.senders, where)
         receivers = self._at(flow.receivers, where)
         key = (*kind, tuple(senders), tuple(receivers))
@@ -102,6 +105,22 @@ class Traffic:
             price = _nearest if flow.pattern is Pattern.NEAREST else _all_to_all
             self._seen[key] = price(senders, receivers, cost, set(flow.senders) == set(flow.receivers))
         return self._seen[key]
+
+    def _of_collective(self, flow: Flow, where: Where, cost: PairCost) -> Fraction:
+        """Mean over the kept replicas of what the dearest pair of pods in each pays: all wait for the slowest link."""
+        prices = []
+        for replica in self.world.replicas:
+            pods = [
+                (name, where[pod])
+                for name, pods in replica.pods.items()
+                if name in flow.senders
+                for pod in pods
+                if pod in where
+            ]
+            if pods:
+                pairs = combinations(pods, 2)
+                prices.append(max((cost(one, other, at, there) for (one, at), (other, there) in pairs), default=0))
+        return Fraction(sum(prices), len(prices)) if prices else Fraction(0)
 
     def _at(self, roles: Sequence[str], where: Where) -> list[tuple[str, int]]:
         """Role and node of each placed pod of the roles."""
@@ -121,8 +140,10 @@ class Traffic:
                 levels = self.world.common(one, other)
                 if reached is not None and levels[-1] < reached:
                     levels = tuple(range(reached + 1))
-                gpus = min(self._engine[sender], self._engine[receiver])
-                nodes = min(self._spread[sender], self._spread[receiver])
+                alike = flow.pattern is Pattern.COLLECTIVE
+                sending = self._rank if alike else self._engine
+                gpus = min(sending[sender], sending[receiver])
+                nodes = 1 if alike else min(self._spread[sender], self._spread[receiver])
                 self._prices[key] = min(self._time(flow, level, gpus, nodes) for level in levels)
             return self._prices[key]
 
@@ -232,3 +253,12 @@ def node_gbps(world: World, level: int) -> float | None:
     if nvlink is not None:
         return spec.node_gbps if level < nvlink else None
     return spec.node_gbps if level < world.height or stated is None else None
+
+
+def rank_gpus(world: World) -> dict[str, int]:
+    """Role name → GPUs with which a rank beside it sends: the fewest of a pod of its group that has any; at least 1."""
+    found = {}
+    for role in world.gang.roles:
+        ranks = [each.requests[GPU] // MILLI_GPU for each in world.group_of[role.name].roles if each.replicas]
+        found[role.name] = min((gpus for gpus in ranks if gpus), default=1)
+    return found
