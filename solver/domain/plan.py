@@ -131,7 +131,7 @@ class GangPlan:
     """The answer for one gang; without a plan everything but the reasons is empty.
 
     handover_ms: what the connector takes for one hand-over beside the transfer, the same for every placement and in no
-    term; None where the topology does not say, and for a gang without flows.
+    term; None where the topology does not say, and for a gang without flows but collectives.
     """
 
     name: str
