@@ -1,12 +1,14 @@
 """Plans of gangs with collectives: every engine keeps multi-node replicas together, and the brute force agrees."""
 
+from dataclasses import replace
+
 import pytest
 
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.levels import Tier
 from solver.domain.plan import Status
-from solver.domain.snapshot import NodeRecord, Snapshot
+from solver.domain.snapshot import NodeRecord, Snapshot, build_snapshot
 from solver.planner import Engine, Options, plan
 from support.builders import cluster, flow, gang, group, node, reach, role, with_running
 from tests.unit.planner.solving import brute_force_agrees, each_engine, nodes_of, placed, values
@@ -151,3 +153,14 @@ def test_a_collective_stays_in_no_reach_rule() -> None:
     waiting = gang(each, flows=[flow("w", "w", collective=True)], reach=[reach("w", "w", "rack")])
     with pytest.raises(InvalidRequest, match="so its pattern is nearest"):
         plan(cluster(*_racks(4)), [waiting])
+
+
+def test_a_collective_is_no_hand_over() -> None:
+    """What the connector takes for a hand-over is told only where one engine hands over to another."""
+    site = cluster(*_racks(4))
+    (spec,) = site.topologies.values()
+    snapshot = build_snapshot(_racks(4), topologies=[replace(spec, handover_ms=3)])
+    each = group("e", role("w", 2), multinode=True)
+    ring = flow("w", "w", collective=True)
+    told = [gang(each, role("p"), flows=flows) for flows in ([ring], [ring, flow("p", "w")])]
+    assert [plan(snapshot, [one]).gangs[0].handover_ms for one in told] == [None, 3]

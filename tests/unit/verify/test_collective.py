@@ -103,3 +103,11 @@ def test_several_roles_are_one_engine() -> None:
     time, climbed, _ = _checked(SITE, waiting, "lead-0@b1 w-0@a1 w-1@a1 lead-1@a1 w-2@a1 w-3@a1")
     assert time == Fraction(3 * (ZONE + HOST), 2) + Fraction(4 * 10 + 4 * 50, 8)
     assert climbed == Fraction(2, 2) + Fraction(4 * 0 + 4 * 2, 8)
+
+
+def test_a_rank_has_the_nics_of_one_node() -> None:
+    """Four GPUs of a rank share the NICs of its node, 8 GB/s; the whole engine's would be faster."""
+    waiting = gang(group("e", role("w", 2, 4), multinode=True), flows=[flow("w", "w", collective=True)])
+    # the tier says of itself 5 GB/s a GPU, and 4 · 5 > 8
+    snapshot = cluster(node("a", rack="r"), node("b", rack="r"), tiers={**TIERS, "rack": Tier(5, 20, 8)})
+    assert _checked(snapshot, waiting, "w-0@a w-1@b")[0] == 20 + 125_000
