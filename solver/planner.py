@@ -1,7 +1,7 @@
 """plan(): the one pure function every door of Huddle calls."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from solver.bound.warm import WarmTables
@@ -10,7 +10,7 @@ from solver.compile.structure import Structure, build_structure, check_levels
 from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang
-from solver.domain.holding import as_bound, holding_running
+from solver.domain.holding import as_bound, holding_running, without_lost
 from solver.domain.levels import TopologySpec
 from solver.domain.plan import (
     Assignment,
@@ -59,11 +59,14 @@ def plan(
     Higher priority first, then input order; each gang sees what its predecessors of this call hold. Pure: the result
     depends on the arguments alone, apart from where the time budget ends. warm: tables to use and to add to; they
     change no status and no value. stop: ends the work within some 50 ms of being set; the answer is what is known by
-    then, as when time runs out. Raises InvalidRequest for contradictory input (unknown levels, a running member on
-    an unknown node, …), InternalError when a plan fails verification.
+    then, as when time runs out. A running member on a node that is not in the snapshot is lost: a notice says so, and
+    its place is planned anew. Raises InvalidRequest for contradictory input (unknown levels, …), InternalError when a
+    plan fails verification.
     """
     options, reporter = options or Options(), reporter or Reporter()
     budget = options.budget(stop)
+    known = [without_lost(snapshot, gang) for gang in gangs]
+    gangs = [gang for gang, _ in known]
     snapshot = state = holding_running(snapshot, gangs)
     done: dict[int, GangPlan] = {}
     for at in sorted(range(len(gangs)), key=lambda at: -gangs[at].priority):
@@ -72,7 +75,7 @@ def plan(
             answer = _taken(snapshot, gangs, at, done, options, budget, warm) or answer
         if answer.assignments:
             state = state.with_pods(as_bound(gangs[at], answer.assignments))
-        done[at] = answer
+        done[at] = replace(answer, warnings=(*known[at][1], *answer.warnings))
     return Plan(tuple(done[at] for at in range(len(gangs))))
 
 

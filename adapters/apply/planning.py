@@ -183,6 +183,9 @@ class Planning:
 
     def _alone(self, snapshot: Snapshot, asked: Found) -> Found:
         wanted = asked.wanted
+        for member in wanted.gang.running:
+            if member.node not in snapshot.node_idx:  # by the time it is looked at again it is no member any more
+                return replace(asked, problem=f"node {member.node} of running pod {member.pod} is gone")
         try:
             plan = self.solver.plan(without_nodes(snapshot, wanted.step.avoid), [wanted.gang], self._stop).gangs[0]
         except SourceUnavailable as error:

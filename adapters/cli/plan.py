@@ -129,7 +129,8 @@ def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOpti
     """
     file_documents, cluster_documents = read_documents(files), read_documents(clusters)
     loaded = load_cluster([*cluster_documents, *file_documents])
-    found = read_gangs(file_documents, options, cluster_documents, partial(topology_of, loaded.snapshot))
+    spec_of, nodes = partial(topology_of, loaded.snapshot), loaded.snapshot.node_idx
+    found = read_gangs(file_documents, options, cluster_documents, spec_of, nodes)
     return Inputs(loaded.snapshot, found.gangs, (*loaded.notices, *found.general), found.notices, found.sources)
 
 

@@ -42,7 +42,10 @@ def has_ended(pod: Document) -> bool:
 
 
 def bound_node(pod: Document, promised: Mapping[str, str] | None = None) -> str:
-    """The node whose capacity the pod holds, or empty: `spec.nodeName`, else the node a BindRequest promised."""
+    """The node whose capacity the pod holds, or empty: `spec.nodeName`, else the node a BindRequest promised.
+
+    A terminating pod, which may be a victim of preemption, holds it until it is gone.
+    """
     if has_ended(pod):
         return ""
     return pod.text("spec.nodeName", "") or (promised or {}).get(pod.full_name, "")

@@ -1,6 +1,6 @@
 """Gangs from manifests of every kind that is understood, in the order of the input."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,6 +13,7 @@ from adapters.manifests.dynamo import DEPLOYMENT_KIND, read_deployment
 from adapters.manifests.dynamo_members import deployment_of
 from adapters.manifests.joining import join_files
 from adapters.manifests.loose_pods import Bond, bond_of, read_loose_gang
+from adapters.manifests.lost_members import LostMembers
 from adapters.manifests.lws import HONOURED as SET_RULES
 from adapters.manifests.lws import read_leader_worker_set
 from adapters.manifests.models import named_model
@@ -73,21 +74,23 @@ def read_gangs(
     options: GangOptions | None = None,
     cluster_documents: Sequence[Document] = (),
     topology_of: Callable[[str], TopologySpec] | None = None,
+    nodes: Container[str] | None = None,
 ) -> GangInput:
     """All gangs of `documents`.
 
     cluster_documents: what runs already. Bound pods in there count as running members, PriorityClasses and owners
-    are looked up; nothing in there is planned. topology_of: see World. Raises InvalidRequest, one line, for anything
+    are looked up; nothing in there is planned. topology_of: see World. nodes: names of all nodes there are; a member
+    bound to another one is lost, which a notice says. None: nobody knows. Raises InvalidRequest, one line, for anything
     malformed or unsupported, for two gangs of one name, and if there is no gang.
     """
     options = options or GangOptions()
     if options.model is not None:
         named_model(options.model)
-    desk = _Desk(World(documents, cluster_documents, topology_of=topology_of), options)
+    desk = _Desk(World(documents, cluster_documents, topology_of=topology_of, nodes=nodes), options)
     found: dict[str, FoundGang] = {}
     sources: dict[str, str] = {}
     for doc in documents:
-        for each in desk.read(doc):
+        for each in map(desk.lost.noted, desk.read(doc)):
             if each.gang.name in found:
                 raise doc.refuse("metadata.name", f"another gang is called {each.gang.name} too")
             found[each.gang.name] = each
@@ -105,6 +108,7 @@ class _Desk:
         self.general: list[Notice] = []
         self._world = world
         self._options = options
+        self.lost = LostMembers(world)
         self._groups = {doc.full_name for doc in world.files if _policy_of(doc)}
         self._own = {doc.full_name for doc in world.files if _is_own(doc)}
         self._sets = {doc.full_name for doc in world.files if doc.kind == "LeaderWorkerSet"}
@@ -122,7 +126,7 @@ class _Desk:
         elif doc.kind == "LeaderWorkerSet":
             yield from read_leader_worker_set(self._reading(doc, SET_RULES))
         elif _policy_of(doc):
-            yield self._pod_group(doc)
+            yield from self._whole_group(doc)
         elif doc.kind == "Pod":
             yield from self._pod(doc)
         else:
@@ -138,6 +142,14 @@ class _Desk:
         found = join_files(reading, declared.gang, pods) if pods else declared
         if found is not None:
             yield found
+
+    def _whole_group(self, doc: Document) -> Iterator[FoundGang]:
+        """The gang of a PodGroup, unless all its pods are lost: then there is nothing to place until others exist."""
+        lost = self.lost.of(doc.full_name)
+        if not lost or doc.full_name in self._world.members_by_gang:
+            yield self._pod_group(doc)
+        else:
+            self.general.extend(lost)
 
     def _pod_group(self, doc: Document) -> FoundGang:
         pods = self._world.members_by_gang.get(doc.full_name, ())
@@ -255,5 +267,5 @@ def _nothing_found(documents: Sequence[Document]) -> InvalidRequest:
             return doc.refuse("kind", f"{doc.kind or 'nothing'} is not understood; known are {KNOWN}")
     sources = ", ".join(dict.fromkeys(doc.source for doc in documents)) or "the input"
     if any(doc.kind == "Pod" for doc in documents):
-        return InvalidRequest(f"{sources}: no gang to plan: every pod runs already, ends or has ended")
+        return InvalidRequest(f"{sources}: no gang to plan: every pod runs already, ends, has ended or is lost")
     return InvalidRequest(f"{sources}: no gang in here; known are {KNOWN}")

@@ -1,6 +1,6 @@
 """What every reader of gang manifests shares: options, the world around the files, notices and refusals."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -77,12 +77,14 @@ class World:
     pods select by, where somebody keeps count of them; None = those of the files and of the bound pods of the cluster.
     topology_of: the topology a gang means by a name or, without one, by an empty text; None where nobody knows the
     nodes.
+    nodes: names of the nodes there are; None where nobody says, so that every one counts.
     """
 
     files: Sequence[Document]
     cluster: Sequence[Document] = ()
     selectors: SelectedKeys | None = None
     topology_of: Callable[[str], TopologySpec] | None = None
+    nodes: Container[str] | None = None
 
     @cached_property
     def selected(self) -> SelectedKeys:
@@ -101,7 +103,10 @@ class World:
 
     @cached_property
     def pods(self) -> Mapping[str, Document]:
-        """Pods by `namespace/name`: all of the files and the bound ones of the cluster; a bound copy wins."""
+        """Pods by `namespace/name`: all of the files and the bound ones of the cluster.
+
+        A copy that is bound to a node there is wins.
+        """
         found: dict[str, Document] = {}
         for doc in (*self.files, *self.cluster):
             if doc.kind != "Pod":
@@ -109,15 +114,20 @@ class World:
             if not doc.name:
                 raise doc.refuse("metadata.name", "is missing")
             known = found.get(doc.full_name)
-            if known is None or (self.node_of(doc) and not self.node_of(known)):
+            if known is None or (self._holds(doc) and not self._holds(known)):
                 found[doc.full_name] = doc
         planned = {doc.full_name for doc in self.files if doc.kind == "Pod"}
         return {name: doc for name, doc in found.items() if name in planned or self.node_of(doc)}
 
     @cached_property
     def members(self) -> Mapping[str, Document]:
-        """Of `pods` those that can belong to a gang: neither finished nor terminating."""
-        return {name: doc for name, doc in self.pods.items() if not _over(doc)}
+        """Of `pods` those that can belong to a gang: neither finished nor terminating, nor lost."""
+        return {name: doc for name, doc in self.pods.items() if not _over(doc) and name not in self.lost}
+
+    @cached_property
+    def lost(self) -> Mapping[str, Document]:
+        """Of `pods` those that are bound to a node which is gone: they will never run again."""
+        return {name: doc for name, doc in self.pods.items() if not _over(doc) and self._is_lost(doc)}
 
     @cached_property
     def pods_by_own_gang(self) -> Mapping[str, Sequence[Document]]:
@@ -125,7 +135,7 @@ class World:
         found: dict[str, list[Document]] = {}
         for doc in self.pods.values():
             succeeded = doc.text("status.phase", "") == "Succeeded"
-            if (gang := own_gang_of(doc)) and (succeeded or not _over(doc)):
+            if (gang := own_gang_of(doc)) and (succeeded or doc.full_name in self.members):
                 found.setdefault(gang, []).append(doc)
         return found
 
@@ -140,8 +150,9 @@ class World:
 
     @cached_property
     def existing(self) -> Mapping[str, Document]:
-        """Pods by `namespace/name`, bound or not, also of the cluster, that are neither finished nor terminating."""
-        found = {doc.full_name: doc for doc in (*self.cluster, *self.files) if doc.kind == "Pod" and not _over(doc)}
+        """Pods by `namespace/name`, bound or not, also of the cluster: neither finished nor terminating, nor lost."""
+        pods = (doc for doc in (*self.cluster, *self.files) if doc.kind == "Pod")
+        found = {doc.full_name: doc for doc in pods if not (_over(doc) or self._is_lost(doc))}
         return {**found, **self.members}
 
     def existing_by(self, key: Callable[[Document], str]) -> Mapping[str, Sequence[Document]]:
@@ -162,8 +173,12 @@ class World:
         return {(doc.kind, doc.namespace, doc.name): doc for doc in others}
 
     def node_of(self, pod: Document) -> str:
-        """The node a pod is bound to, by itself or by a BindRequest that has not failed; empty if pending."""
-        return pod.text("spec.nodeName", "") or self._promised.get(pod.full_name, "")
+        """The node a pod is bound to, by itself or by a BindRequest that has not failed; empty if pending.
+
+        A BindRequest for a node that is gone binds nothing.
+        """
+        promised = self._promised.get(pod.full_name, "")
+        return pod.text("spec.nodeName", "") or (promised if self._is_there(promised) else "")
 
     def priority(self, class_name: str) -> int | None:
         """The value of a PriorityClass, None if nobody knows it."""
@@ -191,6 +206,19 @@ class World:
     @cached_property
     def _grouped(self) -> dict[Callable[[Document], str], Mapping[str, Sequence[Document]]]:
         return {}
+
+    def _holds(self, pod: Document) -> bool:
+        """Whether a pod is bound to a node there is."""
+        node = self.node_of(pod)
+        return bool(node) and self._is_there(node)
+
+    def _is_lost(self, pod: Document) -> bool:
+        """Whether a pod is bound to a node that is gone."""
+        return self.nodes is not None and not self._is_there(pod.text("spec.nodeName", ""))
+
+    def _is_there(self, node: str) -> bool:
+        """Whether a node is known, or nobody says which are; no node at all counts as one that is there."""
+        return not node or self.nodes is None or node in self.nodes
 
     @cached_property
     def _promised(self) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from solver.bound.warm import WarmTables
 from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
-from solver.domain.holding import holding_running
+from solver.domain.holding import holding_running, without_lost
 from solver.domain.plan import Admitted, Batch, GangPlan, Plan, Proof, Status
 from solver.domain.snapshot import Snapshot
 from solver.planner import plan, taken_by
@@ -51,7 +51,8 @@ def plan_batch(
         return replace(few, batch=_of_few(few, ranks))
     budget = options.budget(stop)
     ranked = by_rank(gangs, ranks)
-    site = Site(holding_running(snapshot, gangs), ranked, warm)
+    present = [without_lost(snapshot, gang)[0] for gang in ranked]
+    site = Site(holding_running(snapshot, present), present, warm)
     first = plan(site.snapshot, ranked, replace(options, certificate=False), reporter, warm, stop)
     start = first_state(site, first)
     search = _without_verifying(budget, first)

@@ -1,12 +1,28 @@
 """What the pods of gangs hold, as others see it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
-from solver.domain.plan import Assignment
+from solver.domain.plan import Assignment, Notice
 from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Snapshot
+
+
+def without_lost(snapshot: Snapshot, gang: Gang) -> tuple[Gang, tuple[Notice, ...]]:
+    """The gang without the running members whose nodes are gone: they are lost, and their places are planned anew.
+
+    With a notice for each of them.
+    """
+    lost = [member for member in gang.running if member.node not in snapshot.node_idx]
+    if not lost:
+        return gang, ()
+    notices = tuple(
+        Notice("member_lost", member.pod, "running", f"node {member.node} is gone: the pod is lost and placed anew")
+        for member in lost
+    )
+    return replace(gang, running=tuple(member for member in gang.running if member not in lost)), notices
 
 
 def holding_running(snapshot: Snapshot, gangs: Sequence[Gang]) -> Snapshot:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ from adapters.apply.observed import Fixed
 from adapters.apply.planning import MOST_TOGETHER, TURN_S, Found, Planning, Wanted, without_nodes
 from adapters.apply.steps import Plan
 from solver.domain.constraints import Toleration
-from solver.domain.gang import Gang, Group, Role
+from solver.domain.gang import BoundMember, Gang, Group, Role
 from solver.domain.plan import GangPlan, Status
 from solver.domain.plan import Plan as Answer
 from solver.planner import plan
@@ -99,6 +99,20 @@ def test_priority_then_those_under_way_then_age() -> None:
     assert queue.round() == ["ns/repaired"]
     assert queue.round() == ["ns/old", "ns/new"]
     assert queue.round() == []
+
+
+def test_a_node_that_goes_under_a_member_is_a_problem_of_its_gang_alone() -> None:
+    """Whoever looks at the gang next sees the member lost; meanwhile the others are planned."""
+    queue, running = Queue(), wanted("a", START)
+    member = BoundMember("ns/a-0", "gone")
+    queue.planning.want(replace(running, gang=replace(running.gang, running=(member,))))
+    queue.planning.want(wanted("b", START))
+    asyncio.run(queue.planning.round())
+    assert {found.wanted.key: found.problem for found in queue.settled} == {
+        "ns/a": "node gone of running pod ns/a-0 is gone",
+        "ns/b": "",
+    }
+    assert queue.solver.asked == ["ns/b"]
 
 
 def test_nobody_waits_for_ever() -> None:

@@ -1,6 +1,6 @@
 """How the tests of this folder read manifests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import pytest
 import yaml
@@ -15,13 +15,14 @@ def _documents(text: str, source: str) -> list[Document]:
 
 @pytest.fixture
 def read() -> Callable[..., GangInput]:
-    """Reads the gangs of a YAML text; `cluster` is a second one, the rest are options."""
+    """Reads the gangs of a YAML text; `cluster` is a second one, `nodes` are those there are, the rest are options."""
 
-    def reader(text: str, *, cluster: str = "", **options: object) -> GangInput:
+    def reader(text: str, *, cluster: str = "", nodes: Container[str] | None = None, **options: object) -> GangInput:
         return read_gangs(
             _documents(text, "gang.yaml"),
             GangOptions(**options),  # type: ignore[arg-type]
             _documents(cluster, "cluster.yaml"),
+            nodes=nodes,
         )
 
     return reader

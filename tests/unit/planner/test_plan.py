@@ -108,11 +108,17 @@ def test_an_unknown_level_is_bad_input(where: str) -> None:
     assert told.endswith("level 'row' is unknown; the topology has rack, host")
 
 
-def test_a_running_member_on_an_unknown_node_is_bad_input() -> None:
-    """The message names gang, pod and node."""
-    waiting = replace(gang(role("w", 2)), running=(BoundMember("default/w-0", "gone"),))
-    with pytest.raises(InvalidRequest, match=r"gang default/llama: running pod default/w-0: node 'gone'"):
-        plan(SITE, [waiting])
+def test_a_running_member_on_an_unknown_node_is_lost() -> None:
+    """It is named, its place is planned anew, and neither the others of its gang nor other gangs mind."""
+    members = BoundMember("default/w-0", "gone"), BoundMember("default/w-1", SITE.nodes[0])
+    waiting = replace(gang(role("w", 2)), running=members)
+    found = plan(SITE, [waiting, gang(role("w"), name="ns/fine")])
+    assert [each.status.placed for each in found.gangs] == [True, True]
+    first = found.gangs[0]
+    assert [item.pod for item in first.running] == ["default/w-1"]
+    assert [item.pod for item in first.assignments] == ["default/w-0"]
+    assert [(notice.code, notice.object) for notice in first.warnings] == [("member_lost", "default/w-0")]
+    assert "node gone is gone" in first.warnings[0].message
 
 
 @pytest.mark.parametrize("waiting", [
