@@ -11,7 +11,7 @@ from adapters.manifests.live_members import Joined, LivePods, common_shape, olde
 from adapters.manifests.loose_pods import Bond, loose_gang
 from adapters.manifests.lws import EXCLUSIVE
 from adapters.manifests.members import Member, bound_members, first_label, packed
-from adapters.manifests.packing import annotated
+from adapters.manifests.packing import annotated, kept_together
 from adapters.manifests.podgroups import SUBGROUP_LABEL, kai_group, least_pods, native_group
 from adapters.manifests.reading import Reading, located
 from adapters.manifests.subgroups import read_tree
@@ -100,6 +100,7 @@ def _engine(reading: Reading, key: str, members: Sequence[Member], size: int, po
     with located(reading.doc):
         root = Group(key, tuple(roles), pack=rule.pack, multinode=True)
     root = packed(reading, root, {name: found for name, found, _ in ranks})
+    root = kept_together(root, *(member.doc.annotations for member in members))
     with located(reading.doc):
         return Gang(
             key,

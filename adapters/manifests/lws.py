@@ -21,7 +21,7 @@ from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.added_labels import LEADER_WORKER_SET_KEYS, leader_worker_set_labels
 from adapters.manifests.compute_domains import domains_of, keep_domains
 from adapters.manifests.kinds import kind_of
-from adapters.manifests.packing import annotated
+from adapters.manifests.packing import annotated, kept_together
 from adapters.manifests.podsets import Family, PodsetRule, podset_rule
 from adapters.manifests.reading import COMPUTE_DOMAIN_REQUIRED, FoundGang, Reading, located
 from solver.domain.constraints import AntiAffinity, Operator, PodSelector, Requirement
@@ -143,6 +143,7 @@ def _gang(common: _Set, index: int) -> FoundGang:
         )
         root = Group(name, roles, pack=rule.pack, multinode=True)
     root = _in_domains(common, root, {role: template for role, template, *_ in found}, running)
+    root = kept_together(root, *(part.texts("metadata.annotations") for part in templates))
     with located(doc):
         gang = Gang(
             name,
