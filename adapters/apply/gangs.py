@@ -16,6 +16,7 @@ from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, repl
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.placements import Owner
 from adapters.kubernetes.resources import (
+    COMPUTE_DOMAINS,
     GANGS,
     KAI_POD_GROUPS,
     LEADER_WORKER_SETS,
@@ -130,8 +131,12 @@ class LiveGangs:
         return known[1]
 
     def _reading(self, doc: Document, honours: frozenset[str]) -> Reading:
-        classes = (_document(PRIORITY_CLASSES, body, "v1") for body in self._source.all(PRIORITY_CLASSES).values())
-        return Reading(doc, World((doc,), tuple(classes), self._source.selected), self._options, honours=honours)
+        context = [
+            _document(resource, body, resource.versions[0])
+            for resource in (PRIORITY_CLASSES, COMPUTE_DOMAINS)
+            for body in self._source.all(resource).values()
+        ]
+        return Reading(doc, World((doc,), context, self._source.selected), self._options, honours=honours)
 
     def _live(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body]) -> LivePods:
         counted = {body["metadata"]["uid"] for body in (*pods, *done)}

@@ -6,11 +6,12 @@ from dataclasses import replace
 from adapters.kubernetes.cluster import NATIVE_GROUP
 from adapters.kubernetes.foreign_rules import LWS_EXCLUSIVE
 from adapters.kubernetes.running import QUEUE_LABEL
+from adapters.manifests.compute_domains import keep_domains, refuse_sharing
 from adapters.manifests.kinds import kind_of
 from adapters.manifests.live_members import Joined, LivePods, common_shape, oldest
 from adapters.manifests.loose_pods import Bond, loose_gang
 from adapters.manifests.lws import EXCLUSIVE
-from adapters.manifests.members import Member, bound_members, first_label, packed
+from adapters.manifests.members import Member, bound_members, domains_by_role, first_label, packed
 from adapters.manifests.packing import annotated, kept_together
 from adapters.manifests.podgroups import SUBGROUP_LABEL, kai_group, least_pods, native_group
 from adapters.manifests.reading import Reading, located
@@ -101,7 +102,11 @@ def _engine(reading: Reading, key: str, members: Sequence[Member], size: int, po
         root = Group(key, tuple(roles), pack=rule.pack, multinode=True)
     root = packed(reading, root, {name: found for name, found, _ in ranks})
     root = kept_together(root, *(member.doc.annotations for member in members))
+    domains = domains_by_role(reading.world, {name: found for name, found, _ in ranks})
+    if reading.doc.kind == "LeaderWorkerSet":
+        refuse_sharing(reading, domains, reading.doc.whole("spec.replicas", 1))
     with located(reading.doc):
+        root = keep_domains(reading, root, rule.topology, domains)
         return Gang(
             key,
             root,

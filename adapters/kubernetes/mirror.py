@@ -17,7 +17,7 @@ from adapters.kubernetes.gang_index import GangIndex
 from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.kubernetes.occupancy import Key
 from adapters.kubernetes.problems import Problems
-from adapters.kubernetes.resources import MIRRORED, PODS, PRIORITY_CLASSES, Resource
+from adapters.kubernetes.resources import COMPUTE_DOMAINS, MIRRORED, PODS, PRIORITY_CLASSES, Resource
 from adapters.kubernetes.selected_labels import SelectedKeys, named_by_pod
 from adapters.kubernetes.watching import Event, Follower, Rhythm, Verb
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound
@@ -31,6 +31,8 @@ ChangeHook = Callable[[Key, Body | None, Body | None], None]
 
 _log = logging.getLogger("huddle.mirror")
 _ENDED = ("Succeeded", "Failed")
+#: Kinds each change of which may matter to every gang.
+_FOR_ALL = (PRIORITY_CLASSES, COMPUTE_DOMAINS)
 _EVERYTHING = Limits(max_nodes=10_000_000, max_bound_pods=100_000_000)
 
 
@@ -224,7 +226,7 @@ class Mirror:
         for resource, _, before, now in changed:
             gangs |= self._gangs.keys_of(resource, before, now)
         room = any(not isinstance(change, PodBound) for change in changes)
-        room = room or any(resource is PRIORITY_CLASSES for resource, *_ in changed)
+        room = room or any(resource in _FOR_ALL for resource, *_ in changed)
         for subscription in self._subscriptions:
             subscription.tell(News(frozenset(gangs), room))
 

@@ -47,6 +47,7 @@ GROVE_BINDINGS = Resource(
 )
 GROVE_TOPOLOGIES = Resource("grove.io", ("v1alpha1",), "clustertopologies", "ClusterTopology", namespaced=False)
 PRIORITY_CLASSES = Resource("scheduling.k8s.io", ("v1",), "priorityclasses", "PriorityClass", namespaced=False)
+COMPUTE_DOMAINS = Resource("resource.nvidia.com", ("v1beta1",), "computedomains", "ComputeDomain")
 
 TOPOLOGIES = (KAI_TOPOLOGIES, KUEUE_TOPOLOGIES, GROVE_BINDINGS, GROVE_TOPOLOGIES)
 POD_GROUPS = (NATIVE_POD_GROUPS, KAI_POD_GROUPS)
@@ -63,4 +64,5 @@ MIRRORED = (
     QUEUES,
     BIND_REQUESTS,
     PRIORITY_CLASSES,
+    COMPUTE_DOMAINS,
 )

@@ -9,6 +9,7 @@ from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.listing import Listing, list_kind
 from adapters.kubernetes.resources import (
     BIND_REQUESTS,
+    COMPUTE_DOMAINS,
     GANGS,
     NODES,
     POD_GROUPS,
@@ -21,7 +22,7 @@ from adapters.kubernetes.resources import (
 from solver.domain.errors import SourceUnavailable
 
 #: Kinds that say what is free, who may use it and how it is wired. Pods come first: theirs is the longest list.
-KINDS = (PODS, NODES, *TOPOLOGIES, QUEUES, PRIORITY_CLASSES, *POD_GROUPS, GANGS, BIND_REQUESTS)
+KINDS = (PODS, NODES, *TOPOLOGIES, QUEUES, PRIORITY_CLASSES, *POD_GROUPS, GANGS, BIND_REQUESTS, COMPUTE_DOMAINS)
 _PAGE = 1000
 
 

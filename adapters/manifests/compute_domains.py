@@ -16,6 +16,7 @@ from solver.domain.levels import NARROWEST, NVL
 KIND = "ComputeDomain"
 MNNVL_GROUP = "grove.io/mnnvl-group"
 _NO_LEVEL = "promises NVLink among its pods, but the topology has no level nvl"
+_SHARED = "its NVLink domain is shared by replicas that are gangs of their own"
 _NO_GROUP = "its pods share a group with others that cannot be told apart, which is not supported"
 
 
@@ -44,19 +45,23 @@ def keep_domains(reading: Reading, root: Group, topology: str, domains: Mapping[
     that is unsupported; with the option `preferred` it is only said.
     """
     for domain in _merged(domains):
-        level = _level(reading, topology)
-        if level is None:
+        if not _has_level(reading, topology):
             _tell(reading, domain.name, _NO_LEVEL)
             continue
-        pack = (
-            Pack(required=level) if reading.options.compute_domain == COMPUTE_DOMAIN_REQUIRED else Pack(preferred=level)
-        )
+        pack = Pack(required=NVL) if reading.options.compute_domain == COMPUTE_DOMAIN_REQUIRED else Pack(preferred=NVL)
         grouped = _grouped(root, _Wish(domain.name, domain.roles, pack))
         if grouped is None:
             _tell(reading, domain.name, _NO_GROUP)
         else:
             root = grouped
     return root
+
+
+def refuse_sharing(reading: Reading, domains: Mapping[str, Sequence[str]], replicas: int) -> None:
+    """Several replicas that are gangs of their own cannot be held in one domain: unsupported where that is required."""
+    if replicas > 1 and reading.options.compute_domain == COMPUTE_DOMAIN_REQUIRED:
+        for domain in dict.fromkeys(domain for found in domains.values() for domain in found):
+            reading.unsupported(Finding(domain, _SHARED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +99,10 @@ def _merged(domains: Mapping[str, Sequence[str]]) -> list[_Domain]:
     return found
 
 
-def _level(reading: Reading, topology: str) -> str | None:
-    """The level that NVLink domains are in, None where the topology has none."""
+def _has_level(reading: Reading, topology: str) -> bool:
+    """Whether the topology has NVLink domains, as far as anybody knows."""
     topology_of = reading.world.topology_of
-    return NVL if topology_of is None else topology_of(topology).nvl
+    return topology_of is None or topology_of(topology).find(NVL) is not None
 
 
 def _tell(reading: Reading, domain: str, problem: str) -> None:

@@ -18,8 +18,9 @@ from adapters.kubernetes.gang_keys import ROLE_LABEL
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.pods import PodShape
 from adapters.kubernetes.running import has_ended
+from adapters.manifests.compute_domains import keep_domains
 from adapters.manifests.live_members import SOURCE, Joined, LivePods, common_shape, oldest
-from adapters.manifests.members import Member, read_members
+from adapters.manifests.members import Member, domains_by_role, read_members
 from adapters.manifests.own import read_gang
 from adapters.manifests.reading import FoundGang, Reading
 from adapters.manifests.traffic import renamed_flow, renamed_reach
@@ -84,9 +85,11 @@ class _Joining:
         if not known:
             return Joined(None, self.missing)
         running = [BoundMember(pod, node) for pod, node in self.pods.fixed.items() if pod in known]
+        declared = domains_by_role(self.reading.world, self.by_role)
+        domains = {name: found for role, found in declared.items() for name in self.names[role]}
         gang = replace(
             self.declared,
-            root=root,
+            root=keep_domains(self.reading, root, self.declared.topology, domains),
             flows=tuple(renamed_flow(flow, self.names) for flow in self.declared.flows),
             reach=tuple(renamed_reach(reach, self.names) for reach in self.declared.reach),
             running=tuple(sorted(running, key=lambda member: natural_key(member.pod))),

@@ -12,6 +12,7 @@ from adapters.manifests.members import (
     alike,
     bound_members,
     by_role,
+    domains_by_role,
     first_label,
     packed,
     read_members,
@@ -88,7 +89,7 @@ def loose_gang(reading: Reading, bond: Bond, members: Sequence[Member], wanted: 
     with located(reading.doc):
         roles, least = leaf_roles(name, likes, wanted)
         root = Group(bond.name, roles, min=least, pack=rule.pack)
-        root = keep_domains(reading, root, topology, {like.name: like.domains(reading.world) for like in likes})
+        root = keep_domains(reading, root, topology, domains_by_role(reading.world, by_role(likes)))
     root = packed(reading, root, by_role(likes))
     flows = in_slices(flows, root)
     with located(reading.doc):

@@ -19,11 +19,11 @@ from adapters.kubernetes.objects import Part
 from adapters.kubernetes.pods import Finding, PodShape
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.added_labels import LEADER_WORKER_SET_KEYS, leader_worker_set_labels
-from adapters.manifests.compute_domains import domains_of, keep_domains
+from adapters.manifests.compute_domains import domains_of, keep_domains, refuse_sharing
 from adapters.manifests.kinds import kind_of
 from adapters.manifests.packing import annotated, kept_together
 from adapters.manifests.podsets import Family, PodsetRule, podset_rule
-from adapters.manifests.reading import COMPUTE_DOMAIN_REQUIRED, FoundGang, Reading, located
+from adapters.manifests.reading import FoundGang, Reading, located
 from solver.domain.constraints import AntiAffinity, Operator, PodSelector, Requirement
 from solver.domain.gang import MAX_PODS, BoundMember, Gang, Group, Kind, Pack, Role, Spread
 
@@ -49,9 +49,7 @@ def read_leader_worker_set(reading: Reading) -> Iterator[FoundGang]:
         raise doc.refuse("spec.replicas", f"{replicas} replicas of {size} pods are more than {MAX_PODS} pods")
     reading.refuse_foreign(EXCLUSIVE)
     common = _read_set(reading, size)
-    if replicas > 1 and reading.options.compute_domain == COMPUTE_DOMAIN_REQUIRED:
-        for domain in sorted({domain for found in common.domains.values() for domain in found}):
-            reading.unsupported(Finding(domain, "its NVLink domain is shared by replicas that are gangs of their own"))
+    refuse_sharing(reading, common.domains, replicas)
     for index in range(replicas):
         yield _gang(common, index)
 

@@ -55,11 +55,6 @@ class Likes:
             tuple(member.name for member in self.members),
         )
 
-    def domains(self, world: World) -> tuple[str, ...]:
-        """ComputeDomains that any of the pods has a claim in."""
-        claims = (domains_of(world, member.doc, member.doc.namespace, has_gpus=False) for member in self.members)
-        return tuple(dict.fromkeys(domain for found in claims for domain in found))
-
     def endpoint(self) -> Endpoint:
         """The role as flows see it: every pod is an engine."""
         first = self.members[0]
@@ -146,6 +141,20 @@ def together_families(roles: Sorted) -> list[Family]:
 def bound_members(members: Iterable[Member]) -> tuple[BoundMember, ...]:
     """Those that run already."""
     return tuple(BoundMember(member.name, member.node) for member in members if member.node)
+
+
+def domains_by_role(world: World, roles: Mapping[str, Iterable[Member]]) -> dict[str, tuple[str, ...]]:
+    """Role → the ComputeDomains that any of its pods has a claim in."""
+    return {
+        role: tuple(
+            dict.fromkeys(
+                domain
+                for member in members
+                for domain in domains_of(world, member.doc, member.doc.namespace, has_gpus=False)
+            )
+        )
+        for role, members in roles.items()
+    }
 
 
 def first_label(members: Sequence[Member], key: str) -> str:

@@ -17,6 +17,7 @@ from adapters.manifests.members import (
     alike,
     bound_members,
     by_role,
+    domains_by_role,
     first_label,
     packed,
     read_members,
@@ -82,7 +83,7 @@ def _gang(reading: Reading, members: Sequence[Member], tree: Subgroup, priority:
     queue = doc.text("spec.queue", "") or doc.labels.get(QUEUE_LABEL) or first_label(members, QUEUE_LABEL)
     with located(doc):
         root = _group(tree, doc.full_name, likes)
-        root = keep_domains(reading, root, topology, {like.name: like.domains(reading.world) for like in everyone})
+        root = keep_domains(reading, root, topology, domains_by_role(reading.world, by_role(everyone)))
     reading.refuse_foreign()
     root = packed(reading, root, by_role(everyone))
     flows = in_slices(flows, root)

@@ -158,18 +158,17 @@ class TopologySpec:
         return replace(tier, node_gbps=self.node_gbps) if outside or at_host else tier
 
     def find(self, word: str) -> int | None:
-        """Position of the level called `word` (1 = coarsest, 0 is the root), or None."""
+        """Position of the level called `word` (1 = coarsest, 0 is the root), or None.
+
+        `nvl` is also a level of another name whose label is well known for NVLink domains.
+        """
         for position, level in enumerate(self.levels, start=1):
             if level.answers_to(word):
                 return position
-        return None
-
-    @property
-    def nvl(self) -> str | None:
-        """Name of the level whose domains share NVLink (`nvl` by name, alias or well-known label), or None."""
-        for level in self.levels:
-            if level.answers_to(NVL) or well_known_name(level.label) == NVL:
-                return level.name
+        if word == NVL:
+            for position, level in enumerate(self.levels, start=1):
+                if well_known_name(level.label) == NVL:
+                    return position
         return None
 
     def find_preferred(self, word: str) -> int | None:
@@ -179,7 +178,8 @@ class TopologySpec:
         """
         if word != NARROWEST:
             return self.find(word)
-        return len(self.levels) - 1 if self.nvl is None else self.find(self.nvl)
+        nvl = self.find(NVL)
+        return len(self.levels) - 1 if nvl is None else nvl
 
 
 def _tiers(levels: tuple[Level, ...]) -> list[Tier]:

@@ -489,6 +489,32 @@ def test_replica_of_a_set(live: Read) -> None:
     assert (found.owner.kind, found.missing) == ("LeaderWorkerSet", {})
 
 
+def test_replica_without_a_rule_is_kept_together(live: Read) -> None:
+    """As a plan from files does it: the engine lies as close together as may be, unless its pods say otherwise."""
+    text = SET.format(policy="", leader="").replace("rack", "''") + rank(0) + rank(1) + rank(2)
+    assert made(live(text, "ns/s-1")).root.pack == Pack(None, "narrowest")
+
+
+COMPUTE_DOMAIN = """---
+apiVersion: resource.nvidia.com/v1beta1
+kind: ComputeDomain
+metadata: {name: fabric}
+spec: {channel: {resourceClaimTemplate: {name: channel}}}
+"""
+CLAIM = ", resourceClaims: [{name: c, resourceClaimTemplateName: channel}]"
+
+
+def test_pods_of_a_compute_domain_share_nvlink(live: Read) -> None:
+    """Of a Gang those with claims in it are a group of their own, as long as its object and theirs are there."""
+    text = gang() + pod("p-0", "prefill", spec=CLAIM) + pod("p-1", "prefill", spec=CLAIM) + pod("d-0", "decode")
+    (group,) = made(live(text + COMPUTE_DOMAIN)).root.groups
+    assert (group.name, group.pack) == ("ComputeDomain fabric", Pack(required="nvl"))
+    assert [role.name for role in group.roles] == ["prefill"]
+    assert made(live(text)).root.groups == ()
+    wish = GangOptions(compute_domain="preferred")
+    assert made(live(text + COMPUTE_DOMAIN, options=wish)).root.groups[0].pack == Pack(preferred="nvl")
+
+
 def test_set_without_leader_template(live: Read) -> None:
     """Without a template of its own the leader is a worker; missing ones are counted."""
     found = live(SET.format(policy="", leader="") + rank(0) + rank(1), "ns/s-1")

@@ -143,17 +143,18 @@ def test_the_domain_may_stand_in_the_cluster(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "word"),
+    "level",
     [
-        (Level("nvl", "example/nvl"), "nvl"),
-        (Level("island", "nvidia.com/gpu.clique"), "island"),
-        (Level("clique", "example/clique", also=("nvl",)), "clique"),
+        Level("nvl", "example/nvl"),
+        Level("island", "nvidia.com/gpu.clique"),
+        Level("clique", "example/clique", also=("nvl",)),
     ],
 )
-def test_the_level_is_found_by_name_alias_or_label(level: Level, word: str) -> None:
-    """What a site calls its NVLink domains is found out."""
+def test_the_level_is_found_by_name_alias_or_label(level: Level) -> None:
+    """Whatever a site calls its NVLink domains, the word nvl means them."""
     text = domain("x") + "---\n" + deployment(WIDE)
-    assert _shape(_root(_read(text, [level])))[NVL][0] == Pack(required=word)
+    assert _shape(_root(_read(text, [level])))[NVL][0] == Pack(required="nvl")
+    assert TopologySpec("t", (Level("zone", "z"), level)).find("nvl") == 2
 
 
 def test_a_topology_without_the_level_is_refused() -> None:

@@ -54,6 +54,12 @@ def test_a_set_without_leader_template(read: Read) -> None:
     assert worker.pods == ("ns/vllm-decode-0", "ns/vllm-decode-0-1")
 
 
+def test_a_set_without_a_rule_is_kept_together(read: Read) -> None:
+    """The ranks of one engine lie as close together as may be; a single pod has nothing to be close to."""
+    assert [gang.root.pack for gang in read(lws(f"size: 2, {LEADER}, {WORKER}")).gangs] == [Pack(None, "narrowest")]
+    assert [gang.root.pack for gang in read(lws(WORKER)).gangs] == [Pack()]
+
+
 def test_bound_pods_of_a_set_run(read: Read) -> None:
     """Pods of a set that are bound stay where they are, and are no gangs of their own."""
     label = ", labels: {leaderworkerset.sigs.k8s.io/name: vllm-decode}"
