@@ -89,12 +89,22 @@ def _print_all(console: Console, inputs: Inputs, scene: Scene, rows: list[Row], 
     print_plan(console, scene)
     console.print("\nthe same deployment placed in simpler ways, measured by the same checker:", soft_wrap=True)
     print_comparison(console, rows)
+    console.print(
+        "excess: how much longer the transfers of one request take, which is how much later its first token comes "
+        "where nothing queues",
+        soft_wrap=True,
+    )
     console.print("\nto repeat it:", soft_wrap=True)
     console.print(
         f"  .venv/bin/python datasets/generate.py h100 --nodes {NODES} --used {USED} --seed {SEED} -o site.json\n"
         f"  .venv/bin/huddle plan {deployment} --cluster site.json",
         soft_wrap=True,
     )
+
+
+def _excess(found_us: float, best_us: float) -> str:
+    """What one request waits longer for its KV cache, and how much of the best transfer that is."""
+    return f"+{milliseconds((found_us - best_us) / 1000)} ({percent(found_us / best_us - 1)})"
 
 
 def print_comparison(console: Console, rows: list[Row]) -> None:
@@ -108,7 +118,7 @@ def print_comparison(console: Console, rows: list[Row]) -> None:
             table.add_row(row.placer, "-", "-", "nothing placed", "-", took)
             continue
         terms = row.found.objective
-        excess = "-" if not best or row is rows[0] else percent(terms["transfer_us"] / best - 1)
+        excess = "-" if not best or row is rows[0] else _excess(float(terms["transfer_us"]), float(best))
         table.add_row(
             row.placer,
             str(row.found.domains.get("rack", 0)),

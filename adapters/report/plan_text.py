@@ -13,6 +13,7 @@ from adapters.report.tables import (
     print_reasons,
     print_status,
     stats_line,
+    transfer_line,
 )
 from solver.domain.plan import GangPlan, Notice, Plan
 
@@ -46,6 +47,7 @@ def print_gang(console: Console, scene: Scene, gang: GangPlan) -> None:
     if gang.flows:
         console.print()
         print_flows(console, scene.tree_of(gang), gang.flows)
+        console.print(transfer_line(), soft_wrap=True)
         if gang.handover_ms is not None:
             console.print(handover_line(gang.handover_ms), soft_wrap=True)
     console.print()

@@ -12,6 +12,9 @@ from solver.domain.plan import Assignment, Batch, FlowReport, GangPlan, Notice, 
 
 Document = dict[str, Any]
 
+#: What is said of the time to first token beside transfer times, as long as no engine table is known.
+TTFT = "not modelled"
+
 #: Weakest first: what a whole call can claim is what its weakest gang can.
 _PROOFS = (Proof.NONE, Proof.TREE, Proof.CPSAT, Proof.BOTH)
 
@@ -72,6 +75,7 @@ def _gang(gang: GangPlan) -> Document:
         "domains": {level: int(count) for level, count in gang.domains.items()},
         "flows": [_flow(flow) for flow in sorted(gang.flows, key=lambda flow: (flow.source, flow.target))],
         "handover_ms": None if gang.handover_ms is None else plain(gang.handover_ms),
+        "ttft": TTFT if gang.flows else None,
         "reasons": [_reason(reason) for reason in sorted_reasons(gang.reasons)],
         "relaxations": [],
         "evictions": [],

@@ -90,6 +90,11 @@ def print_flows(console: Console, tree: Tree, flows: Sequence[FlowReport]) -> No
     console.print(table)
 
 
+def transfer_line() -> str:
+    """What the transfer times are, and what they are not."""
+    return "transfer times are of one request alone on its paths; TTFT was not modelled"
+
+
 def handover_line(handover_ms: float) -> str:
     """What a hand-over takes beside the transfer."""
     return (

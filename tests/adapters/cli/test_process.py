@@ -1,12 +1,18 @@
 """The command as a process of its own: imports, pipes, signals, a terminal's absence."""
 
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
+from typing import IO
 
 import pytest
+
+from support.controlplane.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[3]
 PROBE = (
@@ -68,6 +74,13 @@ def test_a_log_file_in_plain_ascii_is_fine(cluster: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def _unread(pipe: IO[bytes] | None) -> int:
+    """Bytes that were written into a pipe and that nobody has read yet."""
+    assert pipe is not None
+    found: int = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+    return found
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_interrupting_while_reading_exits_130(cluster: str) -> None:
     """Ctrl-C during a read of standard input ends quietly."""
@@ -84,10 +97,8 @@ def test_interrupting_while_reading_exits_130(cluster: str) -> None:
         assert process.stdin is not None
         process.stdin.write(b"kind: ")
         process.stdin.flush()
-        try:
-            process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
+        eventually(lambda: _unread(process.stdin) == 0, "what was written has been read", 60.0)
+        process.send_signal(signal.SIGINT)
         try:
             process.wait(timeout=60)
         finally:

@@ -11,7 +11,7 @@ from solver.domain.plan import Admitted, Batch, GangPlan, Notice, Plan, Proof, S
 
 GANG_KEYS = [
     "name", "status", "warnings", "assignments", "running", "objective", "domains", "flows",
-    "handover_ms", "reasons", "relaxations", "evictions", "evicted_pods", "moves",
+    "handover_ms", "ttft", "reasons", "relaxations", "evictions", "evicted_pods", "moves",
 ]  # fmt: skip
 STATS_KEYS = [
     "nodes", "classes", "signatures", "compile_ms", "bound_ms", "search_ms", "verify_ms", "engine", "proof",
@@ -51,6 +51,12 @@ def test_a_hand_over_is_told_beside_the_flows(answer: GangPlan) -> None:
     """What the connector takes is a number of its own, null where nobody says."""
     assert plan_document(Plan((answer,)))["gangs"][0]["handover_ms"] is None
     assert plan_document(Plan((replace(answer, handover_ms=170.0),)))["gangs"][0]["handover_ms"] == 170
+
+
+def test_ttft_is_said_not_to_be_modelled_beside_flows(answer: GangPlan) -> None:
+    """Transfer times are no promise about the first token; without flows there is nothing to say."""
+    assert plan_document(Plan((answer,)))["gangs"][0]["ttft"] == "not modelled"
+    assert plan_document(Plan((replace(answer, flows=()),)))["gangs"][0]["ttft"] is None
 
 
 def test_without_a_plan_only_reasons_are_filled(refusal: GangPlan) -> None:

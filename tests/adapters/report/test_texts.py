@@ -54,6 +54,7 @@ def test_report_in_a_file_has_no_control_codes_and_fits(scene_of: Scenes, answer
     tables = [line for line in text.splitlines() if not line.startswith(("prod/g", "took"))]
     assert max(map(len, tables)) <= 80
     assert not any(line.endswith(" ") for line in text.splitlines())
+    assert "TTFT was not modelled" in text
 
 
 def test_refusal_is_told_in_sentences(scene_of: Scenes, refusal: GangPlan) -> None:
