@@ -12,7 +12,7 @@ from adapters.apply.live_pods import MemberReader
 from adapters.apply.observed import LiveGang
 from adapters.apply.pod_groups import join_pod_group, join_replica, join_shared_name
 from adapters.kubernetes.foreign_rules import POD_RULES
-from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, replica_keys
+from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, group_name, replica_keys
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.placements import Owner
 from adapters.kubernetes.resources import (
@@ -20,9 +20,10 @@ from adapters.kubernetes.resources import (
     GANGS,
     KAI_POD_GROUPS,
     LEADER_WORKER_SETS,
-    NATIVE_POD_GROUPS,
+    POD_GROUPS,
     PODS,
     PRIORITY_CLASSES,
+    TOPOLOGIES,
     Resource,
 )
 from adapters.kubernetes.selected_labels import SelectedKeys
@@ -115,11 +116,12 @@ class LiveGangs:
     def _undeclared(self, key: str, live: LivePods) -> Joined | None:
         first = live.bodies[0]
         labels, annotations = first["metadata"].get("labels") or {}, first["metadata"].get("annotations") or {}
-        if labels.get(GANG_LABEL) or not (annotations.get(POD_GROUP_ANNOTATION) or labels.get(_SET_NAME)):
+        shared = group_name(labels, annotations, "")
+        if labels.get(GANG_LABEL) or not (shared or labels.get(_SET_NAME)):
             return None
         reading = self._reading(_document(PODS, first, "v1"), POD_RULES)
         members = self._members.read(key, reading, live)
-        how = join_shared_name if annotations.get(POD_GROUP_ANNOTATION) else join_replica
+        how = join_shared_name if shared else join_replica
         return how(reading, key, live, members)
 
     def _declared_gang(self, key: str, reading: Reading) -> Gang:
@@ -133,7 +135,7 @@ class LiveGangs:
     def _reading(self, doc: Document, honours: frozenset[str]) -> Reading:
         context = [
             _document(resource, body, resource.versions[0])
-            for resource in (PRIORITY_CLASSES, COMPUTE_DOMAINS)
+            for resource in (PRIORITY_CLASSES, COMPUTE_DOMAINS, *TOPOLOGIES)
             for body in self._source.all(resource).values()
         ]
         return Reading(doc, World((doc,), context, self._source.selected), self._options, honours=honours)
@@ -151,7 +153,8 @@ class LiveGangs:
     def _declaration(self, key: str, pods: Sequence[Body]) -> _Declaration | None:
         namespace, _, name = key.partition("/")
         annotated = any((pod["metadata"].get("annotations") or {}).get(POD_GROUP_ANNOTATION) for pod in pods)
-        groups = (KAI_POD_GROUPS, NATIVE_POD_GROUPS) if annotated else (NATIVE_POD_GROUPS, KAI_POD_GROUPS)
+        groups = (KAI_POD_GROUPS, *(group for group in POD_GROUPS if group is not KAI_POD_GROUPS))
+        groups = groups if annotated else POD_GROUPS
         for resource in (GANGS, *groups):
             body = self._source.get(resource, namespace, name)
             if body is not None:

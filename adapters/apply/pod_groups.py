@@ -3,20 +3,18 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from adapters.kubernetes.cluster import NATIVE_GROUP
 from adapters.kubernetes.foreign_rules import LWS_EXCLUSIVE
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.compute_domains import keep_domains, refuse_sharing
 from adapters.manifests.kinds import kind_of
 from adapters.manifests.live_members import Joined, LivePods, common_shape, oldest
-from adapters.manifests.loose_pods import Bond, loose_gang
+from adapters.manifests.loose_pods import Bond, loose_gang, told_size
 from adapters.manifests.lws import EXCLUSIVE
 from adapters.manifests.members import Member, bound_members, domains_by_role, first_label, packed
 from adapters.manifests.packing import annotated, kept_together
-from adapters.manifests.podgroups import SUBGROUP_LABEL, kai_group, least_pods, native_group
+from adapters.manifests.podgroups import SUBGROUP_LABEL
+from adapters.manifests.policies import POLICIES, fewest_by_leaf, policy_of
 from adapters.manifests.reading import Reading, located
-from adapters.manifests.subgroups import read_tree
-from solver.domain.errors import InvalidRequest
 from solver.domain.gang import MAX_PODS, Gang, Group, Role
 
 #: How many pods a gang has that only its pods tell of: an annotation of theirs.
@@ -27,30 +25,22 @@ _TEMPLATE = "spec.leaderWorkerTemplate"
 
 
 def join_pod_group(reading: Reading, pods: LivePods, members: Sequence[Member]) -> Joined:
-    """A PodGroup, KAI's or Kubernetes' own, with its pods: missing are those that its minimums lack."""
-    native = reading.doc.api_group == NATIVE_GROUP
-    if native:
-        leaves = {reading.doc.name: least_pods(reading)}
-    else:
-        leaves = {leaf.name: leaf.least or 0 for leaf in read_tree(reading).leaves()}
+    """A PodGroup of any kind with its pods: missing are those that its minimums lack."""
+    leaves = fewest_by_leaf(reading)
     only = next(iter(leaves)) if len(leaves) == 1 else ""
     lacking = {name: least - pods.count(SUBGROUP_LABEL, name, only) for name, least in leaves.items()}
     missing = {name: count for name, count in lacking.items() if count > 0}
     if not members:
         return Joined(None, missing)
-    found = (native_group if native else kai_group)(reading, members)
+    found = POLICIES[policy_of(reading.doc)](reading, members)
     return _joined(found.gang, reading, pods, missing)
 
 
 def join_shared_name(reading: Reading, key: str, pods: LivePods, members: Sequence[Member]) -> Joined:
     """Pods that name a PodGroup which does not exist: as many as they say, or as there are."""
-    sizes = [member.doc.annotations.get(SIZE_ANNOTATION) for member in members]
-    wanted = {size for size in sizes if size}
-    if len(wanted) > 1:
-        raise InvalidRequest(f"pods of {key} differ in their annotation {SIZE_ANNOTATION}: {', '.join(sorted(wanted))}")
-    if not wanted:
+    size = told_size(key, members)
+    if size is None:
         return _joined(loose_gang(reading, Bond(key, "group"), members).gang, reading, pods, {}, is_open=True)
-    size = _number(reading, wanted.pop())
     gang = loose_gang(reading, Bond(key, "group"), members, size).gang
     lacking = size - len(pods.bodies) - len(pods.others)
     missing = {key.partition("/")[2]: lacking} if lacking > 0 else {}

@@ -11,6 +11,27 @@ GANG_LABEL = "huddle.scheduler/gang"
 ROLE_LABEL = "huddle.scheduler/role"
 #: Annotation of pods that join a PodGroup of KAI.
 POD_GROUP_ANNOTATION = "pod-group-name"
+#: Annotations and labels by which pods name a PodGroup of another scheduler; Kueue's counts last of all.
+_GROUP_ANNOTATIONS = (
+    POD_GROUP_ANNOTATION,
+    "scheduling.volcano.sh/group-name",
+    "scheduling.k8s.io/group-name",
+    "gang.scheduling.koordinator.sh/name",
+)
+_GROUP_LABELS = (
+    "scheduling.x-k8s.io/pod-group",
+    "pod-group.scheduling.sigs.k8s.io",
+    "pod-group.scheduling.sigs.k8s.io/name",
+)
+_LAST_LABEL = "kueue.x-k8s.io/pod-group-name"
+#: How many pods of a group are needed, said by the pods alone.
+SIZE_ANNOTATIONS = (
+    "huddle.scheduler/size",
+    "gang.scheduling.koordinator.sh/min-available",
+    "scheduling.volcano.sh/group-min-member",
+    "kueue.x-k8s.io/pod-group-total-count",
+)
+SIZE_LABELS = ("pod-group.scheduling.sigs.k8s.io/min-available",)
 #: Annotation that Huddle lets a pod of the extender go with: the one node it may be bound to.
 NODE_ANNOTATION = "huddle.scheduler/node"
 _SET_NAME = "leaderworkerset.sigs.k8s.io/name"
@@ -20,11 +41,38 @@ _SET_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
 def gang_name(namespace: str, labels: Texts, annotations: Texts, pod_group: str) -> str:
     """`namespace/name` of a pod's gang, or empty. pod_group: the one its scheduling group names, or empty.
 
-    The label of a Gang counts before the PodGroup that KAI's annotation or the scheduling group names, and that before
-    the replica of a LeaderWorkerSet.
+    The label of a Gang counts before the PodGroup that an annotation, the scheduling group or a label names, that
+    before the replica of a LeaderWorkerSet, and that before a pod group of Kueue.
     """
-    name = labels.get(GANG_LABEL) or annotations.get(POD_GROUP_ANNOTATION) or pod_group or _replica(labels)
+    name = (
+        labels.get(GANG_LABEL)
+        or _named_group(labels, annotations, pod_group)
+        or _replica(labels)
+        or labels.get(_LAST_LABEL, "")
+    )
     return f"{namespace}/{name}" if name else ""
+
+
+def group_name(labels: Texts, annotations: Texts, pod_group: str) -> str:
+    """The name of the PodGroup that a pod says it belongs to, or empty; the replica of a LeaderWorkerSet is none."""
+    return _named_group(labels, annotations, pod_group) or ("" if _replica(labels) else labels.get(_LAST_LABEL, ""))
+
+
+def wanted_sizes(labels: Texts, annotations: Texts) -> dict[str, str]:
+    """How many pods of its group a pod says are needed, by the annotation or label that says it."""
+    told = {key: annotations.get(key, "") for key in SIZE_ANNOTATIONS} | {
+        key: labels.get(key, "") for key in SIZE_LABELS
+    }
+    return {key: size for key, size in told.items() if size}
+
+
+def _named_group(labels: Texts, annotations: Texts, pod_group: str) -> str:
+    told = annotations.get(POD_GROUP_ANNOTATION) or pod_group
+    if told:
+        return told
+    by_annotation = (annotations[key] for key in _GROUP_ANNOTATIONS if annotations.get(key))
+    by_label = (labels[key] for key in _GROUP_LABELS if labels.get(key))
+    return next(by_annotation, "") or next(by_label, "")
 
 
 def gang_key(pod: Body) -> str:

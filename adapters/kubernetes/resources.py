@@ -37,6 +37,9 @@ GANGS = Resource("huddle.scheduler", ("v1alpha1",), "gangs", "Gang")
 PLACEMENTS = Resource("huddle.scheduler", ("v1alpha1",), "placements", "Placement")
 NATIVE_POD_GROUPS = Resource("scheduling.k8s.io", ("v1", "v1beta1", "v1alpha3", "v1alpha2"), "podgroups", "PodGroup")
 KAI_POD_GROUPS = Resource("scheduling.run.ai", ("v2alpha2",), "podgroups", "PodGroup")
+COSCHEDULING_POD_GROUPS = Resource("scheduling.x-k8s.io", ("v1alpha1",), "podgroups", "PodGroup")
+KOORDINATOR_POD_GROUPS = Resource("scheduling.sigs.k8s.io", ("v1alpha1",), "podgroups", "PodGroup")
+VOLCANO_POD_GROUPS = Resource("scheduling.volcano.sh", ("v1beta1",), "podgroups", "PodGroup")
 BIND_REQUESTS = Resource("scheduling.run.ai", ("v1alpha2",), "bindrequests", "BindRequest")
 QUEUES = Resource("scheduling.run.ai", ("v2",), "queues", "Queue", namespaced=False)
 LEADER_WORKER_SETS = Resource("leaderworkerset.x-k8s.io", ("v1",), "leaderworkersets", "LeaderWorkerSet")
@@ -50,7 +53,13 @@ PRIORITY_CLASSES = Resource("scheduling.k8s.io", ("v1",), "priorityclasses", "Pr
 COMPUTE_DOMAINS = Resource("resource.nvidia.com", ("v1beta1",), "computedomains", "ComputeDomain")
 
 TOPOLOGIES = (KAI_TOPOLOGIES, KUEUE_TOPOLOGIES, GROVE_BINDINGS, GROVE_TOPOLOGIES)
-POD_GROUPS = (NATIVE_POD_GROUPS, KAI_POD_GROUPS)
+POD_GROUPS = (
+    NATIVE_POD_GROUPS,
+    KAI_POD_GROUPS,
+    COSCHEDULING_POD_GROUPS,
+    KOORDINATOR_POD_GROUPS,
+    VOLCANO_POD_GROUPS,
+)
 
 #: Everything the mirror shows. Nodes come before pods, so that few pods wait for their node.
 MIRRORED = (

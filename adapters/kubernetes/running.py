@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from adapters.kubernetes.amounts import held_requests
 from adapters.kubernetes.constraints import ANTI_TERMS, anti_affinity
-from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, gang_name
+from adapters.kubernetes.gang_keys import GANG_LABEL, gang_name, group_name
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.shares import Share, SharedDevices, charged, read_share
 from solver.domain.plan import Notice
@@ -32,7 +32,7 @@ def own_gang_of(pod: Document) -> str:
 
 def gang_of(pod: Document) -> str:
     """`namespace/name` of the PodGroup a pod belongs to, or empty."""
-    name = pod.annotations.get(POD_GROUP_ANNOTATION) or pod.text("spec.schedulingGroup.podGroupName", "")
+    name = group_name(pod.labels, pod.annotations, pod.text("spec.schedulingGroup.podGroupName", ""))
     return f"{pod.namespace}/{name}" if name else ""
 
 

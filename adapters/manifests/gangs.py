@@ -4,7 +4,6 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from adapters.kubernetes.cluster import KAI_GROUP, NATIVE_GROUP
 from adapters.kubernetes.foreign_rules import POD_RULES
 from adapters.kubernetes.gang_keys import GANG_LABEL
 from adapters.kubernetes.objects import Document
@@ -16,9 +15,10 @@ from adapters.manifests.loose_pods import Bond, bond_of, read_loose_gang
 from adapters.manifests.lost_members import LostMembers
 from adapters.manifests.lws import HONOURED as SET_RULES
 from adapters.manifests.lws import read_leader_worker_set
+from adapters.manifests.members import read_members
 from adapters.manifests.models import named_model
 from adapters.manifests.own import read_gang
-from adapters.manifests.podgroups import read_kai_group, read_native_group
+from adapters.manifests.policies import POLICIES, policy_of
 from adapters.manifests.reading import FoundGang, GangOptions, Reading, World
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
@@ -109,7 +109,7 @@ class _Desk:
         self._world = world
         self._options = options
         self.lost = LostMembers(world)
-        self._groups = {doc.full_name for doc in world.files if _policy_of(doc)}
+        self._groups = {doc.full_name for doc in world.files if policy_of(doc)}
         self._own = {doc.full_name for doc in world.files if _is_own(doc)}
         self._sets = {doc.full_name for doc in world.files if doc.kind == "LeaderWorkerSet"}
         self._deployments = {doc.full_name for doc in world.files if doc.kind == DEPLOYMENT_KIND}
@@ -125,7 +125,7 @@ class _Desk:
             yield read_deployment(self._reading(doc, frozenset()))
         elif doc.kind == "LeaderWorkerSet":
             yield from read_leader_worker_set(self._reading(doc, SET_RULES))
-        elif _policy_of(doc):
+        elif policy_of(doc):
             yield from self._whole_group(doc)
         elif doc.kind == "Pod":
             yield from self._pod(doc)
@@ -152,9 +152,9 @@ class _Desk:
             self.general.extend(lost)
 
     def _pod_group(self, doc: Document) -> FoundGang:
-        pods = self._world.members_by_gang.get(doc.full_name, ())
-        reader = read_native_group if _policy_of(doc) == NATIVE_GROUP else read_kai_group
-        return reader(self._reading(doc), pods)
+        reading = self._reading(doc)
+        members = read_members(reading, self._world.members_by_gang.get(doc.full_name, ()))
+        return POLICIES[policy_of(doc)](reading, members)
 
     def _pod(self, doc: Document) -> Iterator[FoundGang]:
         """The gang of a pod that no PodGroup of the files names, at the first of its pods, if any of them waits."""
@@ -216,7 +216,7 @@ class _Desk:
     @cached_property
     def _context(self) -> Mapping[str, Document]:
         """PodGroups of the cluster: not planned themselves, but they say what pods of the files need."""
-        return {doc.full_name: doc for doc in self._world.cluster if _policy_of(doc)}
+        return {doc.full_name: doc for doc in self._world.cluster if policy_of(doc)}
 
     def _in_set(self, pod: Document) -> bool:
         name = pod.labels.get("leaderworkerset.sigs.k8s.io/name", "")
@@ -228,17 +228,27 @@ class _Desk:
             return False
         if deployment_of(doc) in self._deployments or (doc.kind in _NOT_YET and doc.full_name in self._deployments):
             return True
-        pods = self._world.members_by_gang.get(doc.full_name, ()) if _policy_of(doc) else ()
+        pods = self._world.members_by_gang.get(doc.full_name, ()) if policy_of(doc) else ()
         return bool(pods) and all(deployment_of(pod) in self._deployments for pod in pods)
 
     def _pass_over(self, doc: Document) -> None:
         """Say what an object that is no gang means for the answer; refuse gangs that cannot be read yet."""
         if doc.kind in _NOT_YET and not self._groups:
             raise doc.refuse("kind", f"{doc.kind} is not supported yet; known are {KNOWN}")
+        if doc.kind == "PodGroup":
+            problem = f"a PodGroup of {doc.api_group} is not supported; known are those of {', '.join(POLICIES)}"
+            self._unsupported(doc, problem)
+            return
         if doc.kind in _CLUSTER_KINDS:
             self._note("kind_ignored", doc, f"{doc.kind} objects describe the cluster only with --cluster")
         elif doc.kind not in _COMPANIONS:
             self._note("kind_ignored", doc, f"{doc.kind or 'nameless'} objects are not understood")
+
+    def _unsupported(self, doc: Document, problem: str) -> None:
+        """Refuse a kind that says what a gang is and cannot be read, or say that it is ignored if that is allowed."""
+        if not self._options.ignore_unsupported:
+            raise doc.refuse("apiVersion", problem)
+        self.general.append(Notice("unsupported_ignored", doc.described, "apiVersion", problem))
 
     def _note(self, code: str, doc: Document, message: str) -> None:
         """Say something about a kind, once, at its first object."""
@@ -248,15 +258,6 @@ class _Desk:
 
 def _is_own(doc: Document) -> bool:
     return doc.kind == "Gang" and doc.api_group in (OWN_GROUP, "")
-
-
-def _policy_of(doc: Document) -> str:
-    """Whose PodGroup this is: the API group of KAI or of Kubernetes, empty for anything else."""
-    if doc.kind != "PodGroup":
-        return ""
-    if doc.api_group == NATIVE_GROUP or (not doc.api_group and doc.has("spec.schedulingPolicy")):
-        return NATIVE_GROUP
-    return KAI_GROUP if doc.api_group in (KAI_GROUP, "") else ""
 
 
 def _nothing_found(documents: Sequence[Document]) -> InvalidRequest:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from adapters.kubernetes.gang_keys import POD_GROUP_ANNOTATION, wanted_sizes
 from adapters.kubernetes.objects import Document, Part
 from adapters.kubernetes.running import QUEUE_LABEL, gang_of
 from adapters.manifests.compute_domains import keep_domains
@@ -22,6 +23,7 @@ from adapters.manifests.podgroups import leaf_roles
 from adapters.manifests.podsets import in_slices
 from adapters.manifests.reading import FoundGang, Reading, World, located
 from adapters.manifests.traffic import deployment_flows
+from solver.domain.errors import InvalidRequest
 from solver.domain.gang import MAX_PODS, Gang, Group
 
 #: Where the owners of pods say how many pods they want.
@@ -73,7 +75,32 @@ def bond_of(world: World, pod: Document) -> Bond:
 
 def read_loose_gang(reading: Reading, bond: Bond, pods: Sequence[Document]) -> FoundGang:
     """The gang of pods with one bond: as many as their owner wants are needed, all of them if nobody says."""
-    return loose_gang(reading, bond, read_members(reading, pods))
+    members = read_members(reading, pods)
+    size = told_size(bond.name, members) if bond.shared else None
+    if bond.shared and size is None and not any(pod.annotations.get(POD_GROUP_ANNOTATION) for pod in pods):
+        message = f"group {bond.name} is not in the input; all {len(members)} pods that name it are needed"
+        reading.note("group_unknown", "metadata", message)
+    return loose_gang(reading, bond, members, size)
+
+
+def told_size(gang: str, members: Sequence[Member]) -> int | None:
+    """How many pods are needed of those that name a PodGroup nobody has, as they say; None when they do not.
+
+    Raises InvalidRequest when they say different things, or no number.
+    """
+    told: dict[str, str] = {}  # size → who says it
+    for member in members:
+        told |= {size: key for key, size in wanted_sizes(member.doc.labels, member.doc.annotations).items()}
+    if len(told) > 1:
+        keys, sizes = ", ".join(sorted(set(told.values()))), ", ".join(sorted(told))
+        raise InvalidRequest(f"pods of {gang} differ in their annotation {keys}: {sizes}")
+    for size, key in told.items():
+        if not (size.isascii() and size.isdigit() and 1 <= int(size[:9]) <= MAX_PODS):
+            raise members[0].doc.refuse(
+                f"metadata.annotations[{key}]", f"{size!r} is no number of pods (1 to {MAX_PODS})"
+            )
+        return int(size)
+    return None
 
 
 def loose_gang(reading: Reading, bond: Bond, members: Sequence[Member], wanted: int | None = None) -> FoundGang:

@@ -1,9 +1,10 @@
-"""PodGroup objects and their pods: KAI's with its tree of subgroups, and the native one.
+"""PodGroup objects and their pods: KAI's with its tree of subgroups, the native one, and those of coscheduling.
 
 A PodGroup says how many pods are needed and how they are packed; the pods say what they ask for. Members are pods of
 the same namespace that name the group, whether they wait or run.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 
 from adapters.kubernetes.objects import Document
@@ -20,7 +21,6 @@ from adapters.manifests.members import (
     domains_by_role,
     first_label,
     packed,
-    read_members,
 )
 from adapters.manifests.packing import annotated, one_topology, packing
 from adapters.manifests.podsets import in_slices
@@ -31,25 +31,16 @@ from solver.domain.gang import MAX_PODS, Gang, Group, Role
 
 SUBGROUP_LABEL = "kai.scheduler/subgroup-name"
 _KAI_DEFAULT_PRIORITY = 50
-
-
-def read_kai_group(reading: Reading, pods: Sequence[Document]) -> FoundGang:
-    """The gang of a `scheduling.run.ai` PodGroup and the pods that name it."""
-    return kai_group(reading, read_members(reading, pods))
+_GANG_GROUPS = "gang.scheduling.koordinator.sh/groups"
 
 
 def kai_group(reading: Reading, members: Sequence[Member]) -> FoundGang:
-    """The same of pods that have been read."""
+    """The gang of a `scheduling.run.ai` PodGroup and the pods that name it."""
     return _gang(reading, members, read_tree(reading), reading.priority(_KAI_DEFAULT_PRIORITY))
 
 
-def read_native_group(reading: Reading, pods: Sequence[Document]) -> FoundGang:
-    """The gang of a `scheduling.k8s.io` PodGroup and the pods that name it; a basic policy needs one pod."""
-    return native_group(reading, read_members(reading, pods))
-
-
 def native_group(reading: Reading, members: Sequence[Member]) -> FoundGang:
-    """The same of pods that have been read."""
+    """The gang of a `scheduling.k8s.io` PodGroup and the pods that name it; a basic policy needs one pod."""
     doc = reading.doc
     if doc.text("spec.parentCompositePodGroupName", ""):
         place = "spec.parentCompositePodGroupName"
@@ -65,26 +56,72 @@ def native_group(reading: Reading, members: Sequence[Member]) -> FoundGang:
     return _gang(reading, members, tree, reading.priority() if priority is None else priority)
 
 
+def coscheduling_group(reading: Reading, members: Sequence[Member]) -> FoundGang:
+    """The gang of a PodGroup of `scheduling.x-k8s.io` (scheduler-plugins) or `scheduling.sigs.k8s.io` (Koordinator).
+
+    Its resources follow from its pods, and how long it may wait is for who places it. Gangs of several groups are
+    unsupported.
+    """
+    doc = reading.doc
+    if doc.has("spec.minResources"):
+        reading.note("unsupported_soft", "spec.minResources", "what the pods request counts, not a sum beside it")
+    place = f"metadata.annotations[{_GANG_GROUPS}]"
+    others = _listed(doc.annotations.get(_GANG_GROUPS, ""))
+    if others is None or others - {doc.full_name}:
+        reading.unsupported(Finding(place, "a gang made of several groups is not supported"))
+    tree = Subgroup(doc.name, least_members(reading), annotated(doc.annotations))
+    return _gang(reading, members, tree, reading.priority(), {_GANG_GROUPS})
+
+
+def least_members(reading: Reading) -> int:
+    """Fewest pods of a PodGroup that says them as `minMember`: one if it does not."""
+    return reading.doc.whole("spec.minMember", 1, maximum=MAX_PODS)
+
+
+def _listed(text: str) -> frozenset[str] | None:
+    """Names in a JSON list; None for anything else."""
+    try:
+        found = json.loads(text) if text else []
+    except ValueError:
+        return None
+    return frozenset(map(str, found)) if isinstance(found, list) else None
+
+
 def least_pods(reading: Reading) -> int:
     """Fewest pods of a `scheduling.k8s.io` PodGroup."""
     return reading.doc.whole("spec.schedulingPolicy.gang.minCount", 1, maximum=MAX_PODS)
 
 
-def _gang(reading: Reading, members: Sequence[Member], tree: Subgroup, priority: int) -> FoundGang:
-    doc = reading.doc
-    if not doc.name:
-        raise doc.refuse("metadata.name", "is missing")
-    if not members:
-        raise doc.refuse("metadata.name", "no pod names this PodGroup, so there is nothing to place")
+def _gang(
+    reading: Reading, members: Sequence[Member], tree: Subgroup, priority: int, honoured: Collection[str] = ()
+) -> FoundGang:
+    check_members(reading, members)
     likes = _likes_by_leaf(reading, tree, members)
+    with located(reading.doc):
+        root = _group(tree, reading.doc.full_name, likes)
     everyone = [like for group in likes.values() for like in group]
-    topology = one_topology(doc, tree.rules())
+    reading.refuse_foreign(honoured)
+    return finished(reading, everyone, root, priority, one_topology(reading.doc, tree.rules()))
+
+
+def check_members(reading: Reading, members: Sequence[Member]) -> None:
+    """Raise InvalidRequest for a PodGroup without a name or without pods."""
+    if not reading.doc.name:
+        raise reading.doc.refuse("metadata.name", "is missing")
+    if not members:
+        raise reading.doc.refuse("metadata.name", "no pod names this PodGroup, so there is nothing to place")
+
+
+def finished(
+    reading: Reading, everyone: Sequence[Likes], root: Group, priority: int, topology: str, queue: str = ""
+) -> FoundGang:
+    """The gang of a PodGroup with these roles in `root`, and what the pods themselves ask for. queue: of the object."""
+    doc = reading.doc
+    members = [member for like in everyone for member in like.members]
     flows = deployment_flows(reading, [like.endpoint() for like in everyone])
-    queue = doc.text("spec.queue", "") or doc.labels.get(QUEUE_LABEL) or first_label(members, QUEUE_LABEL)
+    queue = queue or doc.text("spec.queue", "") or doc.labels.get(QUEUE_LABEL) or first_label(members, QUEUE_LABEL)
     with located(doc):
-        root = _group(tree, doc.full_name, likes)
         root = keep_domains(reading, root, topology, domains_by_role(reading.world, by_role(everyone)))
-    reading.refuse_foreign()
     root = packed(reading, root, by_role(everyone))
     flows = in_slices(flows, root)
     with located(doc):

@@ -594,3 +594,46 @@ def test_collectives_part_with_their_replicas(live: Read) -> None:
     assert running.flows[1].pattern is Pattern.COLLECTIVE
     assert running.flows[1].senders == running.flows[1].receivers
     assert sorted(running.flows[1].senders) == ["lead#0", "lead#1", "lead#2", "rank#0", "rank#1", "rank#2"]
+
+
+COSCHEDULING = """---
+kind: PodGroup
+apiVersion: scheduling.x-k8s.io/v1alpha1
+metadata: {name: g}
+spec: {minMember: 3}
+"""
+VOLCANO = """---
+kind: PodGroup
+apiVersion: scheduling.volcano.sh/v1beta1
+metadata: {name: g}
+spec: {minMember: 3, networkTopology: {mode: hard, highestTierAllowed: 1}}
+"""
+RACKS = """---
+kind: Topology
+apiVersion: kai.scheduler/v1alpha1
+metadata: {name: t}
+spec: {levels: [{nodeLabel: rack}, {nodeLabel: kubernetes.io/hostname}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (COSCHEDULING, {"join": "scheduling.x-k8s.io/pod-group: g"}),
+        (VOLCANO + RACKS, {"join": "", "annotations": "scheduling.k8s.io/group-name: g"}),
+    ],
+)
+def test_groups_of_other_schedulers(live: Read, text: str, named: dict[str, str]) -> None:
+    """PodGroups of coscheduling and Volcano wait for their pods and say who owns the gang."""
+    found = live(text + pod("x", **named) + pod("y", **named))
+    assert (found.missing, found.is_declared, made(found).roles[0].min) == ({"g": 1}, True, 3)
+    assert made(found).root.pack == (Pack("rack") if text.startswith(VOLCANO) else Pack())
+
+
+def test_shared_names_of_other_schedulers(live: Read) -> None:
+    """Without their object the pods that share a name are one open gang, or as many as they say."""
+    named = {"join": "scheduling.x-k8s.io/pod-group: g"}
+    found = live(pod("x", **named) + pod("y", **named))
+    assert (found.is_open, made(found).roles[0].min) == (True, 2)
+    kueue = {"join": "kueue.x-k8s.io/pod-group-name: g", "annotations": "kueue.x-k8s.io/pod-group-total-count: '3'"}
+    assert live(pod("x", **kueue) + pod("y", **kueue)).missing == {"g": 1}

@@ -150,7 +150,7 @@ def odd(kind: str, version: str = "v1") -> str:
         ("", "the input: no gang in here"),
         (bare("a", spec=", nodeName: n"), "gang.yaml: no gang to plan: every pod runs already"),
         (odd("PodCliqueSet", "grove.io/v1alpha1"), "kind: PodCliqueSet is not supported yet"),
-        (odd("PodGroup", "scheduling.volcano.sh/v1beta1"), "known are Gang,"),
+        (odd("PodGroup", "godel.example/v1"), "apiVersion: a PodGroup of godel.example is not supported; known are"),
         (bare(""), "Pod ns/: metadata.name: is missing"),
     ],
 )
