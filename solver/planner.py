@@ -10,8 +10,9 @@ from solver.compile.structure import Structure, build_structure, check_levels
 from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang
-from solver.domain.holding import as_bound, holding_running, without_lost
+from solver.domain.holding import holding_planned, holding_running, without_lost
 from solver.domain.levels import TopologySpec
+from solver.domain.nominated import seen_by
 from solver.domain.plan import (
     Assignment,
     GangPlan,
@@ -74,7 +75,7 @@ def plan(
         if answer.status is Status.INFEASIBLE and state is not snapshot:
             answer = _taken(snapshot, gangs, at, done, options, budget, warm) or answer
         if answer.assignments:
-            state = state.with_pods(as_bound(gangs[at], answer.assignments))
+            state = holding_planned(state, gangs[at], answer.assignments)
         done[at] = replace(answer, warnings=(*known[at][1], *answer.warnings))
     return Plan(tuple(done[at] for at in range(len(gangs))))
 
@@ -161,7 +162,7 @@ class _Solver:
     def structure(self, spec: TopologySpec) -> Structure:
         """Normal form of the gang over the snapshot."""
         tree = self.warm.tree(self.snapshot, spec) if self.warm else build_tree(self.snapshot, spec)
-        return build_structure(self.gang, self.snapshot, tree)
+        return build_structure(self.gang, seen_by(self.snapshot, self.gang), tree)
 
     def verified(
         self, structure: Structure, outcome: Outcome, settled: Settled, notices: tuple[Notice, ...], clock: Clock

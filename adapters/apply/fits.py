@@ -6,6 +6,7 @@ from solver.domain.constraints import Toleration
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.holding import holding_running
+from solver.domain.nominated import seen_by
 from solver.domain.plan import Assignment
 from solver.domain.pods import BoundPod
 from solver.domain.resources import PODS, Resources
@@ -53,6 +54,8 @@ class Fits:
             return frozenset()
         snapshot = self._held.view((key,)).snapshot
         tolerations = {pod: role.constraints.tolerations for role in gang.roles for pod in role.pods} if gang else {}
+        if gang is not None:
+            snapshot = seen_by(snapshot, gang)
         full = [node for node, pods in by_node.items() if not _takes(snapshot, node, pods, tolerations)]
         return frozenset(pod.uid for node in full for pod in by_node[node])
 

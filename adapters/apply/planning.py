@@ -15,7 +15,7 @@ from adapters.apply.steps import Plan
 from solver.domain.budget import Stop
 from solver.domain.errors import HuddleError, SourceUnavailable
 from solver.domain.gang import Gang
-from solver.domain.holding import as_bound
+from solver.domain.holding import holding_planned
 from solver.domain.plan import GangPlan, Status
 from solver.domain.plan import Plan as Answer
 from solver.domain.snapshot import Snapshot, frozen
@@ -175,7 +175,7 @@ class Planning:
                 now = self._alone(snapshot, each)
                 now = replace(now, is_crowded_out=now.is_placed)
             elif now.plan is not None and now.plan.status.placed:
-                state = state.with_pods(as_bound(wanted.gang, now.plan.assignments))
+                state = holding_planned(state, wanted.gang, now.plan.assignments)
             found.append(now)
         if any(each.is_crowded_out for each in found):
             return self._together(snapshot, found, fair_before)

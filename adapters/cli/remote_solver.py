@@ -139,7 +139,8 @@ class RemoteSolver:
 def identified(snapshot: Snapshot) -> Snapshot:
     """The snapshot with `named` pods."""
     pods = Pods(map(named, snapshot.pods))
-    return replace(snapshot, pods=pods, repelling=tuple(map(named, snapshot.repelling)))
+    repelling, nominated = (tuple(map(named, some)) for some in (snapshot.repelling, snapshot.nominated))
+    return replace(snapshot, pods=pods, repelling=repelling, nominated=nominated)
 
 
 def named(pod: BoundPod) -> BoundPod:

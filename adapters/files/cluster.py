@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from adapters.files.own_cluster import is_own_cluster, read_own_clusters
 from adapters.kubernetes.cluster import ClusterObjects, queues_by_gang, sorted_objects
 from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.kubernetes.nodes import read_node
 from adapters.kubernetes.objects import Document
+from adapters.kubernetes.priorities import Priorities
 from adapters.kubernetes.queues import read_queue
 from adapters.kubernetes.running import read_bind_requests, read_pods
 from adapters.kubernetes.topologies import read_topologies
@@ -49,6 +51,7 @@ def _loaded(objects: ClusterObjects) -> LoadedCluster:
         {node.name for node in nodes},
         read_bind_requests(objects.bind_requests),
         queues_by_gang((*objects.pod_groups, *objects.gangs)),
+        cache(lambda: Priorities(doc for doc in objects.others if doc.kind == "PriorityClass")),
     )
     topologies, notices = _topologies(objects, own.topologies)
     return LoadedCluster(

@@ -15,7 +15,7 @@ from adapters.kubernetes.objects import Document
 from adapters.kubernetes.occupancy import NAMING_QUEUES, Key, Occupancy, Store
 from adapters.kubernetes.problems import SOURCE, Problems
 from adapters.kubernetes.queues import read_queue
-from adapters.kubernetes.resources import BIND_REQUESTS, NODES, PODS, QUEUES, TOPOLOGIES, Resource
+from adapters.kubernetes.resources import BIND_REQUESTS, NODES, PODS, PRIORITY_CLASSES, QUEUES, TOPOLOGIES, Resource
 from adapters.kubernetes.topologies import read_topologies
 from solver.domain.changes import (
     Change,
@@ -34,7 +34,7 @@ from solver.domain.resources import CPU, GPU, MEMORY, Resources
 from solver.domain.snapshot import NodeRecord, QueueSpec, Snapshot, build_snapshot
 
 #: Kinds that are read here.
-FOLDED = (NODES, PODS, *TOPOLOGIES, QUEUES, BIND_REQUESTS, *NAMING_QUEUES)
+FOLDED = (NODES, PODS, *TOPOLOGIES, QUEUES, BIND_REQUESTS, *NAMING_QUEUES, PRIORITY_CLASSES)
 
 _Told = TypeVar("_Told")
 
@@ -55,6 +55,7 @@ class Fold:
         self._pods: dict[Key, BoundPod] = {}
         self._topologies: dict[str, TopologySpec] = {}
         self._queues: dict[str, QueueSpec] = {}
+        self.is_room_left = False  # whether some pod held less, or elsewhere, than before when it was last told
 
     def note(self, resource: Resource, key: Key, before: Body | None, now: Body | None) -> None:
         """An object of a kind in FOLDED has changed; the store has it as it is `now`."""
@@ -68,6 +69,8 @@ class Fold:
         pods, nodes = noted[PODS], dict.fromkeys(_names(noted, [NODES]))
         for key in dict.fromkeys(key for resource in NAMING_QUEUES for key in noted[resource]):
             pods.update(dict.fromkeys(self._occupancy.read_queue_of(key)))
+        if noted[PRIORITY_CLASSES]:
+            pods.update(dict.fromkeys(self._occupancy.read_priorities()))
         for key in pods:
             nodes.update(dict.fromkeys(self._occupancy.read_pod(key)))
         pods.update(dict.fromkeys(self._occupancy.recounted()))
@@ -105,6 +108,7 @@ class Fold:
         """Pods that leave, and pods that arrive or have changed."""
         leaving: list[Change] = []
         arriving: list[Change] = []
+        self.is_room_left = False
         for key in keys:
             before, now = self._pods.get(key), self._occupancy.get(key)
             if now is not None and now.node not in self._nodes:
@@ -113,6 +117,8 @@ class Fold:
                 continue
             if before is not None and (now is None or now.key != before.key):
                 leaving.append(PodGone(before.uid, before.name))
+            elif before is not None and now is not None and _leaves_room(before, now):
+                self.is_room_left = True
             if now is not None:
                 arriving.append(PodBound(now))
             _keep(self._pods, key, now)
@@ -145,6 +151,17 @@ class Fold:
             self._problems.set(what, "")
             return None
         return self._problems.reading(what, lambda: read(Document(body, SOURCE)), malformed)
+
+
+def _leaves_room(before: BoundPod, now: BoundPod) -> bool:
+    """Whether a pod that stays the same one holds less of its node than before, or only against some."""
+    if now.node != before.node:
+        return True
+    if now.nominated_priority is not None:
+        is_weaker = before.nominated_priority is None or now.nominated_priority < before.nominated_priority
+        if is_weaker:
+            return True
+    return any(now.requests[name] < amount for name, amount in before.requests)
 
 
 def _names(noted: Mapping[Resource, Iterable[Key]], resources: Iterable[Resource]) -> dict[str, None]:

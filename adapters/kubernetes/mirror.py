@@ -225,7 +225,7 @@ class Mirror:
         gangs = set(self._gangs_on_nodes(changes))
         for resource, _, before, now in changed:
             gangs |= self._gangs.keys_of(resource, before, now)
-        room = any(not isinstance(change, PodBound) for change in changes)
+        room = self._fold.is_room_left or any(not isinstance(change, PodBound) for change in changes)
         room = room or any(resource in _FOR_ALL for resource, *_ in changed)
         for subscription in self._subscriptions:
             subscription.tell(News(frozenset(gangs), room))

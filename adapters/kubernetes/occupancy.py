@@ -7,10 +7,11 @@ from typing import Any
 from adapters.kubernetes.cluster import queues_by_gang
 from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.objects import Document
+from adapters.kubernetes.priorities import Priorities
 from adapters.kubernetes.problems import SOURCE, Problems
 from adapters.kubernetes.remembered_requests import RememberedRequests
-from adapters.kubernetes.resources import BIND_REQUESTS, GANGS, POD_GROUPS, PODS, Resource
-from adapters.kubernetes.running import bound_node, read_bind_requests, read_bound_pod
+from adapters.kubernetes.resources import BIND_REQUESTS, GANGS, POD_GROUPS, PODS, PRIORITY_CLASSES, Resource
+from adapters.kubernetes.running import bound_node, nominated_node, read_bind_requests, read_bound_pod
 from adapters.kubernetes.shares import SharedDevices, charged, read_share
 from solver.domain.errors import InvalidRequest
 from solver.domain.pods import BoundPod
@@ -40,6 +41,8 @@ class Occupancy:
         self._shared = SharedDevices()
         self._sharing: dict[Key, str] = {}  # pods that share a GPU, and what was said about it
         self._recounted: set[Key] = set()
+        self._nominated: dict[Key, None] = {}
+        self._priorities: Priorities | None = None
 
     def get(self, key: Key) -> BoundPod | None:
         """A pod that holds capacity, as last read, with the shared devices that count for it."""
@@ -58,6 +61,11 @@ class Occupancy:
     def is_unclear(self, node: str) -> bool:
         """Whether a pod on this node cannot be read: nobody knows what is free."""
         return node in self._unread.values()
+
+    def read_priorities(self) -> Iterable[Key]:
+        """Learn the PriorityClasses anew; the pods that may have another priority then."""
+        self._priorities = None
+        return tuple(self._nominated)
 
     def read_request(self, key: Key, before: Body | None, now: Body | None) -> Iterator[Key]:
         """Learn a BindRequest anew; the pods it is about."""
@@ -87,15 +95,18 @@ class Occupancy:
     def read_pod(self, key: Key) -> Iterator[str]:
         """Learn a pod anew; the nodes about which less, or more, is clear because of that."""
         yield from self._forget(key)
-        node, pod, problem = "", None, ""
+        node, pod, problem, priority = "", None, "", None
         body = self._store[PODS].get(key)
         if body is not None:
             try:
                 doc = Document(body, SOURCE)
                 node = self._node_of(key, doc)
-                pod = read_bound_pod(doc, node, self._queue_of, self._requests_of) if node else None
+                if not node and (nominated := nominated_node(doc)):
+                    node, priority = nominated, self._priority(doc)
+                pod = read_bound_pod(doc, node, self._queue_of, self._requests_of, priority) if node else None
             except InvalidRequest as error:
                 problem = str(error)
+                node = node if priority is None else ""  # nobody can give it what it waits for
         self._problems.set(f"Pod {key[0]}/{key[1]}", problem)
         self._read_share(key, pod)
         if not node:
@@ -106,6 +117,8 @@ class Occupancy:
             yield node
             return
         self._bound[key] = pod
+        if pod.is_nominated:
+            self._nominated[key] = None
         self._of_gang.setdefault(pod.gang, {})[key] = None
 
     def _read_share(self, key: Key, pod: BoundPod | None) -> None:
@@ -122,12 +135,20 @@ class Occupancy:
 
     def _forget(self, key: Key) -> Iterator[str]:
         before, unread = self._bound.pop(key, None), self._unread.pop(key, "")
+        self._nominated.pop(key, None)
         if before is not None:
             _discard(self._on_node, before.node, key)
             _discard(self._of_gang, before.gang, key)
         if unread:
             _discard(self._on_node, unread, key)
             yield unread
+
+    def _priority(self, pod: Document) -> int:
+        """The priority of a pod; of PriorityClasses that cannot be read none is known."""
+        if self._priorities is None:
+            docs = [Document(body, SOURCE) for _, body in sorted(self._store[PRIORITY_CLASSES].items())]
+            self._priorities = self._problems.reading("PriorityClasses", lambda: Priorities(docs), Priorities())
+        return self._priorities.of_pod(pod)
 
     def _node_of(self, key: Key, pod: Document) -> str:
         """The node that a pod is bound to, or that a BindRequest promises it."""

@@ -7,6 +7,7 @@ from adapters.kubernetes.amounts import held_requests
 from adapters.kubernetes.constraints import ANTI_TERMS, anti_affinity
 from adapters.kubernetes.gang_keys import GANG_LABEL, gang_name, group_name
 from adapters.kubernetes.objects import Document
+from adapters.kubernetes.priorities import Priorities
 from adapters.kubernetes.shares import Share, SharedDevices, charged, read_share
 from solver.domain.plan import Notice
 from solver.domain.pods import BoundPod
@@ -17,7 +18,10 @@ QUEUE_LABEL = "kai.scheduler/queue"
 
 @dataclass(frozen=True, slots=True)
 class Occupants:
-    """What the pods of a cluster come to. pending: pods that hold nothing and have not ended, in input order."""
+    """What the pods of a cluster come to.
+
+    bound: with those that are nominated to a node. pending: pods that are not bound and have not ended, in input order.
+    """
 
     bound: tuple[BoundPod, ...]
     pending: tuple[Document, ...]
@@ -51,6 +55,14 @@ def bound_node(pod: Document, promised: Mapping[str, str] | None = None) -> str:
     return pod.text("spec.nodeName", "") or (promised or {}).get(pod.full_name, "")
 
 
+def nominated_node(pod: Document) -> str:
+    """The node that a waiting pod is nominated to, where its scheduler keeps room for it; empty for all other pods."""
+    node = pod.text("spec.nodeName", "")
+    if node or has_ended(pod):
+        return ""
+    return pod.text("status.nominatedNodeName", "")
+
+
 def read_bind_requests(documents: Iterable[Document]) -> dict[str, str]:
     """Pod `namespace/name` → selected node, of every BindRequest that has not failed."""
     return {
@@ -65,11 +77,13 @@ def read_bound_pod(
     node: str,
     queue_of: Mapping[str, str] | None = None,
     requests_of: Callable[[Document], Resources] = held_requests,
+    nominated_priority: int | None = None,
 ) -> BoundPod:
     """A pod that holds capacity of `node`; of devices it shares nothing is counted, see `shares`.
 
     queue_of: gang → queue, for pods that name none themselves. requests_of: `held_requests`, or what remembers it.
-    Raises InvalidRequest for malformed fields.
+    nominated_priority: of a pod that waits and is only nominated to the node. Raises InvalidRequest for malformed
+    fields.
     """
     group = pod.text("spec.schedulingGroup.podGroupName", "")
     gang = gang_name(pod.namespace, pod.labels, pod.annotations, group)
@@ -82,6 +96,7 @@ def read_bound_pod(
         queue=pod.labels.get(QUEUE_LABEL) or (queue_of or {}).get(gang, ""),
         gang=gang,
         uid=pod.uid,
+        nominated_priority=nominated_priority,
     )
 
 
@@ -90,8 +105,11 @@ def read_pods(
     nodes: Collection[str],
     promised: Mapping[str, str] | None = None,
     queue_of: Mapping[str, str] | None = None,
+    priorities: Callable[[], Priorities] = Priorities,
 ) -> Occupants:
-    """Pods that hold capacity of `nodes`, and those that wait.
+    """Pods that hold capacity of `nodes`, and those that wait; those of them that are nominated to a node are both.
+
+    priorities: asked for once there is a nominated pod.
 
     promised: pod → node, of BindRequests. A pod bound to an unknown node is left out with a notice, one that shares a
     GPU is counted as `shares` says, with a notice.
@@ -101,9 +119,15 @@ def read_pods(
     notices: list[Notice] = []
     shared = SharedDevices()
     for pod in pods:
-        node = bound_node(pod, promised)
+        node, priority = bound_node(pod, promised), None
+        if not node and not has_ended(pod):
+            pending.append(pod)
+            node = nominated_node(pod)
+            if node not in nodes:
+                continue
+            priority = priorities().of_pod(pod)
         if node in nodes:
-            holder = read_bound_pod(pod, node, queue_of)
+            holder = read_bound_pod(pod, node, queue_of, nominated_priority=priority)
             bound.append(holder)
             notices.extend(_widened(pod))
             share = read_share(pod, holder.requests)
@@ -113,8 +137,6 @@ def read_pods(
         elif node:
             message = f"node {node} is not in the input; the pod is left out"
             notices.append(Notice("node_unknown", pod.described, "spec.nodeName", message))
-        elif not has_ended(pod):
-            pending.append(pod)
     counted = tuple(charged(pod, shared.devices(_key(pod))) for pod in bound)
     return Occupants(counted, tuple(pending), tuple(notices))
 

@@ -10,7 +10,8 @@ from adapters.kubernetes.constraints import repelled_keys
 from adapters.kubernetes.foreign_rules import foreign_rules
 from adapters.kubernetes.objects import Document, Raw, one_line, shown
 from adapters.kubernetes.pods import Finding, PodShape, pod_shape
-from adapters.kubernetes.running import gang_of, has_ended, own_gang_of, read_bind_requests
+from adapters.kubernetes.priorities import Priorities
+from adapters.kubernetes.running import gang_of, has_ended, nominated_node, own_gang_of, read_bind_requests
 from adapters.kubernetes.selected_labels import SelectedKeys, named_anywhere, named_by_pod
 from adapters.manifests.podsets import Family, PodsetRule, arranged
 from solver.domain.errors import InvalidRequest
@@ -26,16 +27,6 @@ MAX_PROMPT_TOKENS = 10**8
 COMPUTE_DOMAIN_REQUIRED, COMPUTE_DOMAIN_PREFERRED = "required", "preferred"
 
 _CREATED = "metadata.creationTimestamp"
-
-#: PriorityClasses that exist without an object in the input: KAI's and Kubernetes' own.
-BUILT_IN_PRIORITIES = {
-    "train": 50,
-    "build-preemptible": 75,
-    "build": 100,
-    "inference": 125,
-    "system-cluster-critical": 2_000_000_000,
-    "system-node-critical": 2_000_001_000,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +65,8 @@ class World:
     """Everything known beside the object at hand.
 
     files: the objects whose gangs are planned. cluster: what runs already, context only. selectors: label keys that
-    pods select by, where somebody keeps count of them; None = those of the files and of the bound pods of the cluster.
+    pods select by, where somebody keeps count of them; None = those of the files and of the pods of the cluster that
+    are bound or nominated.
     topology_of: the topology a gang means by a name or, without one, by an empty text; None where nobody knows the
     nodes.
     nodes: names of the nodes there are; None where nobody says, so that every one counts.
@@ -97,7 +89,7 @@ class World:
                 found.add(named_anywhere(doc.body, doc.namespace))
         for docs, all_count in ((self.files, True), (self.cluster, False)):
             for doc in docs:
-                if doc.kind == "Pod" and not has_ended(doc) and (all_count or self.node_of(doc)):
+                if doc.kind == "Pod" and not has_ended(doc) and (all_count or self._takes_room(doc)):
                     found.add(named_by_pod(doc.body, doc.namespace))
         return found
 
@@ -182,7 +174,7 @@ class World:
 
     def priority(self, class_name: str) -> int | None:
         """The value of a PriorityClass, None if nobody knows it."""
-        return self._priorities.get(class_name, BUILT_IN_PRIORITIES.get(class_name))
+        return self._priorities.of_class(class_name)
 
     def of_kind(self, kind: str) -> Iterator[Document]:
         """Objects of a kind, those of the files first."""
@@ -198,10 +190,11 @@ class World:
     @cached_property
     def default_priority(self) -> int | None:
         """The value of the PriorityClass that says it is the default, if any."""
-        for doc in self.of_kind("PriorityClass"):
-            if doc.flag("globalDefault", False):
-                return self.priority(doc.name)
-        return None
+        return self._priorities.default
+
+    def _takes_room(self, pod: Document) -> bool:
+        """Whether a pod is bound, or waits for the node it is nominated to."""
+        return bool(self.node_of(pod) or nominated_node(pod))
 
     @cached_property
     def _grouped(self) -> dict[Callable[[Document], str], Mapping[str, Sequence[Document]]]:
@@ -225,11 +218,8 @@ class World:
         return read_bind_requests(self.of_kind("BindRequest"))
 
     @cached_property
-    def _priorities(self) -> Mapping[str, int]:
-        found: dict[str, int] = {}
-        for doc in self.of_kind("PriorityClass"):
-            found.setdefault(doc.name, doc.whole("value", minimum=-(2**31)))
-        return found
+    def _priorities(self) -> Priorities:
+        return Priorities(self.of_kind("PriorityClass"))
 
 
 @dataclass

@@ -45,7 +45,7 @@ def topology_document(snapshot: Snapshot, notices: Sequence[Notice] = ()) -> Doc
         "closed_nodes": int((~snapshot.open_nodes).sum()),
         "gpus": int(gpus.total.sum()),
         "free_gpus": int(gpus.free.sum()),
-        "bound_pods": len(snapshot.pods),
+        "bound_pods": len(snapshot.pods) - len(snapshot.nominated),
         "topologies": [_topology(snapshot, spec, gpus, declared) for spec in (specs or [topology_of(snapshot)])],
         "warnings": [
             {"code": notice.code, "object": notice.object, "field": notice.field, "message": notice.message}

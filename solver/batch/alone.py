@@ -25,9 +25,7 @@ class Alone:
         left = min(budget.left_s, ALONE_S)
         if at not in self._plans and left >= MIN_TIME_LIMIT_S:
             options = Options(self._engine, left, budget.memory_mib)
-            (found,) = plan(
-                self._site.snapshot, [self._site.gangs[at]], options, warm=self._warm, stop=budget.stop
-            ).gangs
+            (found,) = plan(self._site.alone, [self._site.gangs[at]], options, warm=self._warm, stop=budget.stop).gangs
             self._plans[at] = found
 
     def nodes(self, at: int) -> set[str]:

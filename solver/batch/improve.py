@@ -55,9 +55,9 @@ class Improver:
         self.better(movable)
 
     def movable(self) -> list[int]:
-        """Gangs that may be placed together: one topology, nothing running, no anti-affinity among themselves."""
+        """Gangs that may be placed together: one topology and view, nothing running, no anti-affinity among them."""
         gangs = self.state.site.gangs
-        if not self.state.site.one_topology:
+        if not (self.state.site.one_topology and self.state.site.one_view):
             return []
         return [
             at

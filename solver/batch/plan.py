@@ -14,6 +14,7 @@ from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.holding import holding_running, without_lost
+from solver.domain.nominated import seen_alike
 from solver.domain.plan import Admitted, Batch, GangPlan, Plan, Proof, Status
 from solver.domain.snapshot import Snapshot
 from solver.planner import plan, taken_by
@@ -52,7 +53,9 @@ def plan_batch(
     budget = options.budget(stop)
     ranked = by_rank(gangs, ranks)
     present = [without_lost(snapshot, gang)[0] for gang in ranked]
-    site = Site(holding_running(snapshot, present), present, warm)
+    held = holding_running(snapshot, present)
+    alike = seen_alike(held, present)
+    site = Site(held if alike is None else alike, present, warm)
     first = plan(site.snapshot, ranked, replace(options, certificate=False), reporter, warm, stop)
     start = first_state(site, first)
     search = _without_verifying(budget, first)

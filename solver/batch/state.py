@@ -9,7 +9,8 @@ from solver.batch.leftover import Leftover
 from solver.bound.warm import WarmTables
 from solver.domain.errors import InternalError
 from solver.domain.gang import Gang
-from solver.domain.holding import as_bound
+from solver.domain.holding import as_bound, holding_planned
+from solver.domain.nominated import seen_by, unnominated
 from solver.domain.plan import Assignment, GangPlan, Plan
 from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Snapshot
@@ -32,11 +33,24 @@ def standing_of(verdict: Verification) -> Standing:
 
 
 class Site:
-    """The cluster without the batch, and the topology of each gang."""
+    """The cluster without the batch, and the topology of each gang.
+
+    Its snapshot has nominated pods only where they do not count for all gangs alike; then nothing is placed jointly.
+    """
 
     def __init__(self, snapshot: Snapshot, gangs: Sequence[Gang], warm: WarmTables) -> None:
         self.snapshot, self.gangs, self._warm = snapshot, tuple(gangs), warm
         self._specs = [choose_topology(snapshot, gang.topology)[0] for gang in gangs]
+
+    @property
+    def one_view(self) -> bool:
+        """Whether all gangs see the same cluster."""
+        return not self.snapshot.nominated
+
+    @cached_property
+    def alone(self) -> Snapshot:
+        """The cluster for a gang without all others of the batch, whose nominated pods may find places elsewhere."""
+        return unnominated(self.snapshot, self.gangs)
 
     @property
     def one_topology(self) -> bool:
@@ -94,9 +108,15 @@ class State:
     @cached_property
     def fragmentation(self) -> Mapping[int, int]:
         """The term `fragmentation` of each placed gang among all."""
-        trees = {id(self.site.tree(at)): self.site.tree(at) for at in self.placed}
-        views = {key: Leftover(self.full, tree) for key, tree in trees.items()}
-        return {at: views[id(self.site.tree(at))].beside(self.site.gangs[at], self.held[at]) for at in self.placed}
+        found: dict[int, int] = {}
+        views: dict[int, Leftover] = {}
+        for at in self.placed:
+            gang, tree = self.site.gangs[at], self.site.tree(at)
+            view = views.get(id(tree))
+            if view is None or not self.site.one_view:
+                view = views[id(tree)] = Leftover(seen_by(self.full, gang), tree)
+            found[at] = view.beside(gang, self.held[at])
+        return found
 
     @property
     def admitted(self) -> tuple[int, ...]:
@@ -141,6 +161,8 @@ def first_state(site: Site, first: Plan) -> State:
     """The state of a sequential plan, which has verified every gang among those before it."""
     placed = {at: answer.assignments for at, answer in enumerate(first.gangs) if answer.status.placed}
     held = {at: site.held(at, items) for at, items in placed.items()}
-    full = site.snapshot.with_pods([pod for pods in held.values() for pod in pods])
+    full = site.snapshot
+    for at, items in placed.items():
+        full = holding_planned(full, site.gangs[at], items)
     standings = {at: site.standing(at, first.gangs[at]) for at in placed}
     return State(site, placed, held, full, standings)

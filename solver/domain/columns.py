@@ -14,7 +14,18 @@ from solver.domain.levels import HOST_LABEL, TopologySpec
 from solver.domain.naming import natural_key
 from solver.domain.pods import BoundPod, Pods
 from solver.domain.resources import PODS
-from solver.domain.snapshot import FIRST_RESOURCES, Codes, Column, Ints, Mask, QueueSpec, Snapshot, frozen
+from solver.domain.snapshot import (
+    FIRST_RESOURCES,
+    Codes,
+    Column,
+    Ints,
+    Mask,
+    QueueSpec,
+    Snapshot,
+    frozen,
+    nominated,
+    repelling,
+)
 
 _Kind = TypeVar("_Kind", bound=np.generic)
 
@@ -58,19 +69,22 @@ def assemble(
     node_idx = {name: idx for idx, name in enumerate(sorted_names)}
     taint_codes, taint_sets = _taints(parts)
     bound = sorted(pods, key=lambda pod: pod.name)
+    waiting = nominated(bound)
+    _rows(waiting, node_idx)
     found = Snapshot(
         version=0,
         nodes=sorted_names,
         resources=resources,
         allocatable=frozen(allocatable),
-        free=frozen(allocatable - _held(bound, node_idx, resources)),
+        free=frozen(allocatable - _held(_bound(bound, waiting), node_idx, resources)),
         ready=frozen(_joined([part.ready for part in parts], np.bool_)[order]),
         schedulable=frozen(_joined([part.schedulable for part in parts], np.bool_)[order]),
         labels=_labels(parts, order, sorted_names),
         taint_codes=frozen(taint_codes[order]),
         taint_sets=taint_sets,
         pods=Pods(bound),
-        repelling=tuple(pod for pod in bound if pod.anti_affinity),
+        repelling=repelling(bound),
+        nominated=waiting,
         topologies=MappingProxyType(dict(topologies)),
         queues=MappingProxyType(dict(queues)),
     )
@@ -156,6 +170,10 @@ def _held(pods: Sequence[BoundPod], node_idx: Mapping[str, int], resources: tupl
         _refuse_sums(table[codes], rows, len(node_idx))
     np.add.at(held, rows, table[codes])
     return held
+
+
+def _bound(pods: Sequence[BoundPod], waiting: Sequence[BoundPod]) -> Sequence[BoundPod]:
+    return [pod for pod in pods if not pod.is_nominated] if waiting else pods
 
 
 def _rows(pods: Sequence[BoundPod], node_idx: Mapping[str, int]) -> list[int]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
+from solver.domain.nominated import members_among
 from solver.domain.plan import Assignment, Notice
 from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Snapshot
@@ -29,7 +30,7 @@ def holding_running(snapshot: Snapshot, gangs: Sequence[Gang]) -> Snapshot:
     """The snapshot with every running member of `gangs` in it; those it does not know yet take their capacity."""
     if not any(gang.running for gang in gangs):
         return snapshot
-    known = {(pod.name, pod.node) for pod in snapshot.pods}
+    known = {(pod.name, pod.node) for pod in snapshot.pods if pod.nominated_priority is None}
     missing = []
     for gang in gangs:
         requests = {pod: role.requests for role in gang.roles for pod in role.pods}
@@ -42,6 +43,12 @@ def holding_running(snapshot: Snapshot, gangs: Sequence[Gang]) -> Snapshot:
                     BoundPod(member.pod, member.node, requests[member.pod], queue=gang.queue, gang=gang.name)
                 )
     return snapshot.with_pods(missing) if missing else snapshot
+
+
+def holding_planned(snapshot: Snapshot, gang: Gang, assignments: Sequence[Assignment]) -> Snapshot:
+    """The snapshot with what a placed gang holds; its pods hold nothing by nomination any more."""
+    freed = members_among(snapshot, gang, [item.pod for item in assignments])
+    return snapshot.with_changes(as_bound(gang, assignments), tuple(freed.values()))
 
 
 def as_bound(gang: Gang, assignments: Sequence[Assignment]) -> list[BoundPod]:

@@ -16,7 +16,8 @@ class BoundPod:
     """A pod that holds capacity: bound, neither succeeded nor failed, whoever scheduled it.
 
     name: `namespace/pod`. queue: the queue whose limit it uses, or empty. gang: `namespace/name` or empty. uid: its
-    identity, or empty where only its name, node and gang tell it apart.
+    identity, or empty where only its name, node and gang tell it apart. nominated_priority: None for a pod that is
+    bound; else it waits and is only nominated to its node, where it holds room against gangs of at most this priority.
     """
 
     name: str
@@ -27,6 +28,12 @@ class BoundPod:
     queue: str = ""
     gang: str = ""
     uid: str = ""
+    nominated_priority: int | None = None
+
+    @property
+    def is_nominated(self) -> bool:
+        """Whether it waits for its node instead of being bound to it."""
+        return self.nominated_priority is not None
 
     @property
     def namespace(self) -> str:

@@ -68,7 +68,8 @@ class Snapshot:
 
     allocatable, free: [nodes, resources] in the units of `solver.domain.resources`; free is what bound pods leave
     and may be negative where a node is overcommitted. taint_sets[taint_codes[node_idx]] are a node's taints.
-    repelling: those of `pods` that declare anti-affinity.
+    repelling: those of `pods` that are bound and declare anti-affinity. nominated: those that wait for their node; what
+    they hold is still in `free`, see `solver.domain.nominated`.
     """
 
     version: int
@@ -83,6 +84,7 @@ class Snapshot:
     taint_sets: tuple[tuple[Taint, ...], ...]
     pods: Pods = field(default_factory=Pods)
     repelling: tuple[BoundPod, ...] = ()
+    nominated: tuple[BoundPod, ...] = ()
     topologies: Mapping[str, TopologySpec] = field(default_factory=dict)
     queues: Mapping[str, QueueSpec] = field(default_factory=dict)
 
@@ -90,6 +92,12 @@ class Snapshot:
     def node_idx(self) -> Mapping[str, int]:
         """Node name → index."""
         return {name: idx for idx, name in enumerate(self.nodes)}
+
+    @cached_property
+    def nominated_and_held(self) -> frozenset[str]:
+        """Names of nominated pods for which capacity is held already, as for promised ones."""
+        names = {pod.name for pod in self.nominated}
+        return frozenset(pod.name for pod in (self.pods if names else ()) if pod.name in names and not pod.is_nominated)
 
     @cached_property
     def open_nodes(self) -> Mask:
@@ -149,10 +157,13 @@ class Snapshot:
         _charge(free, self.node_idx, self.resources, gone, sign=1)
         _charge(free, self.node_idx, self.resources, added)
         pods = self.pods.changed(added, gone)
-        leaving = {pod.key for pod in gone if pod.anti_affinity}
-        staying = tuple(pod for pod in self.repelling if pod.key not in leaving) if leaving else self.repelling
         later = replace(
-            self, version=self.version + 1, free=frozen(free), pods=pods, repelling=staying + _repelling(added)
+            self,
+            version=self.version + 1,
+            free=frozen(free),
+            pods=pods,
+            repelling=_without(self.repelling, repelling(gone)) + repelling(added),
+            nominated=_without(self.nominated, nominated(gone)) + nominated(added),
         )
         later.__dict__["node_idx"] = self.node_idx  # the nodes are the same
         return later
@@ -210,14 +221,26 @@ def build_snapshot(
         taint_codes=frozen(np.array(taint_codes, dtype=np.int32)),
         taint_sets=tuple(taint_sets) or ((),),
         pods=Pods(bound),
-        repelling=_repelling(bound),
+        repelling=repelling(bound),
+        nominated=nominated(bound),
         topologies=MappingProxyType({spec.name: spec for spec in specs}),
         queues=MappingProxyType({queue.name: queue for queue in queue_specs}),
     )
 
 
-def _repelling(pods: Sequence[BoundPod]) -> tuple[BoundPod, ...]:
-    return tuple(pod for pod in pods if pod.anti_affinity)
+def repelling(pods: Sequence[BoundPod]) -> tuple[BoundPod, ...]:
+    """Those that are bound and declare anti-affinity."""
+    return tuple(pod for pod in pods if pod.anti_affinity and pod.nominated_priority is None)
+
+
+def nominated(pods: Sequence[BoundPod]) -> tuple[BoundPod, ...]:
+    """Those that wait for their node."""
+    return tuple(pod for pod in pods if pod.nominated_priority is not None)
+
+
+def _without(pods: tuple[BoundPod, ...], gone: Sequence[BoundPod]) -> tuple[BoundPod, ...]:
+    leaving = {pod.key for pod in gone}
+    return tuple(pod for pod in pods if pod.key not in leaving) if leaving else pods
 
 
 def _resource_names(records: Sequence[NodeRecord], pods: Sequence[BoundPod]) -> tuple[str, ...]:
@@ -233,12 +256,14 @@ def _charge(
     pods: Sequence[BoundPod],
     sign: int = -1,
 ) -> None:
-    """Take what `pods` hold from `free`, or give it back; every pod also holds one of `pods`."""
+    """Take what bound pods hold from `free`, or give it back; every pod also holds one of `pods`."""
     position = {name: idx for idx, name in enumerate(resources)}
     for pod in pods:
         row = node_idx.get(pod.node)
         if row is None:
             raise InvalidRequest(f"Pod {pod.name}: spec.nodeName {pod.node!r} is not among the nodes")
+        if pod.nominated_priority is not None:
+            continue
         for name, amount in pod.requests:
             if name in position and name != PODS:
                 left = int(free[row, position[name]]) + sign * amount

@@ -35,7 +35,9 @@ def rooms(gang: Gang, snapshot: Snapshot) -> tuple[QueueRoom, ...]:
     for queue in line:
         below = {name for name, other in queues.items() if queue.name in _names(other, dict(queues))}
         used = Resources.total(
-            pod.requests for pod in snapshot.pods if pod.queue in below and not gang.runs(pod.name, pod.node)
+            pod.requests
+            for pod in snapshot.pods
+            if pod.queue in below and pod.nominated_priority is None and not gang.runs(pod.name, pod.node)
         )
         found += [QueueRoom(queue.name, name, limit, used[name]) for name, limit in sorted(queue.limits.items())]
     return tuple(found)

@@ -173,7 +173,8 @@ class HeldCluster:
     def bound(self, names: Iterable[str]) -> list[BoundPod]:
         """Pods of these names that are really there, not only promised. Raises NotFound before the first snapshot."""
         with self._lock:
-            return _of_names(names, self._names, self._known().snapshot)
+            found = _of_names(names, self._names, self._known().snapshot)
+        return [pod for pod in found if not pod.is_nominated]
 
     def promise(self, changed: Iterable[Promise]) -> None:
         """Take promises as they are now; what is known already, or older, changes nothing."""
@@ -222,7 +223,7 @@ class HeldCluster:
 
     def _see(self, pods: Iterable[BoundPod]) -> Mapping[str, str]:
         """Those of `pods` that were promised, name → node; nothing is held for them any more."""
-        seen = {pod.name: pod.node for pod in pods if self._promised.awaits(pod.name)}
+        seen = {pod.name: pod.node for pod in pods if self._promised.awaits(pod.name) and not pod.is_nominated}
         self._promised.see(seen)
         return seen
 

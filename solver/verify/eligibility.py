@@ -1,10 +1,12 @@
 """Rule `eligible`, one pod and one node at a time, straight from the definition."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from solver.domain.constraints import NodeConstraints, NodeSelectorTerm, Taint
 from solver.domain.gang import Gang, Group, Role
 from solver.domain.levels import NARROWEST
+from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Snapshot
 from solver.topology.tree import Tree
 
@@ -29,8 +31,16 @@ def _collect_levels(group: Group, above: int, tree: Tree, found: dict[str, int])
         _collect_levels(child, finest, tree, found)
 
 
-def objections(snapshot: Snapshot, tree: Tree, role: Role, level: int, node: int, gang: Gang) -> Iterator[str]:
-    """Why a new pod of `role` must not use the node; nothing when it may."""
+def objections(
+    snapshot: Snapshot,
+    tree: Tree,
+    role: Role,
+    level: int,
+    node: int,
+    gang: Gang,
+    nominated: Sequence[BoundPod] = (),
+) -> Iterator[str]:
+    """Why a new pod of `role` must not use the node; nothing when it may. nominated: waiting pods that count."""
     rules = role.constraints
     for taint, text in _state(snapshot, node):
         if not any(toleration.tolerates(taint) for toleration in rules.tolerations):
@@ -45,7 +55,7 @@ def objections(snapshot: Snapshot, tree: Tree, role: Role, level: int, node: int
     for taint in snapshot.taint_sets[snapshot.taint_codes[node]]:
         if taint.repels and not any(toleration.tolerates(taint) for toleration in rules.tolerations):
             yield f"taint {taint} is not tolerated"
-    yield from _repelled(snapshot, rules, node, gang)
+    yield from _repelled(snapshot, rules, node, gang, nominated)
 
 
 def open_to(snapshot: Snapshot, gang: Gang, node: int) -> bool:
@@ -80,9 +90,12 @@ def _term_matches(snapshot: Snapshot, node: int, term: NodeSelectorTerm) -> bool
     return by_label and all(need.matches(snapshot.nodes[node]) for need in term.names)
 
 
-def _repelled(snapshot: Snapshot, rules: NodeConstraints, node: int, gang: Gang) -> Iterator[str]:
+def _repelled(
+    snapshot: Snapshot, rules: NodeConstraints, node: int, gang: Gang, nominated: Sequence[BoundPod]
+) -> Iterator[str]:
     index = snapshot.node_idx
-    for pod in snapshot.pods if rules.anti_affinity else snapshot.repelling:
+    bound = (pod for pod in (snapshot.pods if rules.anti_affinity else snapshot.repelling) if not pod.is_nominated)
+    for pod in chain(bound, nominated):
         if gang.runs(pod.name, pod.node):
             continue
         there = index[pod.node]

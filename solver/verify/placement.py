@@ -7,15 +7,18 @@ from functools import cached_property
 import numpy as np
 
 from solver.domain.gang import Gang
+from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Ints, Snapshot
 from solver.topology.tree import Tree
+from solver.verify.nominated import holders, left_beside
 
 
 @dataclass(frozen=True)
 class Placement:
     """Pods of one gang on nodes, running members included.
 
-    node_of: pod → node index. nodes: sorted indices of the nodes in use. counts: role → [nodes in use] pods.
+    node_of: pod → node index. nodes: sorted indices of the nodes in use. counts: role → [nodes in use] pods. nominated:
+    waiting pods whose room the gang cannot have. free: [nodes, resources] what it may take.
     """
 
     gang: Gang
@@ -25,6 +28,8 @@ class Placement:
     running: frozenset[str]
     nodes: Ints
     counts: Mapping[str, Ints]
+    nominated: tuple[BoundPod, ...]
+    free: Ints
 
     def is_new(self, pod: str) -> bool:
         """Whether the pod is placed and does not run yet."""
@@ -71,4 +76,6 @@ def place(gang: Gang, snapshot: Snapshot, tree: Tree, new: Mapping[str, str]) ->
             if pod in node_of:
                 row[column[node_of[pod]]] += 1
         counts[role.name] = row
-    return Placement(gang, snapshot, tree, node_of, frozenset(running), nodes, counts)
+    nominated = tuple(holders(snapshot, gang))
+    free = left_beside(snapshot, nominated)
+    return Placement(gang, snapshot, tree, node_of, frozenset(running), nodes, counts, nominated, free)

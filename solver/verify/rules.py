@@ -58,7 +58,7 @@ def check_capacity(placement: Placement) -> Iterator[str]:
                 totals[name] = totals.get(name, 0) + pods * amount
     columns = {name: column for column, name in enumerate(snapshot.resources)}
     for node, totals in sorted(asked.items()):
-        row = snapshot.free[node].tolist()
+        row = placement.free[node].tolist()
         for name, amount in sorted(totals.items()):
             free = max(row[columns[name]], 0) if name in columns else 0
             if amount > free:
@@ -72,7 +72,8 @@ def check_eligible(placement: Placement) -> Iterator[str]:
     for role in gang.roles:
         used = {placement.node_of[pod] for pod in role.pods if placement.is_new(pod)}
         for node in sorted(used):
-            for objection in objections(snapshot, placement.tree, role, levels[role.name], node, gang):
+            level, beside = levels[role.name], placement.nominated
+            for objection in objections(snapshot, placement.tree, role, level, node, gang, beside):
                 yield f"role {role.name} on node {snapshot.nodes[node]}: {objection}"
 
 
@@ -160,7 +161,7 @@ def check_queue(placement: Placement) -> Iterator[str]:
 
 def _foreign_pods(placement: Placement, queues: set[str]) -> Iterator[Resources]:
     for pod in placement.snapshot.pods:
-        if pod.queue in queues and not placement.gang.runs(pod.name, pod.node):
+        if pod.queue in queues and not pod.is_nominated and not placement.gang.runs(pod.name, pod.node):
             yield pod.requests
 
 

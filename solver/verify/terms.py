@@ -82,10 +82,11 @@ def containment_domains(placement: Placement) -> int:
 def fragmentation(placement: Placement) -> int:
     """GPUs still wholly free in every domain that holds a pod, summed over levels below the root."""
     tree, snapshot = placement.tree, placement.snapshot
-    free = snapshot.whole_free_gpus.copy()
+    whole = np.maximum(placement.free[:, snapshot.resources.index(GPU)] // MILLI_GPU, 0)
+    free = np.where(snapshot.open_nodes, whole, 0)
     closed = np.flatnonzero(~snapshot.open_nodes)
     extra = [node for node in closed.tolist() if open_to(snapshot, placement.gang, node)]
-    free[extra] = np.maximum(snapshot.free[extra, snapshot.resources.index(GPU)] // MILLI_GPU, 0)
+    free[extra] = whole[extra]
     for role in placement.gang.roles:
         gpus = role.requests.gpus
         for pod in role.pods:

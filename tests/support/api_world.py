@@ -23,13 +23,14 @@ from adapters.kubernetes.resources import (
     NODES,
     PLACEMENTS,
     PODS,
+    PRIORITY_CLASSES,
     QUEUES,
     Resource,
 )
 from adapters.kubernetes.watching import Event, Verb
 
 _RARE = (BIND_REQUESTS, GANGS, KAI_POD_GROUPS, NATIVE_POD_GROUPS, PLACEMENTS, LEADER_WORKER_SETS)
-_RARE_TOO = (QUEUES, KAI_TOPOLOGIES, KUEUE_TOPOLOGIES)
+_RARE_TOO = (QUEUES, KAI_TOPOLOGIES, KUEUE_TOPOLOGIES, PRIORITY_CLASSES)
 _TOGETHER = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -90,6 +91,8 @@ class ApiWorld:
         if resource is BIND_REQUESTS:
             spec = {"podName": f"p{rng.randint(0, 5)}", "selectedNode": f"n{rng.randint(0, 5)}"}
             return _body(name, namespace, spec=spec, status={"phase": rng.choice(("Pending", "Failed"))})
+        if resource is PRIORITY_CLASSES:
+            return _body(name, value=rng.randint(-5, 5), globalDefault=rng.random() < 0.3)
         if resource is LEADER_WORKER_SETS:
             return _body(name, namespace, spec={"replicas": rng.randint(0, 2)})
         if resource is PLACEMENTS:
@@ -125,6 +128,7 @@ def _pod(rng: random.Random, name: str, namespace: str) -> Body:
     spec: dict[str, Any] = {"containers": [{"name": "main", "resources": {"requests": amounts}}]}
     if rng.random() < 0.7:
         spec["nodeName"] = f"n{rng.randint(0, 5)}"
+    spec |= rng.choice(({}, {"priority": rng.randint(-1, 1)}, {"priorityClassName": f"x{rng.randint(0, 2)}"}))
     if rng.random() < 0.2:
         spec["schedulingGroup"] = {"podGroupName": f"g{rng.randint(0, 2)}"}
     if rng.random() < 0.2:
@@ -136,6 +140,8 @@ def _pod(rng: random.Random, name: str, namespace: str) -> Body:
     if rng.random() < 0.4:
         labels |= {"runai-gpu-group": rng.choice(("d0", "d1")), **rng.choice(({}, {"runai-gpu-group/d2": "d2"}))}
     status: Body = {"phase": rng.choice(("Running", "Running", "Pending", "Succeeded"))}
+    if rng.random() < 0.5:
+        status["nominatedNodeName"] = rng.choice(("", *(f"n{at}" for at in range(6))))
     if rng.random() < 0.3:
         amounts = {"cpu": rng.choice(("250m", "2"))}
         status["containerStatuses"] = [{"name": "main", "allocatedResources": amounts}]

@@ -91,12 +91,18 @@ def bound(
     *,
     memory: float = 0,
     queue: str = "",
+    gang: str = "",
     repels: Sequence[AntiAffinity] = (),
+    nominated: int | None = None,
     **labels: str,
 ) -> BoundPod:
-    """A pod outside the gang on node `at`; a name without a namespace gets `default/`."""
+    """A pod outside the gang on node `at`; a name without a namespace gets `default/`.
+
+    nominated: the priority with which it waits for the node instead of being bound to it.
+    """
     full = name if "/" in name else f"default/{name}"
-    return BoundPod(full, at, amounts(gpus, cpu, memory), labels, tuple(repels), queue)
+    requests = amounts(gpus, cpu, memory)
+    return BoundPod(full, at, requests, labels, tuple(repels), queue, gang, nominated_priority=nominated)
 
 
 def queue(name: str, parent: str = "", **limits: int) -> QueueSpec:

@@ -104,6 +104,8 @@ def random_pod(rng: random.Random, node: str) -> BoundPod:
     pod = BoundPod(f"prod/p{rng.randint(0, 19)}", node, Resources.of(amounts))
     if rng.random() < 0.6:
         pod = replace(pod, uid=f"uid-{rng.randint(0, 19)}")
+    if rng.random() < 0.15:
+        pod = replace(pod, nominated_priority=rng.choice((-(2**31), 0, 7)))
     if rng.random() < 0.5:
         terms = tuple(apart(rng.choice(_KEYS), app=rng.choice("xy")) for _ in range(rng.randint(0, 2)))
         labels = {"app": rng.choice("xyz")} if rng.random() < 0.7 else {}
@@ -182,6 +184,7 @@ def meaning(snapshot: Snapshot) -> dict[str, Any]:
         "taints": [snapshot.taint_sets[code] for code in snapshot.taint_codes.tolist()],
         "pods": {identity(pod): pod for pod in snapshot.pods},
         "repelling": {identity(pod) for pod in snapshot.repelling},
+        "nominated": {identity(pod) for pod in snapshot.nominated},
         "topologies": dict(snapshot.topologies),
         "queues": dict(snapshot.queues),
         "node_idx": dict(snapshot.node_idx),

@@ -419,7 +419,8 @@ class _Draw:
         queues = self._queues(gang, others) if gang.queue else []
         gang, members = self._running(gang, records)
         rng.shuffle(records)
-        return build_snapshot(records, [*others, *members], [self.spec], queues), gang
+        waiting = self._nominated(gang, records) if self.chance(0.12) else []
+        return build_snapshot(records, [*others, *members, *waiting], [self.spec], queues), gang
 
     def _parts(self, total: int, count: int, least: int) -> list[int]:
         """`total` GPUs over `count` nodes, unequal, in lumps that mostly take a pod."""
@@ -481,6 +482,19 @@ class _Draw:
         requests = Resources.of({GPU: gpus * MILLI_GPU, CPU: rng.choice([0, 500])})
         queue = rng.choice(["team", "sister", ""]) if self.queued else ""
         return BoundPod(f"{namespace}/other-{number}", node, requests, {"app": "other"}, repels, queue)
+
+    def _nominated(self, gang: Gang, records: Sequence[NodeRecord]) -> list[BoundPod]:
+        """Pods that wait for nodes: of higher, lower and equal priority, some of the gang, by name or as they say."""
+        rng, found = self.rng, list[BoundPod]()
+        names = rng.sample([pod for role in gang.roles for pod in role.pods], 1)
+        for number in range(rng.choice([1, 1, 2, 3])):
+            pod = self._outsider(rng.choice(records).name, rng.choice([1, 1, 2]), 100 + number)
+            if self.chance(0.2) and names and names[0] not in {member.pod for member in gang.running}:
+                pod = replace(pod, name=names.pop())
+            member_of = gang.name if self.chance(0.1) else ""
+            priority = gang.priority + rng.choice([-1, 0, 0, 1])
+            found.append(replace(pod, gang=member_of, nominated_priority=priority))
+        return found
 
     def _queues(self, gang: Gang, others: Sequence[BoundPod]) -> list[QueueSpec]:
         """Three queues in a line and a sister; limits only on what every pod asks for, above what others hold."""

@@ -308,10 +308,15 @@ class PodTraits(_message.Message):
     ANTI_AFFINITY_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
     GANG_FIELD_NUMBER: _builtins.int
+    NOMINATED_PRIORITY_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     """Queue whose limit it uses; empty = none."""
     gang: _builtins.str
     """`namespace/name` of its gang; empty = none."""
+    nominated_priority: _builtins.int
+    """Not set for a pod that is bound. Else it waits and is nominated to its node: with this priority it holds its requests
+    there against gangs of at most the same priority, its own apart, and nothing of its queue.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels, for anti-affinity."""
@@ -327,12 +332,15 @@ class PodTraits(_message.Message):
         anti_affinity: _abc.Iterable[_gang_pb2.AntiAffinity] | None = ...,
         queue: _builtins.str = ...,
         gang: _builtins.str = ...,
+        nominated_priority: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nominated_priority", b"_nominated_priority", "nominated_priority", b"nominated_priority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anti_affinity", b"anti_affinity", "gang", b"gang", "labels", b"labels", "queue", b"queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nominated_priority", b"_nominated_priority", "anti_affinity", b"anti_affinity", "gang", b"gang", "labels", b"labels", "nominated_priority", b"nominated_priority", "queue", b"queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__nominated_priority: _TypeAlias = _typing.Literal["nominated_priority"]  # noqa: Y015
+    _WhichOneofArgType__nominated_priority: _TypeAlias = _typing.Literal["_nominated_priority", b"_nominated_priority"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nominated_priority) -> _WhichOneofReturnType__nominated_priority | None: ...
 
 Global___PodTraits: _TypeAlias = PodTraits  # noqa: Y015
 

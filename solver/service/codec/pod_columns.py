@@ -31,6 +31,7 @@ class _Traits:
     anti_affinity: tuple[AntiAffinity, ...] = ()
     queue: str = ""
     gang: str = ""
+    nominated_priority: int | None = None
 
 
 def decode_pods(message: pb.PodColumns, field: str) -> list[BoundPod]:
@@ -52,7 +53,7 @@ def decode_pods(message: pb.PodColumns, field: str) -> list[BoundPod]:
     nodes = _decoded(list(message.nodes), message.node_codes, len(names), f"{field}.node_codes")
     held = _decoded(requests, message.request_codes, len(names), f"{field}.request_codes")
     return [
-        BoundPod(name, node, request, trait.labels, trait.anti_affinity, trait.queue, trait.gang, uid)
+        _pod(name, node, request, trait, uid)
         for name, node, request, trait, uid in zip(
             names, nodes, held, map(traits.__getitem__, trait_codes), uids, strict=True
         )
@@ -91,16 +92,7 @@ def decode_pod(message: pb.Pod, field: str) -> BoundPod:
         _refuse_name(message.name, f"{field}.name")
     node = required(message.node, f"{field}.node")
     traits = _decode_traits(message.traits, f"{field}.traits")
-    return BoundPod(
-        name=message.name,
-        node=node,
-        requests=decode_resources(message.requests, f"{field}.requests"),
-        labels=traits.labels,
-        anti_affinity=traits.anti_affinity,
-        queue=traits.queue,
-        gang=traits.gang,
-        uid=message.uid,
-    )
+    return _pod(message.name, node, decode_resources(message.requests, f"{field}.requests"), traits, message.uid)
 
 
 def encode_pod(pod: BoundPod) -> pb.Pod:
@@ -119,6 +111,11 @@ def decode_pod_key(message: pb.PodKey, field: str) -> PodGone:
     if message.uid.startswith(PROMISED):
         _refuse_uid(f"{field}.uid")
     return PodGone(message.uid, message.name if message.uid else required(message.name, f"{field}.name"))
+
+
+def _pod(name: str, node: str, requests: Resources, traits: _Traits, uid: str) -> BoundPod:
+    anti_affinity, priority = traits.anti_affinity, traits.nominated_priority
+    return BoundPod(name, node, requests, traits.labels, anti_affinity, traits.queue, traits.gang, uid, priority)
 
 
 def _refuse_uid(field: str) -> None:
@@ -141,14 +138,15 @@ def _decode_traits(message: pb.PodTraits, field: str) -> _Traits:
     terms = tuple(
         decode_anti_affinity(term, f"{field}.anti_affinity[{at}]") for at, term in enumerate(message.anti_affinity)
     )
-    return _Traits(dict(message.labels), terms, message.queue, message.gang)
+    priority = message.nominated_priority if message.HasField("nominated_priority") else None
+    return _Traits(dict(message.labels), terms, message.queue, message.gang, priority)
 
 
 def _traits_key(pod: BoundPod) -> object:
     """What makes its traits equal to those of another pod; None without any."""
-    if not (pod.labels or pod.anti_affinity or pod.queue or pod.gang):
+    if not (pod.labels or pod.anti_affinity or pod.queue or pod.gang or pod.is_nominated):
         return None
-    return frozenset(pod.labels.items()), pod.anti_affinity, pod.queue, pod.gang
+    return frozenset(pod.labels.items()), pod.anti_affinity, pod.queue, pod.gang, pod.nominated_priority
 
 
 def _encode_traits(pod: BoundPod) -> pb.PodTraits:
@@ -157,4 +155,5 @@ def _encode_traits(pod: BoundPod) -> pb.PodTraits:
         anti_affinity=[encode_anti_affinity(term) for term in pod.anti_affinity],
         queue=pod.queue,
         gang=pod.gang,
+        nominated_priority=pod.nominated_priority,
     )

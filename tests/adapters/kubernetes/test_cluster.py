@@ -7,6 +7,7 @@ import pytest
 from adapters.kubernetes.cluster import queues_by_gang, sorted_objects
 from adapters.kubernetes.nodes import read_node
 from adapters.kubernetes.objects import Document
+from adapters.kubernetes.priorities import Priorities
 from adapters.kubernetes.queues import read_queue
 from adapters.kubernetes.running import bound_node, gang_of, read_bind_requests, read_bound_pod, read_pods
 from solver.domain.constraints import UNREACHABLE, AntiAffinity, Operator, PodSelector, Requirement, Taint
@@ -152,6 +153,51 @@ def test_pods_are_sorted_into_bound_and_pending() -> None:
     assert [(notice.code, notice.object, notice.field) for notice in found.notices] == [
         ("node_unknown", "Pod default/c", "spec.nodeName")
     ]
+
+
+def nominated(name: str, node: str, **spec: object) -> Document:
+    """A waiting pod that is nominated to a node."""
+    return doc("Pod", name, spec=spec, status={"phase": "Pending", "nominatedNodeName": node})
+
+
+def test_nominated_pods_hold_room_by_priority() -> None:
+    """Their own, else that of their class, else the default one, else 0; they still wait."""
+    classes = [
+        doc("PriorityClass", "high", "scheduling.k8s.io/v1", value=7),
+        doc("PriorityClass", "usual", "scheduling.k8s.io/v1", value=4, globalDefault=True),
+        doc("PriorityClass", "modest", "scheduling.k8s.io/v1", value=3, globalDefault=True),
+    ]
+    pods = [
+        nominated("a", "n1", priority=9, priorityClassName="high"),
+        nominated("b", "n1", priorityClassName="high"),
+        nominated("c", "n1", priorityClassName="unknown"),
+        nominated("d", "n1", priorityClassName="system-node-critical"),
+        nominated("e", "n1"),
+    ]
+    found = read_pods(pods, {"n1"}, priorities=lambda: Priorities(classes))
+    assert [each.nominated_priority for each in found.bound] == [9, 7, 0, 2_000_001_000, 3]
+    assert [each.name for each in found.pending] == ["a", "b", "c", "d", "e"]
+    assert read_pods(pods[4:], {"n1"}).bound[0].nominated_priority == 0
+
+
+def test_who_is_not_nominated() -> None:
+    """Pods that are bound, have ended or wait for a node that is not there; BindRequests promise more."""
+    there = doc("Pod", "a", spec={"nodeName": "n1"}, status={"nominatedNodeName": "n2"})
+    over = doc("Pod", "b", status={"phase": "Failed", "nominatedNodeName": "n2"})
+    gone, plain = nominated("c", "gone"), nominated("d", "")
+    promised = read_bind_requests([bind_request("e", "n2")])
+    found = read_pods([there, over, gone, plain, nominated("e", "n1")], {"n1", "n2"}, promised)
+    assert [(each.name, each.node, each.nominated_priority) for each in found.bound] == [
+        ("default/a", "n1", None),
+        ("default/e", "n2", None),
+    ]
+    assert [each.name for each in found.pending] == ["c", "d"]
+
+
+def test_victims_hold_their_room_until_they_are_gone() -> None:
+    """A terminating pod is still there."""
+    leaving = doc("Pod", "a", meta={"deletionTimestamp": "2026-01-01T00:00:00Z"}, spec={"nodeName": "n1"})
+    assert [each.name for each in read_pods([leaving], {"n1"}).bound] == ["default/a"]
 
 
 def bind_request(pod_name: str, node: str, phase: str | None = None) -> Document:

@@ -16,7 +16,7 @@ from adapters.kubernetes.nodes import read_node
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.pods import pod_shape
 from adapters.kubernetes.resources import GANGS, NODES, PODS, Resource
-from adapters.kubernetes.running import bound_node, read_bound_pod
+from adapters.kubernetes.running import bound_node, nominated_node, read_bound_pod
 from adapters.manifests.members import alike, read_members
 from adapters.manifests.reading import GangOptions, Reading, World
 
@@ -68,6 +68,7 @@ def pod(name: str, gpus: str = "1") -> Body:
                 }
             ],
             "podIP": "10.0.0.1",
+            "nominatedNodeName": "h",
             "conditions": [{"type": "Ready", "status": "True", "lastProbeTime": None}],
         },
     }
@@ -83,6 +84,7 @@ def test_what_readers_see_stays() -> None:
     assert kept.body["status"] == {
         "phase": "Running",
         "conditions": [{"type": "Ready", "status": "True"}],
+        "nominatedNodeName": "h",
         "containerStatuses": [{"name": "main", "allocatedResources": amounts, "resources": {"requests": amounts}}],
     }
     (container,) = kept.body["spec"]["containers"]
@@ -180,6 +182,7 @@ def test_whatever_is_read_of_a_pod_is_kept() -> None:
     seen: dict[str, set[str]] = {}
     doc = Document(Asked(body, seen), "s")
     read_bound_pod(doc, bound_node(doc))
+    nominated_node(Document(Asked({**body, "spec": {}}, seen), "s"))
     gang_key(doc.body)
     reading = Reading(doc, World((doc,)), GangOptions(ignore_unsupported=True))
     (likes,) = alike(reading, "role", read_members(reading, [doc]))

@@ -124,6 +124,73 @@ def test_pods_that_share_a_gpu_take_it_once(caplog: pytest.LogCaptureFixture) ->
     assert sum("Pod a/r: metadata.annotations[gpu-fraction]" in line for line in caplog.messages) == 1
 
 
+def waiting(name: str, node: str, gpus: str = "1", **spec: Any) -> Body:
+    """A pod that waits for the node it is nominated to."""
+    found = pod(name, "", gpus, status={"phase": "Pending", "nominatedNodeName": node})
+    found["spec"] |= spec
+    return found
+
+
+def nominated(mirror: Mirror) -> dict[str, tuple[str, int | None]]:
+    """Nominated pods: node and priority."""
+    return {each.name: (each.node, each.nominated_priority) for each in mirror.held.view().snapshot.nominated}
+
+
+def test_nominated_pods_are_followed() -> None:
+    """As they come, move, are bound and go, and as their PriorityClass does; `free` does not know them."""
+    mirror = filled((NODES, node("n1")), (PODS, waiting("p", "n1", priorityClassName="high")))
+    assert nominated(mirror) == {"a/p": ("n1", 0)}
+    change(mirror, PRIORITY_CLASSES, body("high", value=7))
+    assert nominated(mirror) == {"a/p": ("n1", 7)}
+    assert free(mirror) == {"n1": 8}
+    change(mirror, PODS, waiting("p", "n2", priority=3))
+    assert nominated(mirror) == {}
+    change(mirror, NODES, node("n2"))
+    assert nominated(mirror) == {"a/p": ("n2", 3)}
+    change(mirror, PODS, pod("p", "n1"))
+    assert (nominated(mirror), free(mirror)) == ({}, {"n1": 7, "n2": 8})
+    change(mirror, PODS, waiting("q", "n1", "many"))
+    assert (nominated(mirror), free(mirror)) == ({}, {"n1": 7, "n2": 8})
+    assert "many" in mirror.problems["Pod a/q"]
+    change(mirror, PODS, waiting("q", "n1"))
+    change(mirror, PRIORITY_CLASSES, body("low", value="low"))
+    change(mirror, PODS, waiting("q", "n1", priority=2))
+    assert nominated(mirror) == {"a/q": ("n1", 2)}
+    assert "value" in mirror.problems["PriorityClasses"]
+
+
+def test_room_is_told_where_a_pod_holds_less_than_before() -> None:
+    """It was bound, resized or nominated elsewhere; not where it holds more, or says something else."""
+    mirror = filled((NODES, node("n1")), (NODES, node("n2")), (PODS, pod("p", "n1", "2")), (PODS, waiting("q", "n1")))
+    steps = [
+        (pod("p", "n1", "2", labels={"a": "b"}), False),
+        (pod("p", "n1", "1"), True),
+        (pod("p", "n1", "3"), False),
+        (waiting("q", "n1", "2"), False),
+        (waiting("q", "n1", "2", priority=2), False),
+        (waiting("q", "n1", "2", priority=1), True),
+        (waiting("q", "n2", "2", priority=1), True),
+        (waiting("q", "n2", "1", priority=1), True),
+        (pod("q", "n2", "1"), False),
+        (waiting("q", "n2", priority=1), True),
+        (pod("q", "n1"), True),
+    ]
+
+    async def told() -> list[bool]:
+        news, found = mirror.subscribe(), []
+        await news.next()  # of everything there is
+        for now, _ in steps:
+            change(mirror, PODS, now)
+            try:
+                async with asyncio.timeout(0):
+                    found.append((await news.next()).room)
+            except TimeoutError:
+                found.append(False)
+        return found
+
+    assert asyncio.run(told()) == [expected for _, expected in steps]
+
+
 def test_a_node_that_cannot_be_read_takes_no_pods() -> None:
     """It is as if it were not there; when it can be read its pods still are."""
     mirror = filled((NODES, node("n1", "many")), (PODS, pod("p", "n1", "3")))

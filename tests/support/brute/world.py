@@ -78,8 +78,11 @@ class World:
         self.running = {member.pod: position[member.node] for member in gang.running}
         # what new pods may take, and what one pod takes
         self.room = [
-            {name: max(int(free), 0) for name, free in zip(snapshot.resources, row, strict=True)}
-            for row in snapshot.free.tolist()
+            {
+                name: max(int(free) - self._spoken_for(node, name), 0)
+                for name, free in zip(snapshot.resources, row, strict=True)
+            }
+            for node, row in enumerate(snapshot.free.tolist())
         ]
         self.demand = {role.name: demand_of(role) for role in gang.roles}
         self._domains = [self._path(node) for node in self.nodes]
@@ -190,11 +193,30 @@ class World:
     @cached_property
     def outsiders(self) -> list[BoundPod]:
         """Bound pods that are not of the gang."""
-        return [pod for pod in self.snapshot.pods if pod.name not in self.running]
+        return [pod for pod in self.snapshot.pods if pod.name not in self.running and pod.nominated_priority is None]
+
+    @cached_property
+    def nominated(self) -> list[BoundPod]:
+        """Waiting pods that keep the gang from room: others' of at least its priority, that are bound nowhere else."""
+        bound = {pod.name for pod in self.snapshot.pods if pod.nominated_priority is None}
+        return [
+            pod
+            for pod in self.snapshot.pods
+            if pod.nominated_priority is not None
+            and not pod.nominated_priority < self.gang.priority
+            and pod.gang != self.gang.name
+            and pod.name not in self.role_of
+            and pod.name not in bound
+        ]
+
+    def _spoken_for(self, node: int, resource: str) -> int:
+        """What nominated pods hold of a node."""
+        here = [pod for pod in self.nominated if self.node_idx[pod.node] == node]
+        return len(here) if resource == PODS else sum(pod.requests[resource] for pod in here)
 
     def _kept_apart(self, role: Role, node: int) -> bool:
         wanted = role.constraints
-        for pod in self.outsiders:
+        for pod in (*self.outsiders, *self.nominated):
             clashes = [rule for rule in wanted.anti_affinity if rule.selector.matches(pod.namespace, pod.labels)] + [
                 rule for rule in pod.anti_affinity if rule.selector.matches(wanted.namespace, dict(wanted.labels))
             ]

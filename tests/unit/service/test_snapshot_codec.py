@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 
 from solver.api.v1 import gang_pb2, snapshot_pb2
 from solver.api.v1.snapshot_pb2 import SnapshotChunk
+from solver.domain.changes import PodBound
 from solver.domain.snapshot import Snapshot
 from solver.planner import plan
 from solver.service.codec.snapshot import (
@@ -21,7 +23,7 @@ from solver.service.codec.snapshot import (
 )
 from solver.service.config import Limits
 from solver.service.errors import InvalidField
-from support.builders import amounts, cluster, node
+from support.builders import amounts, bound, cluster, node
 from support.clusters import meaning, random_change, random_objects, tidy
 from support.strategies import random_instance, seeds
 
@@ -58,6 +60,17 @@ def test_a_plan_on_what_came_back_is_the_same(seed: int) -> None:
     for one, other in zip(here.gangs, there.gangs, strict=True):
         assert (one.status, one.assignments, one.objective) == (other.status, other.assignments, other.objective)
         assert (one.reasons, one.warnings) == (other.reasons, other.warnings)
+
+
+@pytest.mark.parametrize("priority", [None, 0, -(2**31), 2**31 - 1])
+def test_nominated_pods_come_back(priority: int | None) -> None:
+    """With their priority, of which 0 is one; among pods without traits, and alone."""
+    one = replace(bound("a", "n", 1), nominated_priority=priority)
+    snapshot = cluster(node("n"), pods=[one, bound("b", "n", 1)])
+    back = assembled(encode_snapshot(snapshot, 10**6))
+    assert list(back.pods) == list(snapshot.pods)
+    assert back.nominated == ((one,) if priority is not None else ())
+    assert decode_change(encode_change(PodBound(one)), "changes[0]") == PodBound(one)
 
 
 @settings(deadline=None)

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -192,6 +193,24 @@ def test_departures_find_repelling_pods() -> None:
     assert len(found.view().snapshot.repelling) == 1
     found.apply("7", 1, [PodBound(bound("a", "n0"))])
     assert found.view().snapshot.repelling == ()
+
+
+def test_nominated_pods_hold_nothing_until_they_are_bound() -> None:
+    """They are kept apart, and are no pods that somebody is waiting to see bound."""
+    waiting = replace(pod("a", "n0", "u", gpus=3), nominated_priority=5)
+    found = held(waiting)
+    assert found.view().snapshot.nominated == (waiting,)
+    assert free_gpus(found)["n0"] == 8
+    assert found.bound(["default/a"]) == []
+    moved = replace(waiting, node="n1", nominated_priority=6)
+    found.apply("7", 1, [PodBound(moved)])
+    assert found.view().snapshot.nominated == (moved,)
+    there = replace(moved, nominated_priority=None)
+    found.apply("7", 2, [PodBound(there)])
+    assert found.view().snapshot.nominated == ()
+    assert (free_gpus(found)["n1"], found.bound(["default/a"])) == (5, [there])
+    found.apply("7", 3, [PodBound(moved), NodeGone("n1")])
+    assert found.view().snapshot.nominated == ()
 
 
 def test_topologies_and_queues_change_without_touching_columns() -> None:
