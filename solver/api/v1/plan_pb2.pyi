@@ -246,7 +246,7 @@ class GangPlan(_message.Message):
     """What is known about it."""
     handover_ms: _builtins.float
     """Milliseconds the connector takes for one hand-over beside the transfer, the same for every placement and in no
-    term; absent where the topology does not say, and without flows or a plan.
+    term; absent where the topology does not say, and without a plan or flows other than collectives.
     """
     @_builtins.property
     def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
