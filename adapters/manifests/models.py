@@ -1,4 +1,4 @@
-"""Shapes of known models: how many bytes of KV cache one prompt token leaves behind.
+"""Shapes of known models: how many bytes of KV cache one prompt token leaves behind, and what engines exchange.
 
 Figures are those of the published model configurations. Layers with a window or with linear attention hold a
 constant, not something per token, and are left out. An FP8 checkpoint says nothing about its KV cache: that stays
@@ -25,7 +25,8 @@ class ModelShape:
     """What the KV cache of a model looks like.
 
     layers: those whose cache grows with the prompt. kv_heads, head_dim: of grouped-query attention, both 0 with
-    multi-head latent attention, which caches kv_lora_rank + rope_dim elements per layer instead.
+    multi-head latent attention, which caches kv_lora_rank + rope_dim elements per layer instead. hidden: elements of
+    one token's activation between layers. depth: all layers, 0 = as many as hold a cache.
     """
 
     name: str
@@ -34,6 +35,8 @@ class ModelShape:
     head_dim: int = 0
     kv_lora_rank: int = 0
     rope_dim: int = 0
+    hidden: int = 0
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +48,26 @@ class _Entry:
 
 
 _ENTRIES = (
-    _Entry(ModelShape("llama-3-8b", 32, 8, 128), r"llama-?3(-1)?-8b|distill-llama-8b"),
-    _Entry(ModelShape("llama-3-70b", 80, 8, 128), r"llama-?3(-[13])?-70b|distill-llama-70b"),
-    _Entry(ModelShape("llama-3-405b", 126, 8, 128), r"llama-?3(-1)?-405b"),
-    _Entry(ModelShape("qwen3-0.6b", 28, 8, 128), r"qwen-?3-0-6b"),
-    _Entry(ModelShape("qwen3-8b", 36, 8, 128), r"qwen-?3-8b"),
-    _Entry(ModelShape("qwen3-32b", 64, 8, 128), r"qwen-?3-32b"),
-    _Entry(ModelShape("qwen3-30b-a3b", 48, 4, 128), r"qwen-?3-(coder-)?30b-a3b"),
-    _Entry(ModelShape("qwen3-235b-a22b", 94, 4, 128), r"qwen-?3-235b-a22b"),
-    _Entry(ModelShape("qwen3-coder-480b", 62, 8, 128), r"qwen-?3-coder-480b(-a35b)?"),
-    _Entry(ModelShape("qwen3.5-397b", 15, 2, 256), r"qwen-?3-5-397b(-a17b)?"),
+    _Entry(ModelShape("llama-3-8b", 32, 8, 128, hidden=4096), r"llama-?3(-1)?-8b|distill-llama-8b"),
+    _Entry(ModelShape("llama-3-70b", 80, 8, 128, hidden=8192), r"llama-?3(-[13])?-70b|distill-llama-70b"),
+    _Entry(ModelShape("llama-3-405b", 126, 8, 128, hidden=16384), r"llama-?3(-1)?-405b"),
+    _Entry(ModelShape("qwen3-0.6b", 28, 8, 128, hidden=1024), r"qwen-?3-0-6b"),
+    _Entry(ModelShape("qwen3-8b", 36, 8, 128, hidden=4096), r"qwen-?3-8b"),
+    _Entry(ModelShape("qwen3-32b", 64, 8, 128, hidden=5120), r"qwen-?3-32b"),
+    _Entry(ModelShape("qwen3-30b-a3b", 48, 4, 128, hidden=2048), r"qwen-?3-(coder-)?30b-a3b"),
+    _Entry(ModelShape("qwen3-235b-a22b", 94, 4, 128, hidden=4096), r"qwen-?3-235b-a22b"),
+    _Entry(ModelShape("qwen3-coder-480b", 62, 8, 128, hidden=6144), r"qwen-?3-coder-480b(-a35b)?"),
+    _Entry(ModelShape("qwen3.5-397b", 15, 2, 256, hidden=4096, depth=60), r"qwen-?3-5-397b(-a17b)?"),
     _Entry(
-        ModelShape("deepseek-r1", 61, kv_lora_rank=512, rope_dim=64),
+        ModelShape("deepseek-r1", 61, kv_lora_rank=512, rope_dim=64, hidden=7168),
         r"deepseek-(r1|v3)(?!.*distill)|kimi-k2",
     ),
-    _Entry(ModelShape("glm-5", 78, kv_lora_rank=512, rope_dim=64), r"glm-5"),
-    _Entry(ModelShape("gpt-oss-120b", 18, 8, 64), r"gpt-oss-120b"),  # 18 of its 36 layers see a window only
-    _Entry(ModelShape("mixtral-8x7b", 32, 8, 128), r"mixtral-8x7b"),
-    _Entry(ModelShape("minimax-m2.5", 62, 8, 128), r"minimax-m2-5"),
+    _Entry(ModelShape("glm-5", 78, kv_lora_rank=512, rope_dim=64, hidden=6144), r"glm-5"),
+    _Entry(
+        ModelShape("gpt-oss-120b", 18, 8, 64, hidden=2880, depth=36), r"gpt-oss-120b"
+    ),  # 18 of its 36 layers see a window only
+    _Entry(ModelShape("mixtral-8x7b", 32, 8, 128, hidden=4096), r"mixtral-8x7b"),
+    _Entry(ModelShape("minimax-m2.5", 62, 8, 128, hidden=3072), r"minimax-m2-5"),
 )
 _SHAPES = {entry.shape.name: entry.shape for entry in _ENTRIES}
 _PATTERNS = [(re.compile(rf"(?:^|-)(?:{entry.found_by})(?:-|$)"), entry.shape) for entry in _ENTRIES]
@@ -102,6 +107,15 @@ def kv_bytes_per_token(shape: ModelShape, tp: int = 1, dtype_bytes: int = DEFAUL
         return shape.layers * (shape.kv_lora_rank + shape.rope_dim) * dtype_bytes
     heads = max(shape.kv_heads, min(tp, MAX_TP))
     return 2 * shape.layers * heads * shape.head_dim * dtype_bytes
+
+
+def collective_bytes_per_token(shape: ModelShape) -> int:
+    """Bytes that each rank of an engine sends for one token: two reductions of its 16-bit activation in every layer.
+
+    That is what tensor parallelism does after attention and after the feed-forward part; the exchange of experts that
+    takes the place of the second one is of the same order.
+    """
+    return 2 * (shape.depth or shape.layers) * shape.hidden * DEFAULT_DTYPE_BYTES
 
 
 def _normalised(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The flows of a disaggregated deployment: the KV cache from prefill to decode, requests from router to prefill."""
+"""The flows of a deployment: the KV cache from prefill to decode, requests from router to prefill, and collectives."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from adapters.manifests.engines import Engine
 from adapters.manifests.models import (
     DEFAULT_MODEL,
     ModelShape,
+    collective_bytes_per_token,
     find_model,
     kv_bytes_per_token,
     named_model,
@@ -16,16 +17,21 @@ from solver.domain.gang import Flow, Kind, Pattern, Reach
 
 #: Bytes of one request from a router to a prefill engine.
 REQUEST_BYTES = 65_536
+#: Tokens that decode makes for one request, where nothing says it.
+OUTPUT_TOKENS = 1000
+#: Most bytes of one transfer.
+MAX_BYTES = 10**15
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A role as the flows see it. gpus: of one engine, all ranks together."""
+    """A role as the flows see it. gpus: of one engine, all ranks together. ranks: pods of one engine."""
 
     role: str
     kind: Kind
     engine: Engine
     gpus: int
+    ranks: int = 1
 
 
 def role_names(endpoints: Sequence[Endpoint], kind: Kind) -> tuple[str, ...]:
@@ -54,17 +60,35 @@ def _renamed(roles: Sequence[str], names: Mapping[str, Sequence[str]]) -> tuple[
 def deployment_flows(
     reading: Reading, endpoints: Sequence[Endpoint], pattern: Pattern = Pattern.ALL_TO_ALL
 ) -> tuple[Flow, ...]:
-    """Prefill → decode with the KV cache of one prompt, and router → prefill; a side without roles has no flow.
+    """Prefill → decode with the KV cache of one prompt, router → prefill, and the collectives of multi-node engines.
 
-    pattern: of the KV flow. Notes `model_assumed` where a KV flow exists and its model is not known.
+    A side without roles has no flow. pattern: of the KV flow. Notes `model_assumed` once where a flow needs the model
+    and it is not known.
     """
     flows = []
-    if role_names(endpoints, Kind.PREFILL) and role_names(endpoints, Kind.DECODE):
-        size = _kv_bytes(reading, endpoints) * reading.options.prompt_tokens
+    has_cache = bool(role_names(endpoints, Kind.PREFILL) and role_names(endpoints, Kind.DECODE))
+    ends = [end for end in endpoints if has_cache and end.kind in (Kind.PREFILL, Kind.DECODE)]
+    several = [end for end in endpoints if end.ranks > 1 and end.gpus]
+    if has_cache or several:
+        shape = _model(reading, [*ends, *several])
+        size = _kv_bytes(shape, ends or several) * reading.options.prompt_tokens
+    if has_cache:
         flows.append(_flow(endpoints, Kind.PREFILL, Kind.DECODE, size, pattern))
     if role_names(endpoints, Kind.ROUTER) and role_names(endpoints, Kind.PREFILL):
         flows.append(_flow(endpoints, Kind.ROUTER, Kind.PREFILL, REQUEST_BYTES, Pattern.ALL_TO_ALL))
+    flows += [_collective(end, shape, reading.options.prompt_tokens, size) for end in several]
     return tuple(flows)
+
+
+def _collective(end: Endpoint, shape: ModelShape, prompt_tokens: int, kv_bytes: int) -> Flow:
+    """What each rank of a multi-node engine sends to its fellows for one request: all that its tokens cause.
+
+    A prefill engine works on the tokens of the prompt, a decode engine on OUTPUT_TOKENS, any other one on both. The
+    engine's own traffic outweighs the KV cache, which travels once: it is taken for at least twice its `kv_bytes`.
+    """
+    tokens = {Kind.PREFILL: prompt_tokens, Kind.DECODE: OUTPUT_TOKENS}.get(end.kind, prompt_tokens + OUTPUT_TOKENS)
+    size = max(collective_bytes_per_token(shape) * tokens, 2 * kv_bytes)
+    return Flow((end.role,), (end.role,), min(size, MAX_BYTES), pattern=Pattern.COLLECTIVE)
 
 
 def _flow(endpoints: Sequence[Endpoint], source: Kind, target: Kind, size: int, pattern: Pattern) -> Flow:
@@ -79,10 +103,8 @@ def _flow(endpoints: Sequence[Endpoint], source: Kind, target: Kind, size: int, 
     )
 
 
-def _kv_bytes(reading: Reading, endpoints: Sequence[Endpoint]) -> int:
-    """Bytes per token: the most any engine of either side holds of the deployment's model."""
-    ends = [endpoint for endpoint in endpoints if endpoint.kind in (Kind.PREFILL, Kind.DECODE)]
-    shape = _model(reading, ends)
+def _kv_bytes(shape: ModelShape, ends: Sequence[Endpoint]) -> int:
+    """Bytes per token: the most any of these engines holds."""
     return max(kv_bytes_per_token(shape, end.engine.tp or max(end.gpus, 1), end.engine.dtype_bytes) for end in ends)
 
 

@@ -117,3 +117,13 @@ def test_a_preferred_domain_keeps_the_engine_together(documents: Read, engine: E
     found = _domains(answer)
     assert len(found["decode"]) == 2
     assert not found["prefill"] & found["decode"]
+
+
+@each_engine
+def test_an_engine_is_kept_together_without_any_rule(engine: Engine) -> None:
+    """Without a ComputeDomain the engine of eight nodes still lies in two domains of four, not in three."""
+    snapshot = _site(3, 4)
+    deployment = [doc for doc in _own() if doc.kind != "ComputeDomain"]
+    found = _domains(placed(snapshot, _gang(deployment, snapshot), engine))
+    assert len(found["decode"]) == 2
+    assert not found["prefill"] & found["decode"]

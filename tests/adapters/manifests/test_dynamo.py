@@ -72,13 +72,39 @@ def test_services_become_roles_and_groups(read: Read) -> None:
 
 
 def test_flows_carry_the_cache_of_the_model(read: Read) -> None:
-    """The KV flow has the model's bytes, replicated for the wider side; the router sends requests to prefill."""
+    """The KV flow has the model's bytes, replicated for the wider side; the router sends requests to prefill.
+
+    Ranks of a multi-node engine send what two reductions in each layer come to, for every token they make.
+    """
     gang = read(SERVICES, prompt_tokens=1000).gangs[0]
-    cache, requests = gang.flows
+    cache, requests, ranks = gang.flows
     assert (cache.senders, cache.receivers, cache.pattern) == (("PrefillWorker",), ("decode",), Pattern.ALL_TO_ALL)
     assert cache.bytes == 147_456 * 2 * 1000  # Qwen3-8B has 8 KV heads, decode runs on 16 ranks
     assert (requests.senders, requests.receivers, requests.bytes) == (("Frontend",), ("PrefillWorker",), 65_536)
     assert requests.per_request == Fraction(1)
+    assert (ranks.senders, ranks.receivers, ranks.pattern) == (("decode",), ("decode",), Pattern.COLLECTIVE)
+    assert ranks.bytes == 2 * 36 * 4096 * 2 * 1000
+
+
+def test_collectives_outweigh_the_cache(read: Read) -> None:
+    """A prefill engine works on the prompt, one that serves alone on all tokens, and the KV cache never counts more."""
+    several = ", multinode: {nodeCount: 2}"
+    prefill = read(_workers("prefill", "decode", extra=several), model="qwen3-8b", prompt_tokens=1500).gangs[0]
+    cache, of_prefill, of_decode = prefill.flows[0], *prefill.flows[2:]
+    assert (of_prefill.source, of_decode.source) == ("prefill", "decode")
+    assert (of_prefill.bytes, of_decode.bytes) == (589_824 * 1500, 589_824 * 1000)
+    long = read(_workers("prefill", "decode", extra=several), model="qwen3-8b", prompt_tokens=100_000).gangs[0]
+    assert long.flows[3].bytes == 2 * long.flows[0].bytes
+    assert min(of_prefill.bytes, of_decode.bytes) >= 2 * cache.bytes
+    (alone,) = read(_workers("Worker", extra=several), model="qwen3-8b", prompt_tokens=1500).gangs[0].flows
+    assert (alone.bytes, alone.pattern) == (589_824 * 2500, Pattern.COLLECTIVE)
+
+
+def test_a_multi_node_engine_without_a_rule_is_kept_together(read: Read) -> None:
+    """Its replicas lie as close together as may be; a rule of its own stays, and the ranks still send."""
+    text = SERVICES.replace("      topologyConstraint: {packDomain: rack}\n", "")
+    assert read(text).gangs[0].root.groups[0].pack == Pack(None, "narrowest")
+    assert read(text).gangs[0].flows == read(SERVICES).gangs[0].flows
 
 
 COMPONENTS = """

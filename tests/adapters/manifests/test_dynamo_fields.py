@@ -146,7 +146,7 @@ def test_switches_that_are_off_are_no_rules(read: Read) -> None:
     text = _service_file({}, {"gpuMemoryService": {"enabled": False}, "failover": {"enabled": False}, "roles": []})
     assert read(text).all_notices == ()
     leader = _service_file({}, {"multinode": {"nodeCount": 2, "leader": {}}})
-    assert read(leader).all_notices == ()
+    assert read(leader, model="qwen3-8b").all_notices == ()
 
 
 def _override(value: Any, target: str = "PodCliqueSet", version: str = "grove.io/v1alpha1") -> dict[str, Any]:
@@ -215,7 +215,7 @@ def test_other_overrides_are_refused(read: Read, of_root: Mapping[str, Any], of_
     """What an override says beside one pack rule of its own target is refused by name."""
     with pytest.raises(InvalidRequest, match=r"providerOverride: .*not supported"):
         read(_component_file(of_root, of_component))
-    notices = read(_component_file(of_root, of_component), ignore_unsupported=True).all_notices
+    notices = read(_component_file(of_root, of_component), ignore_unsupported=True, model="qwen3-8b").all_notices
     assert [notice.code for notice in notices] == ["unsupported_ignored"]
 
 

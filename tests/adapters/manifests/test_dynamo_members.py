@@ -153,8 +153,9 @@ def test_pods_of_a_leader_worker_set_stay_with_their_replica(read: Read) -> None
         ("default/d-0-1", "default/decode-0-0"),
         ("default/d-1-0", "default/d-1-1"),
     ]
-    (flow,) = gang.flows
+    flow, ranks = gang.flows
     assert (flow.receivers, flow.source, flow.target) == (("decode#0", "decode#1"), "prefill", "decode")
+    assert (ranks.senders, ranks.receivers, str(ranks)) == (flow.receivers, flow.receivers, "decode → decode")
     assert gang.reach[0].receivers == ("decode#0", "decode#1")
 
 

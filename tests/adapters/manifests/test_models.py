@@ -2,7 +2,13 @@
 
 import pytest
 
-from adapters.manifests.models import find_model, known_models, kv_bytes_per_token, named_model
+from adapters.manifests.models import (
+    collective_bytes_per_token,
+    find_model,
+    known_models,
+    kv_bytes_per_token,
+    named_model,
+)
 from solver.domain.errors import InvalidRequest
 
 
@@ -93,3 +99,10 @@ def test_heads_are_replicated_above_one_rank_per_head() -> None:
     assert kv_bytes_per_token(qwen, tp=4) == 192_512
     assert kv_bytes_per_token(qwen, tp=8) == 2 * 192_512
     assert kv_bytes_per_token(deepseek, tp=32) == kv_bytes_per_token(deepseek) == 70_272
+
+
+def test_what_ranks_send_for_a_token() -> None:
+    """Two reductions of a 16-bit activation in every layer, also in those that hold no cache."""
+    assert collective_bytes_per_token(named_model("llama-3-70b")) == 2 * 80 * 8192 * 2
+    assert collective_bytes_per_token(named_model("qwen3.5-397b")) == 2 * 60 * 4096 * 2
+    assert all(collective_bytes_per_token(named_model(name)) > 0 for name in known_models())
