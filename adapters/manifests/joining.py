@@ -93,9 +93,15 @@ class _Joining:
             flows=tuple(renamed_flow(flow, self.names) for flow in self.declared.flows),
             reach=tuple(renamed_reach(reach, self.names) for reach in self.declared.reach),
             running=tuple(sorted(running, key=lambda member: natural_key(member.pod))),
+            pod_priority=self.reading.pod_priority(self.waiting(), self.declared.priority),
         )
         created = oldest([self.reading.doc.body, *self.pods.bodies])
         return Joined(replace(self.reading.found(gang).gang, created=created), self.missing)
+
+    def waiting(self) -> list[Document]:
+        """Members that have a node to be found for."""
+        members = (member for found in self.by_role.values() for member in found)
+        return [member.doc for member in members if member.name not in self.settled]
 
     def alone(self, group: Group) -> Group:
         """A group of which there is one."""

@@ -119,9 +119,10 @@ def loose_gang(reading: Reading, bond: Bond, members: Sequence[Member], wanted: 
         root = keep_domains(reading, root, topology, domains_by_role(reading.world, by_role(likes)))
     root = packed(reading, root, by_role(likes))
     flows = in_slices(flows, root)
+    own = reading.pod_priority((member.doc for member in members if not member.node), priority)
     with located(reading.doc):
-        queue = first_label(members, QUEUE_LABEL)
-        gang = Gang(bond.name, root, priority, queue, topology, flows, running=bound_members(members))
+        queue, running = first_label(members, QUEUE_LABEL), bound_members(members)
+        gang = Gang(bond.name, root, priority, queue, topology, flows, running=running, pod_priority=own)
     return reading.found(gang, [member.doc for member in members])
 
 

@@ -124,8 +124,10 @@ def finished(
         root = keep_domains(reading, root, topology, domains_by_role(reading.world, by_role(everyone)))
     root = packed(reading, root, by_role(everyone))
     flows = in_slices(flows, root)
+    own = reading.pod_priority((member.doc for member in members if not member.node), priority)
     with located(doc):
-        gang = Gang(doc.full_name, root, priority, queue, topology, flows, running=bound_members(members))
+        running = bound_members(members)
+        gang = Gang(doc.full_name, root, priority, queue, topology, flows, running=running, pod_priority=own)
     return reading.found(gang)
 
 

@@ -1,6 +1,6 @@
 """What every reader of gang manifests shares: options, the world around the files, notices and refusals."""
 
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -176,6 +176,10 @@ class World:
         """The value of a PriorityClass, None if nobody knows it."""
         return self._priorities.of_class(class_name)
 
+    def priority_of(self, pod: Document) -> int:
+        """The priority of a pod, as its scheduler knows it."""
+        return self._priorities.of_pod(pod)
+
     def of_kind(self, kind: str) -> Iterator[Document]:
         """Objects of a kind, those of the files first."""
         return (doc for doc in (*self.files, *self.cluster) if doc.kind == kind)
@@ -302,6 +306,16 @@ class Reading:
             return fallback
         return value
 
+    def pod_priority(self, pods: Iterable[Document], priority: int) -> int | None:
+        """The lowest priority that some pods say they have, by themselves or by class; None if it is the gang's own.
+
+        Pods that say nothing have that of the gang where its object says one, else the one that pods have by default.
+        """
+        stated = self.doc.has("spec.priority") or _names_class(self.doc) or "priorityClassName" in self.doc.labels
+        found = [self.world.priority_of(pod) for pod in pods if pod.has("spec.priority") or _names_class(pod)]
+        least = min(found, default=priority if stated else self.world.default_priority or 0)
+        return None if least == priority else least
+
     def found(self, gang: Gang, pods: Sequence[Document] = ()) -> FoundGang:
         """The finished gang with its notices, each once; anti-affinity between its own roles is unsupported.
 
@@ -327,6 +341,10 @@ def located(doc: Document, at: str = "") -> Iterator[None]:
     except InvalidRequest as error:
         place = f"{doc.source}: {doc.described}: {at}: " if at else f"{doc.source}: {doc.described}: "
         raise InvalidRequest(one_line(f"{place}{error}")) from error
+
+
+def _names_class(doc: Document) -> bool:
+    return bool(doc.text("spec.priorityClassName", ""))
 
 
 def _created(doc: Document) -> datetime | None:

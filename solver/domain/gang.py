@@ -210,7 +210,8 @@ class Gang:
 
     name: `namespace/name`. priority: higher first. queue: name or empty. topology: name of a TopologySpec or
     empty for the only one. running: bound members, only in groups that do not replicate. created: since when it
-    waits, with its time zone; None = nobody knows.
+    waits, with its time zone; None = nobody knows. pod_priority: with which its pods meet nominated ones at their
+    scheduler; None = `priority`.
     Raises InvalidRequest for repeated role or pod names, a root that replicates, references to unknown roles, a
     collective of anything but whole multi-node groups, a gang without pods, and a moment without a time zone.
     """
@@ -224,6 +225,7 @@ class Gang:
     reach: tuple[Reach, ...] = ()
     running: tuple[BoundMember, ...] = ()
     created: datetime | None = None
+    pod_priority: int | None = None
     _bound: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -261,6 +263,11 @@ class Gang:
     def namespace(self) -> str:
         """The part of the name before the slash."""
         return self.name.rpartition("/")[0] or "default"
+
+    @property
+    def room_priority(self) -> int:
+        """Pods that are nominated with at least this priority keep their room from it."""
+        return self.priority if self.pod_priority is None else self.pod_priority
 
     def runs(self, pod: str, node: str) -> bool:
         """Whether a pod bound to a node is a running member; equal names in other gangs are not."""

@@ -20,7 +20,7 @@ def counting(snapshot: Snapshot, gang: Gang) -> tuple[BoundPod, ...]:
     return tuple(
         pod
         for pod in snapshot.nominated
-        if (pod.nominated_priority or 0) >= gang.priority
+        if (pod.nominated_priority or 0) >= gang.room_priority
         and pod.key not in own
         and pod.name not in snapshot.nominated_and_held
     )

@@ -14,9 +14,10 @@ def holders(snapshot: Snapshot, gang: Gang) -> Iterator[BoundPod]:
     names = {pod.name for pod in waiting}
     bound = {pod.name for pod in snapshot.pods if pod.nominated_priority is None and pod.name in names} if names else ()
     own = {pod for role in gang.roles for pod in role.pods}
+    own_priority = gang.priority if gang.pod_priority is None else gang.pod_priority
     for pod in waiting:
         is_own = pod.name in own or pod.gang == gang.name
-        is_higher = pod.nominated_priority is not None and pod.nominated_priority < gang.priority
+        is_higher = pod.nominated_priority is not None and pod.nominated_priority < own_priority
         if not (is_own or is_higher or pod.name in bound):
             yield pod
 

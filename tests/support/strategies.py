@@ -419,7 +419,10 @@ class _Draw:
         queues = self._queues(gang, others) if gang.queue else []
         gang, members = self._running(gang, records)
         rng.shuffle(records)
-        waiting = self._nominated(gang, records) if self.chance(0.12) else []
+        waiting = []
+        if self.chance(0.12):
+            gang = replace(gang, pod_priority=rng.choice([None, None, -3, 4]))
+            waiting = self._nominated(gang, records)
         return build_snapshot(records, [*others, *members, *waiting], [self.spec], queues), gang
 
     def _parts(self, total: int, count: int, least: int) -> list[int]:
@@ -492,7 +495,7 @@ class _Draw:
             if self.chance(0.2) and names and names[0] not in {member.pod for member in gang.running}:
                 pod = replace(pod, name=names.pop())
             member_of = gang.name if self.chance(0.1) else ""
-            priority = gang.priority + rng.choice([-1, 0, 0, 1])
+            priority = gang.room_priority + rng.choice([-1, 0, 0, 1])
             found.append(replace(pod, gang=member_of, nominated_priority=priority))
         return found
 

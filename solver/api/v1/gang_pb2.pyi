@@ -166,6 +166,7 @@ class Gang(_message.Message):
     REACH_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     CREATED_UNIX_MS_FIELD_NUMBER: _builtins.int
+    POD_PRIORITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`namespace/name`; without a slash the namespace is `default`. Required."""
     priority: _builtins.int
@@ -176,6 +177,8 @@ class Gang(_message.Message):
     """Name of the topology its levels belong to; empty = the only one of the cluster, else well-known labels."""
     created_unix_ms: _builtins.int
     """Since when the gang waits, in milliseconds since the Unix epoch; absent = unknown. Used by `fair_before_unix_ms`."""
+    pod_priority: _builtins.int
+    """Priority with which its pods meet pods that are nominated to nodes; absent = `priority`."""
     @_builtins.property
     def root(self) -> Global___Group:
         """The outermost group; it does not replicate. Required."""
@@ -204,14 +207,20 @@ class Gang(_message.Message):
         reach: _abc.Iterable[Global___Reach] | None = ...,
         running: _abc.Iterable[Global___RunningPod] | None = ...,
         created_unix_ms: _builtins.int | None = ...,
+        pod_priority: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms", "created_unix_ms", b"created_unix_ms", "root", b"root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms", "_pod_priority", b"_pod_priority", "created_unix_ms", b"created_unix_ms", "pod_priority", b"pod_priority", "root", b"root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms", "created_unix_ms", b"created_unix_ms", "flows", b"flows", "name", b"name", "priority", b"priority", "queue", b"queue", "reach", b"reach", "root", b"root", "running", b"running", "topology", b"topology"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms", "_pod_priority", b"_pod_priority", "created_unix_ms", b"created_unix_ms", "flows", b"flows", "name", b"name", "pod_priority", b"pod_priority", "priority", b"priority", "queue", b"queue", "reach", b"reach", "root", b"root", "running", b"running", "topology", b"topology"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__created_unix_ms: _TypeAlias = _typing.Literal["created_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__created_unix_ms: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms"]  # noqa: Y015
+    _WhichOneofReturnType__pod_priority: _TypeAlias = _typing.Literal["pod_priority"]  # noqa: Y015
+    _WhichOneofArgType__pod_priority: _TypeAlias = _typing.Literal["_pod_priority", b"_pod_priority"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__created_unix_ms) -> _WhichOneofReturnType__created_unix_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pod_priority) -> _WhichOneofReturnType__pod_priority | None: ...
 
 Global___Gang: _TypeAlias = Gang  # noqa: Y015
 

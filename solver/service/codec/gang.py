@@ -83,6 +83,7 @@ def decode_gang(message: pb.Gang, field: str) -> Gang:
             reach=reach,
             running=running,
             created=created,
+            pod_priority=message.pod_priority if message.HasField("pod_priority") else None,
         )
 
 
@@ -102,6 +103,7 @@ def encode_gang(gang: Gang) -> pb.Gang:
             for rule in gang.reach
         ],
         running=[pb.RunningPod(pod=member.pod, node=member.node) for member in gang.running],
+        pod_priority=gang.pod_priority,
     )
     if gang.created is not None:
         message.created_unix_ms = encode_moment(gang.created)

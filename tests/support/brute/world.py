@@ -199,11 +199,12 @@ class World:
     def nominated(self) -> list[BoundPod]:
         """Waiting pods that keep the gang from room: others' of at least its priority, that are bound nowhere else."""
         bound = {pod.name for pod in self.snapshot.pods if pod.nominated_priority is None}
+        least = self.gang.pod_priority if self.gang.pod_priority is not None else self.gang.priority
         return [
             pod
             for pod in self.snapshot.pods
             if pod.nominated_priority is not None
-            and not pod.nominated_priority < self.gang.priority
+            and not pod.nominated_priority < least
             and pod.gang != self.gang.name
             and pod.name not in self.role_of
             and pod.name not in bound

@@ -102,6 +102,16 @@ def test_anti_affinity_counts_like_capacity(engine: Engine) -> None:
         check_fits((site(waiting), of(4, each), 1), engine)
 
 
+def test_the_priority_of_its_pods_counts_where_it_is_not_that_of_the_gang() -> None:
+    """It is with that that they meet nominated pods."""
+    snapshot = site(bound("x", "n", 1, nominated=3))
+    for pod_priority, fits in ((None, True), (0, False), (3, False), (4, True)):
+        each = replace(of(9, PAIR), pod_priority=pod_priority)
+        found = solved(snapshot, each, Engine.AUTO)
+        assert found.status.placed == fits
+        assert brute_force_agrees(snapshot, each, found)
+
+
 def test_who_counts() -> None:
     """By priority; a gang's own pods never do, and a snapshot without any stays itself."""
     pods = [bound("low", "n", 1, nominated=1), bound("high", "n", 1, nominated=3), bound("w-1", "n", 1, nominated=9)]
