@@ -1,22 +1,25 @@
 """Gangs as they are in the cluster: what their objects declare, made of the pods that exist.
 
-A `Gang` counts before a PodGroup, that before a LeaderWorkerSet, and that before the name that pods share by KAI's
-annotation alone. Requests and constraints are those of the pods.
+A `Gang` counts before a DynamoGraphDeployment, that before a PodGroup, that before a LeaderWorkerSet, and that before
+the name that pods share by KAI's annotation alone. Requests and constraints are those of the pods, but those of a
+DynamoGraphDeployment are its own.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from adapters.apply.live_pods import MemberReader
+from adapters.apply.deployments import join_deployment
+from adapters.apply.live_pods import MemberReader, live_documents
 from adapters.apply.observed import LiveGang
 from adapters.apply.pod_groups import join_pod_group, join_replica, join_shared_name
 from adapters.kubernetes.foreign_rules import POD_RULES
-from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, group_name, replica_keys
+from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, deployment_name, group_name, replica_keys
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.placements import Owner
 from adapters.kubernetes.resources import (
     COMPUTE_DOMAINS,
+    DYNAMO_DEPLOYMENTS,
     GANGS,
     KAI_POD_GROUPS,
     LEADER_WORKER_SETS,
@@ -106,6 +109,8 @@ class LiveGangs:
         if found is None:
             return self._undeclared(key, live)
         reading = self._reading(found.doc, frozenset() if found.resource is GANGS else POD_RULES)
+        if found.resource is DYNAMO_DEPLOYMENTS:
+            return join_deployment(reading, live_documents(live), [_document(PODS, body, "v1") for body in live.others])
         members = self._members.read(key, reading, live)
         if found.resource is GANGS:
             return join(reading, self._declared_gang(key, reading), live, members)
@@ -155,7 +160,9 @@ class LiveGangs:
         annotated = any((pod["metadata"].get("annotations") or {}).get(POD_GROUP_ANNOTATION) for pod in pods)
         groups = (KAI_POD_GROUPS, *(group for group in POD_GROUPS if group is not KAI_POD_GROUPS))
         groups = groups if annotated else POD_GROUPS
-        for resource in (GANGS, *groups):
+        made_for = any(deployment_name(namespace, pod["metadata"].get("labels") or {}) for pod in pods)
+        first = (DYNAMO_DEPLOYMENTS,) if made_for or not pods else ()
+        for resource in (GANGS, *first, *groups):
             body = self._source.get(resource, namespace, name)
             if body is not None:
                 return self._declare(resource, body)

@@ -65,6 +65,11 @@ class MemberReader:
         self._known.pop(key, None)
 
 
+def live_documents(pods: LivePods) -> list[Document]:
+    """The members as they were before anything was decided about them, on their nodes where they stay."""
+    return [_document(body, pods.fixed.get(pod_name(body))) for body in pods.bodies]
+
+
 def _document(body: Body, node: str | None) -> Document:
     """The pod as it was before anything was decided about it, on its node if it stays there."""
     before = body if _is_held(body) and node is None else without_pin(body)

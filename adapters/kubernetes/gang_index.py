@@ -5,6 +5,7 @@ from adapters.kubernetes.gang_keys import gang_key, replica_keys
 from adapters.kubernetes.occupancy import Key, Store
 from adapters.kubernetes.resources import (
     BIND_REQUESTS,
+    DYNAMO_DEPLOYMENTS,
     GANGS,
     LEADER_WORKER_SETS,
     PLACEMENTS,
@@ -14,7 +15,7 @@ from adapters.kubernetes.resources import (
 )
 from solver.domain.naming import natural_key
 
-_NAMED_LIKE_GANGS = (GANGS, *POD_GROUPS)
+_NAMED_LIKE_GANGS = (GANGS, DYNAMO_DEPLOYMENTS, *POD_GROUPS)
 _ABOUT_GANGS = (*_NAMED_LIKE_GANGS, LEADER_WORKER_SETS, PLACEMENTS)
 
 

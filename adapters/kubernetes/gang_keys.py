@@ -34,6 +34,11 @@ SIZE_ANNOTATIONS = (
 SIZE_LABELS = ("pod-group.scheduling.sigs.k8s.io/min-available",)
 #: Annotation that Huddle lets a pod of the extender go with: the one node it may be bound to.
 NODE_ANNOTATION = "huddle.scheduler/node"
+#: Labels by which the operators of Dynamo and Grove say which deployment a pod was made for.
+DEPLOYMENT_LABEL = "nvidia.com/dynamo-graph-deployment-name"
+COMPONENT_LABEL = "nvidia.com/dynamo-component"
+_DYNAMO_NAMESPACE = "nvidia.com/dynamo-namespace"
+_MANAGER, _WHOLE = "app.kubernetes.io/managed-by", "app.kubernetes.io/part-of"
 _SET_NAME = "leaderworkerset.sigs.k8s.io/name"
 _SET_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
 
@@ -41,16 +46,28 @@ _SET_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
 def gang_name(namespace: str, labels: Texts, annotations: Texts, pod_group: str) -> str:
     """`namespace/name` of a pod's gang, or empty. pod_group: the one its scheduling group names, or empty.
 
-    The label of a Gang counts before the PodGroup that an annotation, the scheduling group or a label names, that
-    before the replica of a LeaderWorkerSet, and that before a pod group of Kueue.
+    The label of a Gang counts before the DynamoGraphDeployment that its operator's labels name, that before the
+    PodGroup that an annotation, the scheduling group or a label names, that before the replica of a
+    LeaderWorkerSet, and that before a pod group of Kueue.
     """
     name = (
         labels.get(GANG_LABEL)
+        or deployment_name(namespace, labels)
         or _named_group(labels, annotations, pod_group)
         or _replica(labels)
         or labels.get(_LAST_LABEL, "")
     )
     return f"{namespace}/{name}" if name else ""
+
+
+def deployment_name(namespace: str, labels: Texts) -> str:
+    """The DynamoGraphDeployment that a pod, or another object, was made for, by its labels; empty if they name none."""
+    name = labels.get(DEPLOYMENT_LABEL, "")
+    if not name and labels.get(COMPONENT_LABEL):
+        name = labels.get(_DYNAMO_NAMESPACE, "").removeprefix(f"{namespace}-")
+    if not name and labels.get(_MANAGER) == "grove-operator":
+        name = labels.get(_WHOLE, "")
+    return name
 
 
 def group_name(labels: Texts, annotations: Texts, pod_group: str) -> str:

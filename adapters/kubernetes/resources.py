@@ -50,6 +50,7 @@ GROVE_BINDINGS = Resource(
 )
 GROVE_TOPOLOGIES = Resource("grove.io", ("v1alpha1",), "clustertopologies", "ClusterTopology", namespaced=False)
 PRIORITY_CLASSES = Resource("scheduling.k8s.io", ("v1",), "priorityclasses", "PriorityClass", namespaced=False)
+DYNAMO_DEPLOYMENTS = Resource("nvidia.com", ("v1beta1", "v1alpha1"), "dynamographdeployments", "DynamoGraphDeployment")
 COMPUTE_DOMAINS = Resource("resource.nvidia.com", ("v1beta1",), "computedomains", "ComputeDomain")
 
 TOPOLOGIES = (KAI_TOPOLOGIES, KUEUE_TOPOLOGIES, GROVE_BINDINGS, GROVE_TOPOLOGIES)
@@ -69,6 +70,7 @@ MIRRORED = (
     PLACEMENTS,
     *POD_GROUPS,
     LEADER_WORKER_SETS,
+    DYNAMO_DEPLOYMENTS,
     *TOPOLOGIES,
     QUEUES,
     BIND_REQUESTS,

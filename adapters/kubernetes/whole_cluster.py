@@ -10,6 +10,7 @@ from adapters.kubernetes.listing import Listing, list_kind
 from adapters.kubernetes.resources import (
     BIND_REQUESTS,
     COMPUTE_DOMAINS,
+    DYNAMO_DEPLOYMENTS,
     GANGS,
     NODES,
     POD_GROUPS,
@@ -22,7 +23,18 @@ from adapters.kubernetes.resources import (
 from solver.domain.errors import SourceUnavailable
 
 #: Kinds that say what is free, who may use it and how it is wired. Pods come first: theirs is the longest list.
-KINDS = (PODS, NODES, *TOPOLOGIES, QUEUES, PRIORITY_CLASSES, *POD_GROUPS, GANGS, BIND_REQUESTS, COMPUTE_DOMAINS)
+KINDS = (
+    PODS,
+    NODES,
+    *TOPOLOGIES,
+    QUEUES,
+    PRIORITY_CLASSES,
+    *POD_GROUPS,
+    GANGS,
+    BIND_REQUESTS,
+    COMPUTE_DOMAINS,
+    DYNAMO_DEPLOYMENTS,
+)
 _PAGE = 1000
 
 

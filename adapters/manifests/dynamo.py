@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from adapters.kubernetes.objects import Document
 from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.compute_domains import keep_domains
 from adapters.manifests.dynamo_components import Component, read_components
 from adapters.manifests.dynamo_fields import DEPLOYMENT, check_fields
 from adapters.manifests.dynamo_groups import component_group, component_role, role_names_of
-from adapters.manifests.dynamo_members import Crew, read_crews
+from adapters.manifests.dynamo_members import Crew, missing_pods, read_crews
 from adapters.manifests.kinds import kind_of_name, kind_of_type
 from adapters.manifests.overrides import override_packing
 from adapters.manifests.packing import Packing, annotated, one_topology, packing
@@ -22,19 +23,20 @@ _POLICY = "spec.experimental.kvTransferPolicy"
 _ROOT_TARGET, _ROOT_PLACE = "PodCliqueSet", ("spec", "template")
 
 
-def read_deployment(reading: Reading) -> FoundGang:
+def read_deployment(reading: Reading, invent: bool = True) -> FoundGang:
     """The gang of one deployment, named `namespace/name`.
 
     A role per component, named as written; its pods are those that exist, by the names they have, and beside them
     `<namespace>/<component>-<i>`, with `-<rank>` where a replica spans nodes. Of a multi-node component some of whose
     replicas run each becomes a group and a role of its own, `<component>#<i>`. Components with replicas 0 are absent.
+    invent: whether the gang has pods that do not exist yet.
     """
     doc = reading.doc
     if not doc.name:
         raise doc.refuse("metadata.name", "is missing")
     check_fields(reading, doc.part("spec"), DEPLOYMENT)
     components = read_components(reading)
-    crews = read_crews(reading, components)
+    crews = read_crews(reading, components, invent)
     endpoints = _endpoints(components)
     root_rule, policy = _root_packing(reading), _kv_policy(reading, endpoints)
     rules = [root_rule, policy.packing, *(component.packing for component in components)]
@@ -55,6 +57,11 @@ def read_deployment(reading: Reading) -> FoundGang:
             tuple(member for crew in crews.values() for member in crew.running),
         )
     return reading.found(gang)
+
+
+def missing_members(reading: Reading, others: Sequence[Document]) -> dict[str, int]:
+    """Component → pods that the deployment declares and that do not exist. others: that exist and are no members."""
+    return missing_pods(reading, read_components(reading), others)
 
 
 def _root(

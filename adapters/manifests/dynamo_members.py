@@ -4,19 +4,17 @@ Pods are told by the labels of Dynamo's operator, else by those of Grove. Those 
 by the replica index of their scaling group, or by their LeaderWorkerSet and group index.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from adapters.kubernetes.gang_keys import COMPONENT_LABEL, deployment_name
 from adapters.kubernetes.objects import Document
 from adapters.manifests.dynamo_components import Component
 from adapters.manifests.reading import Reading, World
 from solver.domain.gang import BoundMember
 from solver.domain.naming import natural_key
 
-GRAPH = "nvidia.com/dynamo-graph-deployment-name"
-COMPONENT = "nvidia.com/dynamo-component"
-_NAMESPACE = "nvidia.com/dynamo-namespace"
-_MANAGER, _WHOLE = "app.kubernetes.io/managed-by", "app.kubernetes.io/part-of"
 _CLIQUE, _CLIQUE_INDEX = "grove.io/podclique", "grove.io/podclique-pod-index"
 _SET_REPLICA = "grove.io/podcliqueset-replica-index"
 _SCALING_GROUP = "grove.io/podcliquescalinggroup"
@@ -30,8 +28,8 @@ _LEADER = "-ldr"
 class Crew:
     """The pods of one component.
 
-    replicas: `namespace/pod` of each multi-node replica in rank order; of a single-node component all in one. Names of
-    pods that do not exist yet are made up. running: those that are bound.
+    replicas: `namespace/pod` of each multi-node replica in rank order; of a single-node component all in one.
+    running: those that are bound.
     """
 
     replicas: tuple[tuple[str, ...], ...]
@@ -39,29 +37,35 @@ class Crew:
 
     @property
     def is_split(self) -> bool:
-        """Whether each replica has to be a group of its own, because some of several run."""
-        return bool(self.running) and len(self.replicas) > 1
+        """Whether each replica has to be a group of its own, because some of several run or are not whole."""
+        return len(self.replicas) > 1 and (bool(self.running) or len(set(map(len, self.replicas))) > 1)
 
 
 def deployment_of(doc: Document) -> str:
     """`namespace/name` of the deployment an object was made for, by its labels; empty if they name none."""
-    labels = doc.labels
-    name = labels.get(GRAPH, "")
-    if not name and labels.get(COMPONENT):
-        name = labels.get(_NAMESPACE, "").removeprefix(f"{doc.namespace}-")
-    if not name and labels.get(_MANAGER) == "grove-operator":
-        name = labels.get(_WHOLE, "")
+    name = deployment_name(doc.namespace, doc.labels)
     return f"{doc.namespace}/{name}" if name else ""
 
 
-def read_crews(reading: Reading, components: Sequence[Component]) -> dict[str, Crew]:
-    """Component → its pods, those that exist and those still to be made.
+def read_crews(reading: Reading, components: Sequence[Component], invent: bool) -> dict[str, Crew]:
+    """Component → its pods: those that exist, and with `invent` names made up for those still to be made.
 
     More pods that run than are declared are all members, which a notice says; so are pods of components that are not
     declared, which are none. Raises InvalidRequest for pods that do not say which multi-node replica they are in.
     """
     by_component = _by_component(reading, components)
-    return {component.name: _crew(reading, component, by_component[component.name]) for component in components}
+    return {component.name: _crew(reading, component, by_component[component.name], invent) for component in components}
+
+
+def missing_pods(reading: Reading, components: Sequence[Component], others: Sequence[Document]) -> dict[str, int]:
+    """Component → pods that are declared and do not exist. others: pods that exist and are no members now."""
+    there = Counter(_component_of(pod, reading.doc.name).lower() for pod in others)
+    there.update(
+        _component_of(pod, reading.doc.name).lower()
+        for pod in reading.world.existing_by(deployment_of).get(reading.doc.full_name, ())
+    )
+    lacking = {each.name: each.replicas * each.nodes - there[each.name.lower()] for each in components}
+    return {name: count for name, count in lacking.items() if count > 0}
 
 
 @dataclass(slots=True)
@@ -93,16 +97,16 @@ def _by_component(reading: Reading, components: Sequence[Component]) -> dict[str
 
 def _component_of(pod: Document, deployment: str) -> str:
     """The component a pod serves: by Dynamo's label, else by the name Grove made of it."""
-    named = pod.labels.get(COMPONENT, "")
+    named = pod.labels.get(COMPONENT_LABEL, "")
     if named:
         return named
     whole = pod.labels.get(_SCALING_GROUP) or pod.labels.get(_CLIQUE, "")
     return whole.removeprefix(f"{deployment}-{pod.labels.get(_SET_REPLICA, '0')}-")
 
 
-def _crew(reading: Reading, component: Component, pods: Sequence[Document]) -> Crew:
+def _crew(reading: Reading, component: Component, pods: Sequence[Document], invent: bool) -> Crew:
     replicas = _replicas(reading.world, component, pods)
-    each = component.nodes if component.nodes > 1 else component.replicas
+    each = (component.nodes if component.nodes > 1 else component.replicas) if invent else 0
     count = component.replicas if component.nodes > 1 else 1
     running = [replica for replica in replicas if replica.bound]
     kept = (running + [replica for replica in replicas if not replica.bound])[: max(count, len(running))]
@@ -143,8 +147,9 @@ def _key(component: Component, pod: Document) -> tuple[str, str]:
 def _names(
     doc: Document, component: Component, index: int, replica: _Replica, each: int, taken: set[str]
 ) -> tuple[str, ...]:
-    """Names of one replica's pods: all that are bound, then those that wait, then made up ones."""
-    chosen = [*replica.bound, *replica.waiting[: max(0, each - len(replica.bound))]]
+    """Names of one replica's pods: all that are bound, then those that wait, then made up ones up to `each`."""
+    most = component.nodes if component.nodes > 1 else component.replicas
+    chosen = [*replica.bound, *replica.waiting[: max(0, most - len(replica.bound))]]
     names = [pod.full_name for pod in chosen]
     stem = f"{doc.namespace}/{component.name.lower()}"
     if component.nodes > 1:

@@ -128,7 +128,70 @@ def _annotated() -> InputKind:
     return InputKind("annotated-pods", (), tuple(_pod(f"p-{at}", annotations=marks) for at in range(4)))
 
 
-_MADE: tuple[Callable[[], InputKind], ...] = (_gang, _native, _kai, _lws, _annotated)
+def _coscheduling() -> InputKind:
+    body = {"kind": "PodGroup", "metadata": {"name": NAME, "annotations": _TOPOLOGY}, "spec": {"minMember": 4}}
+    pods = [_pod(f"c-{at}", labels={"scheduling.x-k8s.io/pod-group": NAME}) for at in range(4)]
+    return InputKind("coscheduling", (Declared("podgroups", "scheduling.x-k8s.io/v1alpha1", body),), tuple(pods))
+
+
+def _volcano() -> InputKind:
+    spec = {"minMember": 4, "minTaskMember": {"prefill": 2, "decode": 2}}
+    body = {"kind": "PodGroup", "metadata": {"name": NAME, "annotations": _TOPOLOGY}, "spec": spec}
+    pods = [
+        _pod(
+            f"{task}-{at}",
+            annotations={"scheduling.k8s.io/group-name": NAME, "volcano.sh/task-spec": task},
+            labels={"volcano.sh/task-spec": task},
+        )
+        for task in ("prefill", "decode")
+        for at in range(2)
+    ]
+    return InputKind("volcano", (Declared("podgroups", "scheduling.volcano.sh/v1beta1", body),), tuple(pods))
+
+
+def _koordinator() -> InputKind:
+    prefix = "gang.scheduling.koordinator.sh"
+    marks = {f"{prefix}/name": NAME, f"{prefix}/min-available": "4", **_TOPOLOGY}
+    return InputKind("koordinator", (), tuple(_pod(f"k-{at}", annotations=marks) for at in range(4)))
+
+
+def _dynamo() -> InputKind:
+    prefix = "nvidia.com/dynamo"
+    pods = {
+        role: [
+            _pod(
+                f"{NAME}-0-{role}-{at}",
+                labels={
+                    f"{prefix}-graph-deployment-name": NAME,
+                    f"{prefix}-component": role,
+                    f"{prefix}-component-type": role,
+                },
+            )
+            for at in range(2)
+        ]
+        for role in ("prefill", "decode")
+    }
+    components = [
+        {"name": role, "type": role, "replicas": 2, "podTemplate": {"spec": made[0]["spec"]}}
+        for role, made in pods.items()
+    ]
+    metadata = {"name": NAME, "annotations": _TOPOLOGY}
+    body = {"kind": "DynamoGraphDeployment", "metadata": metadata, "spec": {"components": components}}
+    declared = Declared("dynamographdeployments", "nvidia.com/v1beta1", body)
+    return InputKind("dynamo", (declared,), tuple(pod for made in pods.values() for pod in made))
+
+
+_MADE: tuple[Callable[[], InputKind], ...] = (
+    _gang,
+    _native,
+    _kai,
+    _coscheduling,
+    _volcano,
+    _koordinator,
+    _lws,
+    _dynamo,
+    _annotated,
+)
 
 
 def input_kinds() -> list[InputKind]:

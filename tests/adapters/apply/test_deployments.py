@@ -1,0 +1,89 @@
+"""Gangs of DynamoGraphDeployments made of the pods that exist."""
+
+from adapters.apply.gangs import LiveGangs
+from adapters.apply.observed import LiveGang
+from adapters.kubernetes.placements import Owner
+from adapters.kubernetes.resources import PODS
+from solver.domain.gang import BoundMember
+from support.made_up_mirror import MadeUpMirror
+
+DEPLOYMENT = """---
+apiVersion: nvidia.com/v1beta1
+kind: DynamoGraphDeployment
+metadata: {name: app}
+spec:
+  components:
+  - {name: prefill, type: prefill, replicas: 1, podTemplate: {spec: {containers: [{name: main, resources: %s}]}}}
+  - name: decode
+    type: decode
+    replicas: 2
+    multinode: {nodeCount: 2}
+    podTemplate: {spec: {containers: [{name: main, resources: %s}]}}
+""" % (("{limits: {nvidia.com/gpu: 4}}",) * 2)
+
+
+def pod(name: str, component: str, *, replica: int | None = None, node: str = "") -> str:
+    """A pod that the operator made; replica: of its scaling group."""
+    group = "" if replica is None else (
+        f", grove.io/podcliquescalinggroup: app-0-decode, grove.io/podcliquescalinggroup-replica-index: '{replica}'"
+    )  # fmt: skip
+    labels = f"nvidia.com/dynamo-graph-deployment-name: app, nvidia.com/dynamo-component: {component}{group}"
+    held = f"nodeName: {node}" if node else "schedulingGates: [{name: huddle.scheduler/gang}]"
+    return (
+        f"---\nkind: Pod\nmetadata: {{name: {name}, labels: {{{labels}}}}}\n"
+        f"spec: {{containers: [{{name: main, resources: {{limits: {{nvidia.com/gpu: 4}}}}}}], {held}}}\n"
+    )
+
+
+def read(*pods: str, without: bool = False) -> LiveGang:
+    """The gang of these pods, and of the deployment unless the cluster is `without` it."""
+    mirror = MadeUpMirror(("" if without else DEPLOYMENT) + "".join(pods))
+    bodies = list(mirror.all(PODS).values())
+    fixed = {f"ns/{body['metadata']['name']}": body["spec"].get("nodeName", "") for body in bodies}
+    return LiveGangs(mirror)("ns/app", bodies, {name: node for name, node in fixed.items() if node})
+
+
+ENGINES = [pod(f"d-{replica}-{rank}", "decode", replica=replica) for replica in range(2) for rank in range(2)]
+
+
+def test_all_pods_exist() -> None:
+    """The gang has the pods by their names, flows included, and is the deployment's."""
+    found = read(pod("p", "prefill"), *ENGINES)
+    assert found.gang is not None
+    assert [role.pods for role in found.gang.roles] == [
+        ("ns/p",),
+        tuple(f"ns/d-{r}-{n}" for r in (0, 1) for n in (0, 1)),
+    ]
+    assert found.missing == {}
+    assert any(flow.source == "prefill" for flow in found.gang.flows)
+    assert found.owner == Owner("nvidia.com/v1beta1", "DynamoGraphDeployment", "app", "uid-of-app")
+
+
+def test_pods_that_do_not_exist_are_missing_and_not_made_up() -> None:
+    """They are counted by component; the gang is of what exists, and cannot do with it."""
+    found = read(pod("p", "prefill"), *ENGINES[:3])
+    assert found.missing == {"decode": 1}
+    assert found.gang is not None
+    pods = {name for role in found.gang.roles for name in role.pods}
+    assert pods == {"ns/p", "ns/d-0-0", "ns/d-0-1", "ns/d-1-0"}
+    assert any(role.min > role.replicas for role in found.gang.roles)
+
+
+def test_pods_that_run_stay() -> None:
+    """They are running members; each replica is a group of its own."""
+    running = pod("d-0-0", "decode", replica=0, node="n1")
+    found = read(pod("p", "prefill"), running, *ENGINES[1:])
+    assert found.gang is not None
+    assert found.gang.running == (BoundMember("ns/d-0-0", "n1"),)
+    assert [role.name for role in found.gang.roles] == ["prefill", "decode#0", "decode#1"]
+
+
+def test_without_pods_all_are_missing() -> None:
+    """A deployment whose operator has made nothing yet."""
+    found = read()
+    assert (found.gang, found.missing) == (None, {"prefill": 1, "decode": 4})
+
+
+def test_pods_without_their_deployment() -> None:
+    """Nothing describes the gang, so nothing is planned."""
+    assert read(pod("p", "prefill"), without=True) == LiveGang()
