@@ -1,7 +1,7 @@
 """Gangs from manifests of every kind that is understood, in the order of the input."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from adapters.kubernetes.foreign_rules import POD_RULES
@@ -20,6 +20,9 @@ from adapters.manifests.models import named_model
 from adapters.manifests.own import read_gang
 from adapters.manifests.policies import POLICIES, policy_of
 from adapters.manifests.reading import FoundGang, GangOptions, Reading, World
+from adapters.manifests.templates import Workloads
+from adapters.manifests.workloads import HONOURED as WORKLOAD_RULES
+from adapters.manifests.workloads import read_workload
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.levels import TopologySpec
@@ -30,7 +33,7 @@ __all__ = ["GangInput", "GangOptions", "read_gangs"]
 OWN_GROUP = "huddle.scheduler"
 
 #: What may stand in a gang file, for messages.
-KNOWN = "Gang, DynamoGraphDeployment, LeaderWorkerSet, PodGroup, Pod"
+KNOWN = "Gang, DynamoGraphDeployment, LeaderWorkerSet, PodGroup, Pod, JobSet, RayCluster, Job, StatefulSet, Deployment"
 
 #: Kinds that accompany gangs and say nothing about where pods may run.
 # fmt: off
@@ -48,6 +51,14 @@ _COMPANIONS = frozenset(
 # fmt: on
 _CLUSTER_KINDS = frozenset({"Cluster", "ClusterTopology", "ClusterTopologyBinding", "Node", "Queue", "Topology"})
 _NOT_YET = frozenset({"PodCliqueSet", "PodGang", "CompositePodGroup"})
+#: Kinds whose pods are gangs of frameworks that are not read.
+_UNREAD = frozenset(
+    {
+        "AppWrapper", "JAXJob", "MPIJob", "ModelServing", "PaddleJob",
+        "PyTorchJob", "RayJob", "RayService", "RoleBasedGroup", "RoleBasedGroupSet", "SparkApplication", "TFJob",
+        "TrainJob", "XGBoostJob",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,11 @@ def read_gangs(
     options = options or GangOptions()
     if options.model is not None:
         named_model(options.model)
-    desk = _Desk(World(documents, cluster_documents, topology_of=topology_of, nodes=nodes), options)
+    world = World(documents, cluster_documents, topology_of=topology_of, nodes=nodes)
+    if made := tuple(Workloads(world).pods()):
+        documents = (*documents, *made)
+        world = replace(world, files=documents)
+    desk = _Desk(world, options)
     found: dict[str, FoundGang] = {}
     sources: dict[str, str] = {}
     for doc in documents:
@@ -109,6 +124,7 @@ class _Desk:
         self._world = world
         self._options = options
         self.lost = LostMembers(world)
+        self._workloads = Workloads(world)
         self._groups = {doc.full_name for doc in world.files if policy_of(doc)}
         self._own = {doc.full_name for doc in world.files if _is_own(doc)}
         self._sets = {doc.full_name for doc in world.files if doc.kind == "LeaderWorkerSet"}
@@ -129,6 +145,10 @@ class _Desk:
             yield from self._whole_group(doc)
         elif doc.kind == "Pod":
             yield from self._pod(doc)
+        elif kind := self._workloads.kind_of(doc):
+            found = read_workload(self._reading(doc, WORKLOAD_RULES), kind)
+            if found is not None:
+                yield found
         else:
             self._pass_over(doc)
 
@@ -162,7 +182,7 @@ class _Desk:
         if member is not None and (own := own_gang_of(member)):
             yield from self._pod_of_own(member, own)
             return
-        if member is None or gang_of(member) in self._groups or self._in_set(member):
+        if member is None or gang_of(member) in self._groups or self._in_set(member) or self._workloads.owns(member):
             return
         if graph := self._graphs.get(deployment_of(member)):
             yield from self._deployment_of_cluster(graph)
@@ -235,6 +255,9 @@ class _Desk:
         """Say what an object that is no gang means for the answer; refuse gangs that cannot be read yet."""
         if doc.kind in _NOT_YET and not self._groups:
             raise doc.refuse("kind", f"{doc.kind} is not supported yet; known are {KNOWN}")
+        if doc.kind in _UNREAD and not self._groups:
+            self._unsupported(doc, f"{doc.kind} objects are gangs that are not read; known are {KNOWN}")
+            return
         if doc.kind == "PodGroup":
             problem = f"a PodGroup of {doc.api_group} is not supported; known are those of {', '.join(POLICIES)}"
             self._unsupported(doc, problem)

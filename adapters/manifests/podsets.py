@@ -63,10 +63,15 @@ class Family:
     pack: Pack
 
 
-def podset_rule(template: Fields) -> PodsetRule:
-    """The rule of a pod or template. Raises InvalidRequest for a slice without size or level, or with a wrong size."""
+def podset_rule(template: Fields, slice_size: int = 0) -> PodsetRule:
+    """The rule of a pod or template. slice_size: of slices that do not say it; 0 = they have to.
+
+    Raises InvalidRequest for a slice without size or level, or with a wrong size.
+    """
     found = template.texts(_AT)
     level, size = found.get(KUEUE_SLICE_LEVEL, ""), found.get(KUEUE_SLICE_SIZE, "")
+    if level and not size and slice_size:
+        size = str(slice_size)
     if level and not size:
         raise template.refuse(f"{_AT}[{KUEUE_SLICE_SIZE}]", f"is missing: {KUEUE_SLICE_LEVEL} needs it")
     if size and not level:

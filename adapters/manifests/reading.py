@@ -294,9 +294,12 @@ class Reading:
             self.unsupported(Finding("metadata.annotations", str(error)))
             return root
 
-    def priority(self, fallback: int = 0, path: str = "spec.priorityClassName") -> int:
-        """The value of the PriorityClass the object names in its spec or by label, else the default."""
-        name = self.doc.text(path, "") or self.doc.labels.get("priorityClassName", "")
+    def priority(self, fallback: int = 0, path: str = "spec.priorityClassName", name: str = "") -> int:
+        """The value of the PriorityClass the object names in its spec or by label, else the default.
+
+        name: of the class, where it stands elsewhere than at a plain path.
+        """
+        name = name or self.doc.text(path, "") or self.doc.labels.get("priorityClassName", "")
         default = self.world.default_priority
         if not name:
             return fallback if default is None else default

@@ -12,7 +12,7 @@ from adapters.manifests.podgroups import check_members, finished, leaf_roles, le
 from adapters.manifests.podsets import inside
 from adapters.manifests.reading import FoundGang, Reading, located
 from solver.domain.gang import MAX_PODS, Group
-from solver.domain.levels import NARROWEST, Level, discovered_topology
+from solver.domain.levels import NARROWEST, Level
 
 VOLCANO_GROUP = "scheduling.volcano.sh"
 _TASK = "volcano.sh/task-spec"
@@ -35,7 +35,7 @@ def volcano_group(reading: Reading, members: Sequence[Member]) -> FoundGang:
     rule = annotated(doc.annotations)
     root, everyone = _root(reading, members)
     with located(doc):
-        for pack in (rule, _network(reading)):
+        for pack in (rule, network_rule(reading, rule.topology)):
             root = inside(root, pack.pack) if pack.packs else root
     queue = doc.text("spec.queue", "")
     found = finished(reading, everyone, root, reading.priority(), rule.topology, queue)
@@ -102,8 +102,8 @@ def task_of(pod: Document) -> str:
     return pod.annotations.get(_TASK) or pod.labels.get(_TASK, "")
 
 
-def _network(reading: Reading) -> Packing:
-    """The pack rule of `networkTopology`: hard = required, soft = preferred."""
+def network_rule(reading: Reading, topology: str = "") -> Packing:
+    """The pack rule of `spec.networkTopology` in levels of a topology: hard = required, soft = preferred."""
     doc = reading.doc
     if not doc.has(_NETWORK):
         return Packing()
@@ -118,10 +118,10 @@ def _network(reading: Reading) -> Packing:
         return packing(required=name)
     if tier is None:
         raise doc.refuse(f"{_NETWORK}.highestTierAllowed", "is missing: without it mode hard allows every tier")
-    return packing(required=_level_of_tier(reading, tier))
+    return packing(required=_level_of_tier(reading, topology, tier))
 
 
-def _level_of_tier(reading: Reading, tier: int) -> str:
+def _level_of_tier(reading: Reading, topology: str, tier: int) -> str:
     """The level that a tier stands for: what its HyperNodes are called, else the tier-th level above the hosts.
 
     A tier above every level is the whole cluster, which needs no rule.
@@ -135,7 +135,7 @@ def _level_of_tier(reading: Reading, tier: int) -> str:
         problem = f"HyperNodes of tier {tier} share no tierName, so the level they stand for is not known"
         reading.unsupported(Finding(place, problem))
         return ""
-    levels = _levels(reading)
+    levels = _levels(reading, topology)
     if levels is None:
         reading.unsupported(
             Finding(place, "which level of which topology a tier means is not known; highestTierName says it")
@@ -151,13 +151,10 @@ def _beyond(reading: Reading, place: str, tier: int) -> str:
     return ""
 
 
-def _levels(reading: Reading) -> tuple[Level, ...] | None:
-    """Levels above the hosts, coarse to fine; None when several topologies are declared, or by a Cluster."""
-    if any(reading.world.of_kind("Cluster")):
-        return None
+def _levels(reading: Reading, topology: str) -> tuple[Level, ...] | None:
+    """Levels above the hosts, coarse to fine; None when several topologies are declared and nobody knows the nodes."""
+    if reading.world.topology_of is not None:
+        return reading.world.topology_of(topology).levels[:-1]
     declared, _ = read_topologies([doc for kind in sorted(_TOPOLOGIES) for doc in reading.world.of_kind(kind)])
-    if len(declared) > 1:
-        return None
-    labels = {key for node in reading.world.of_kind("Node") for key in node.labels}
-    spec = declared[0] if declared else discovered_topology(labels)
-    return spec.levels[:-1]
+    named = [spec for spec in declared if spec.name == topology or not topology]
+    return named[0].levels[:-1] if len(named) == 1 else None

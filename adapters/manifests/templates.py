@@ -1,0 +1,121 @@
+"""Which workloads of the files are gangs of their own, and pods of those whose templates say that they are in another.
+
+A workload is a gang of its own if it is one by its nature (JobSet, RayCluster, Volcano Job), if its pods ask for an
+accelerator, or if it or a template carries a topology rule that is honoured. Others accompany the gangs: a Deployment
+without GPUs beside them is none. What a controller that is in the input made belongs to that. Where a template names a
+group, its pods are members of that group, whether the group is in the input or not.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+
+from adapters.kubernetes.amounts import pod_requests
+from adapters.kubernetes.foreign_rules import Treatment, treatment
+from adapters.kubernetes.gang_keys import GANG_LABEL, group_name
+from adapters.kubernetes.objects import Document, Part
+from adapters.manifests.dynamo_members import deployment_of
+from adapters.manifests.packing import PREFERRED, REQUIRED
+from adapters.manifests.reading import World
+from adapters.manifests.workload_kinds import Podset, WorkloadKind, workload_of
+
+_AT, _LABELS = "metadata.annotations", "metadata.labels"
+
+
+class Workloads:
+    """The workloads of some files."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def kind_of(self, doc: Document) -> WorkloadKind | None:
+        """How an object of the files is read that is a gang of its own; None for all others."""
+        return self._own.get(id(doc))
+
+    def owns(self, pod: Document) -> bool:
+        """Whether a pod is of a workload that is a gang of its own."""
+        return any(kind.owner(pod) in names for kind, names in self._names)
+
+    def pods(self) -> Iterator[Document]:
+        """Pods to come of templates that name a group, as many as their workloads lack."""
+        for doc in self._world.files:
+            kind = workload_of(doc)
+            if kind is not None and not self._is_made(doc):
+                yield from _pods_to_come(self._world, doc, kind)
+
+    @cached_property
+    def _own(self) -> Mapping[int, WorkloadKind]:
+        found: dict[int, WorkloadKind] = {}
+        for doc in self._world.files:
+            kind = workload_of(doc)
+            if kind is not None and not self._is_made(doc) and _is_gang(doc, kind):
+                found[id(doc)] = kind
+        return found
+
+    @cached_property
+    def _names(self) -> Sequence[tuple[WorkloadKind, set[str]]]:
+        found: dict[int, tuple[WorkloadKind, set[str]]] = {}
+        for doc in self._world.files:
+            if kind := self._own.get(id(doc)):
+                found.setdefault(id(kind), (kind, set()))[1].add(doc.full_name)
+        return list(found.values())
+
+    def _is_made(self, doc: Document) -> bool:
+        """Whether an object was made by a controller of the input, or for a deployment of Dynamo."""
+        for reference in doc.parts("metadata.ownerReferences"):
+            owner = (reference.text("kind", ""), doc.namespace, reference.text("name", ""))
+            if reference.flag("controller", False) and owner in self._world.owners:
+                return True
+        return bool(deployment_of(doc))
+
+
+def _is_gang(doc: Document, kind: WorkloadKind) -> bool:
+    podsets = list(kind.podsets(doc))
+    if any(_group_of(podset.template) for podset in podsets):
+        return False
+    if kind.is_gang or _has_rule(doc.annotations):
+        return True
+    return any(_has_rule(podset.template.texts(_AT)) or _asks(podset.template) for podset in podsets)
+
+
+def _has_rule(annotations: Mapping[str, str]) -> bool:
+    """Whether annotations say where pods have to be, in words of any scheduler that is known."""
+    asked = [key for key, value in annotations.items() if value]
+    return any(key in (REQUIRED, PREFERRED) or treatment(key) is not Treatment.HARMLESS for key in asked)
+
+
+def _asks(template: Part) -> bool:
+    """Whether the pods of a template ask for an accelerator."""
+    return pod_requests(template).gpus > 0
+
+
+def _group_of(template: Part) -> str:
+    labels = template.texts(_LABELS)
+    return labels.get(GANG_LABEL, "") or group_name(labels, template.texts(_AT), "")
+
+
+def _pods_to_come(world: World, doc: Document, kind: WorkloadKind) -> Iterator[Document]:
+    podsets = list(kind.podsets(doc))
+    grouped = [podset for podset in podsets if _group_of(podset.template)]
+    if not grouped:
+        return
+    own = world.existing_by(kind.owner).get(doc.full_name, ())
+    for podset in grouped:
+        known = {pod.full_name for pod in own if len(podsets) == 1 or kind.podset_of(pod) == podset.name}
+        lacking = len(podset.names) - len(known)
+        free = [name for name in podset.names if name not in known]
+        for name in free[: max(0, lacking)]:
+            yield _pod(doc, podset, name)
+
+
+def _pod(doc: Document, podset: Podset, name: str) -> Document:
+    """A pod that a controller will make of a template."""
+    template = podset.template
+    metadata = {
+        **template.mapping("metadata"),
+        "name": name.partition("/")[2],
+        "namespace": doc.namespace,
+        "labels": {**template.texts(_LABELS), **podset.labels},
+        "ownerReferences": [{"controller": True, "kind": doc.kind, "name": doc.name}],
+    }
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template.mapping("spec")}
+    return Document(body, doc.source)
