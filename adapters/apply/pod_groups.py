@@ -95,8 +95,8 @@ def _engine(reading: Reading, key: str, members: Sequence[Member], size: int, po
     domains = domains_by_role(reading.world, {name: found for name, found, _ in ranks})
     if reading.doc.kind == "LeaderWorkerSet":
         refuse_sharing(reading, domains, reading.doc.whole("spec.replicas", 1))
+    root = keep_domains(reading, root, rule.topology, domains)
     with located(reading.doc):
-        root = keep_domains(reading, root, rule.topology, domains)
         return Gang(
             key,
             root,

@@ -42,7 +42,7 @@ def keep_domains(reading: Reading, root: Group, topology: str, domains: Mapping[
     """The tree of groups with the pods of each ComputeDomain in a group of their own.
 
     domains: role → the domains its pods are in. Where the topology has no level nvl, or the pods cannot be grouped,
-    that is unsupported; with the option `preferred` it is only said.
+    that is unsupported; with the option `preferred` it is only said. Raises InvalidRequest that names the object.
     """
     for domain in _merged(domains):
         if not _has_level(reading, topology):

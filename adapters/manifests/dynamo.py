@@ -46,9 +46,11 @@ def read_deployment(reading: Reading, invent: bool = True) -> FoundGang:
     domains = {role: component.domains for component in components for role in names[component.name]}
     with located(doc):
         root = _root(doc.full_name, components, crews, endpoints, root_rule)
+    root = keep_domains(reading, root, topology, domains)
+    with located(doc):
         gang = Gang(
             doc.full_name,
-            keep_domains(reading, root, topology, domains),
+            root,
             priority,
             queue,
             topology,

@@ -116,7 +116,7 @@ def loose_gang(reading: Reading, bond: Bond, members: Sequence[Member], wanted: 
     with located(reading.doc):
         roles, least = leaf_roles(name, likes, wanted)
         root = Group(bond.name, roles, min=least, pack=rule.pack)
-        root = keep_domains(reading, root, topology, domains_by_role(reading.world, by_role(likes)))
+    root = keep_domains(reading, root, topology, domains_by_role(reading.world, by_role(likes)))
     root = packed(reading, root, by_role(likes))
     flows = in_slices(flows, root)
     own = reading.pod_priority((member.doc for member in members if not member.node), priority)

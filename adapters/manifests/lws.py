@@ -142,10 +142,11 @@ def _gang(common: _Set, index: int) -> FoundGang:
         root = Group(name, roles, pack=rule.pack, multinode=True)
     root = _in_domains(common, root, {role: template for role, template, *_ in found}, running)
     root = kept_together(root, *(part.texts("metadata.annotations") for part in templates))
+    root = keep_domains(reading, root, rule.topology, _domains_by_role(common, root))
     with located(doc):
         gang = Gang(
             name,
-            keep_domains(reading, root, rule.topology, _domains_by_role(common, root)),
+            root,
             priority=_priority(reading),
             queue=_queue(reading, templates),
             topology=rule.topology,

@@ -120,8 +120,7 @@ def finished(
     members = [member for like in everyone for member in like.members]
     flows = deployment_flows(reading, [like.endpoint() for like in everyone])
     queue = queue or doc.text("spec.queue", "") or doc.labels.get(QUEUE_LABEL) or first_label(members, QUEUE_LABEL)
-    with located(doc):
-        root = keep_domains(reading, root, topology, domains_by_role(reading.world, by_role(everyone)))
+    root = keep_domains(reading, root, topology, domains_by_role(reading.world, by_role(everyone)))
     root = packed(reading, root, by_role(everyone))
     flows = in_slices(flows, root)
     own = reading.pod_priority((member.doc for member in members if not member.node), priority)

@@ -40,6 +40,39 @@ def test_json_answer_is_a_complete_plan(run: Run, gang: str, cluster: str) -> No
     assert all(term["bound"] == term["value"] for term in found["objective"])
 
 
+COMPUTE_DOMAIN = """
+apiVersion: resource.nvidia.com/v1beta1
+kind: ComputeDomain
+metadata: {name: fabric}
+spec: {numNodes: 2, channel: {resourceClaimTemplate: {name: channel}}}
+---
+apiVersion: nvidia.com/v1beta1
+kind: DynamoGraphDeployment
+metadata: {name: wide}
+spec:
+  components:
+  - name: decode
+    type: decode
+    replicas: 2
+    podTemplate:
+      spec:
+        containers: [{name: main, resources: {limits: {nvidia.com/gpu: 8}}}]
+        resourceClaims: [{name: c, resourceClaimTemplateName: channel}]
+"""
+
+
+def test_a_compute_domain_needs_nvlink_domains(run: Run, write: Write, cluster: str) -> None:
+    """On a cluster without them it is refused by name; two options turn that into a warning."""
+    wide = write("wide.yaml", COMPUTE_DOMAIN)
+    refused = run("plan", wide, "--cluster", cluster)
+    assert refused.exit_code == 2
+    assert "ComputeDomain fabric: promises NVLink among its pods, but the topology has no level nvl" in refused.stderr
+    for option in (("--ignore-unsupported",), ("--compute-domain", "preferred")):
+        warned = run("plan", wide, "--cluster", cluster, *option)
+        assert warned.exit_code in (0, 3)
+        assert "warning: DynamoGraphDeployment default/wide: ComputeDomain fabric: promises NVLink" in warned.stderr
+
+
 def test_yaml_and_json_agree(run: Run, gang: str, cluster: str) -> None:
     """The two forms hold the same gangs."""
     as_json = json.loads(run("plan", gang, "--cluster", cluster, "-o", "json").stdout)
