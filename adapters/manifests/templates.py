@@ -84,8 +84,10 @@ def _has_rule(annotations: Mapping[str, str]) -> bool:
 
 
 def _asks(template: Part) -> bool:
-    """Whether the pods of a template ask for an accelerator."""
-    return pod_requests(template).gpus > 0
+    """Whether the pods of a template ask for an accelerator: any device that a plug-in or a claim hands out."""
+    requests = pod_requests(template)
+    claims = template.items("spec.resourceClaims")
+    return bool(claims) or requests.gpus > 0 or any("/" in name and amount for name, amount in requests.items)
 
 
 def _group_of(template: Part) -> str:

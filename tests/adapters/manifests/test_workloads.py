@@ -110,6 +110,19 @@ def test_companions_are_no_gangs(read: Read) -> None:
         read(web)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "containers: [{name: m, resources: {limits: {amd.com/gpu: 1}}}]",
+        "containers: [{name: m}], resourceClaims: [{name: gpu, resourceClaimName: x}]",
+    ],
+)
+def test_any_device_makes_a_gang(read: Read, asked: str) -> None:
+    """Devices of every maker count, and so do claims; the claim may be refused, but is not passed over."""
+    text = thing("apps/v1", "Deployment", f"template: {{spec: {{{asked}}}}}")
+    assert only(read(text, ignore_unsupported=True)).name == "ns/w"
+
+
 def test_what_a_controller_made_belongs_to_it(read: Read) -> None:
     """A ReplicaSet whose Deployment is there is not planned beside it."""
     made = thing(
