@@ -11,6 +11,7 @@ from solver.domain.constraints import (
     AntiAffinity,
     NodeConstraints,
     NodeSelectorTerm,
+    Operator,
     Requirement,
     Taint,
     Toleration,
@@ -59,6 +60,9 @@ def exclusions(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: in
         yield f"nodeSelector {key}={value}", ~_labelled(snapshot, key, value)
     if rules.affinity:
         yield "required node affinity", ~_affine(snapshot, rules.affinity)
+    for claim in dict.fromkeys(volume.claim for volume in rules.volumes):
+        reaching = [_affine(snapshot, volume.terms) for volume in rules.volumes if volume.claim == claim]
+        yield f"volume claim {claim}", ~np.all(reaching, axis=0)
     yield from _tainted(snapshot, rules.tolerations).items()
     repelled = _repelled(snapshot, gang, rules)
     if repelled is not None:
@@ -108,8 +112,17 @@ def _affine(snapshot: Snapshot, terms: tuple[NodeSelectorTerm, ...]) -> Mask:
         for need in term.labels:
             matching &= _satisfied(snapshot, need)
         for need in term.names:
-            matching &= np.fromiter((need.matches(name) for name in snapshot.nodes), np.bool_, len(snapshot.nodes))
+            matching &= _named(snapshot, need)
         mask |= matching
+    return mask
+
+
+def _named(snapshot: Snapshot, need: Requirement) -> Mask:
+    """[nodes] whose names satisfy the requirement."""
+    if need.operator is not Operator.IN:
+        return np.fromiter((need.matches(name) for name in snapshot.nodes), np.bool_, len(snapshot.nodes))
+    mask = np.zeros(len(snapshot.nodes), dtype=np.bool_)
+    mask[[snapshot.node_idx[name] for name in need.values if name in snapshot.node_idx]] = True
     return mask
 
 
@@ -117,6 +130,9 @@ def _satisfied(snapshot: Snapshot, need: Requirement) -> Mask:
     column = snapshot.labels.get(need.key)
     if column is None:
         return np.full(len(snapshot.nodes), need.matches(None), dtype=np.bool_)
+    if need.operator is Operator.IN and len(need.values) < len(column.values):
+        codes = [column.values.index(value) for value in need.values if value in column.values]
+        return np.isin(column.codes, codes)
     by_code = np.array([*(need.matches(value) for value in column.values), need.matches(None)], dtype=np.bool_)
     return np.asarray(by_code[column.codes])
 

@@ -1,7 +1,7 @@
 """Which nodes a pod may use: selectors, required affinity, tolerations, required anti-affinity."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 NO_SCHEDULE = "NoSchedule"
@@ -123,12 +123,24 @@ class AntiAffinity:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeNodes:
+    """Where a volume that a pod mounts can be: one of `terms` matches; without any no node does.
+
+    claim: what the user is told, the claim's `namespace/name` first. It makes no difference to the pod: volumes of
+    different claims with the same terms are equal.
+    """
+
+    claim: str = field(compare=False)
+    terms: tuple[NodeSelectorTerm, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConstraints:
     """Everything that decides which nodes a pod may use.
 
     selector: label → value, all must match. affinity: required terms, one must match (empty = any node).
-    anti_affinity: against pods outside the gang; labels and namespace are the pod's own, for the anti-affinity
-    that pods already running declare against it.
+    volumes: those it mounts that not every node can, all of them must match. anti_affinity: against pods outside the
+    gang; labels and namespace are the pod's own, for the anti-affinity that pods already running declare against it.
     """
 
     selector: tuple[tuple[str, str], ...] = ()
@@ -137,3 +149,4 @@ class NodeConstraints:
     anti_affinity: tuple[AntiAffinity, ...] = ()
     namespace: str = "default"
     labels: tuple[tuple[str, str], ...] = ()
+    volumes: tuple[VolumeNodes, ...] = ()

@@ -52,6 +52,9 @@ def objections(
             yield f"it does not match nodeSelector {key}={value}"
     if rules.affinity and not any(_term_matches(snapshot, node, term) for term in rules.affinity):
         yield "it does not match the required node affinity"
+    for volume in rules.volumes:
+        if not any(_term_matches(snapshot, node, term) for term in volume.terms):
+            yield f"it cannot mount the volume of claim {volume.claim}"
     for taint in snapshot.taint_sets[snapshot.taint_codes[node]]:
         if taint.repels and not any(toleration.tolerates(taint) for toleration in rules.tolerations):
             yield f"taint {taint} is not tolerated"

@@ -16,6 +16,7 @@ from solver.domain.constraints import (
     Requirement,
     Taint,
     Toleration,
+    VolumeNodes,
 )
 from solver.domain.gang import BoundMember, Flow, Gang, Group, Kind, Pack, Pattern, Reach, Role, Spread
 from solver.domain.levels import Level, Tier, TopologySpec
@@ -128,6 +129,7 @@ def constraints(
     anti_affinity: Sequence[AntiAffinity] = (),
     labels: Mapping[str, str] | None = None,
     namespace: str = "default",
+    volumes: Sequence[VolumeNodes] = (),
     **selector: str,
 ) -> NodeConstraints:
     """Node constraints; every other keyword is a label the node must carry."""
@@ -138,6 +140,7 @@ def constraints(
         anti_affinity=tuple(anti_affinity),
         namespace=namespace,
         labels=tuple((labels or {}).items()),
+        volumes=tuple(volumes),
     )
 
 

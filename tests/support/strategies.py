@@ -26,6 +26,7 @@ from solver.domain.constraints import (
     Requirement,
     Taint,
     Toleration,
+    VolumeNodes,
 )
 from solver.domain.gang import BoundMember, Flow, Gang, Group, Kind, Pack, Pattern, Reach, Role, Spread
 from solver.domain.levels import HOST_LABEL, Level, Tier, TopologySpec
@@ -111,6 +112,7 @@ def classify(snapshot: Snapshot, gang: Gang, answer: OracleAnswer | None) -> set
         "spread": any(role.spread for role in gang.roles),
         "group_spread": any(each.spread for each in groups),
         "queue": bool(gang.queue),
+        "volume": any(role.constraints.volumes for role in gang.roles),
         "closed_but_tolerated": any(world.closed_by(node) for nodes in world.eligible.values() for node in nodes),
         "multinode": any(each.multinode for each in groups),
         "shared_nics": world.spec.shares_nics,
@@ -309,7 +311,21 @@ class _Draw:
             key = rng.choice([HOST_LABEL, self.spec.levels[0].label])
             wanted = PodSelector((Requirement("app", Operator.EXISTS),), rng.choice([(), ("other",)]))
             anti = (AntiAffinity(key, wanted),)
-        return NodeConstraints(selector, affinity, tolerations, anti, labels=(("team", rng.choice("xy")),))
+        volumes = tuple(self._volume(number) for number in range(rng.choice([1, 1, 2]))) if self.chance(0.04) else ()
+        team = (("team", rng.choice("xy")),)
+        return NodeConstraints(selector, affinity, tolerations, anti, labels=team, volumes=volumes)
+
+    def _volume(self, number: int) -> VolumeNodes:
+        """A volume on some of the nodes, by name, by pool or by a level; rarely on none."""
+        rng = self.rng
+        level = rng.choice(self.spec.levels)
+        labels = (Requirement("pool", Operator.IN, ("a",)), Requirement(level.label, Operator.EXISTS))
+        terms = [
+            NodeSelectorTerm(names=(Requirement("metadata.name", Operator.IN, (f"n-{at}",)),))
+            for at in rng.sample(range(1, 13), 9)
+        ]
+        any_of = [terms, [NodeSelectorTerm(labels=(rng.choice(labels),))], [NodeSelectorTerm(labels), terms[0]], []]
+        return VolumeNodes(f"default/claim-{number}", tuple(rng.choices(any_of, [50, 30, 18, 2])[0]))
 
     def _of_states(self) -> tuple[Toleration, ...]:
         """Some ways to tolerate closed nodes; one of them, of another effect, does not."""
@@ -627,7 +643,19 @@ class _Names:
             (key, self.node.get(value, value) if key == HOST_LABEL else value)
             for key, value in role.constraints.selector
         )
-        where = replace(role.constraints, affinity=affinity, selector=selector)
+        volumes = tuple(
+            replace(
+                volume,
+                terms=tuple(
+                    replace(
+                        term, labels=self._on_nodes(term.labels, HOST_LABEL), names=self._on_nodes(term.names, None)
+                    )
+                    for term in volume.terms
+                ),
+            )
+            for volume in self._shuffled(role.constraints.volumes)
+        )
+        where = replace(role.constraints, affinity=affinity, selector=selector, volumes=volumes)
         return replace(role, name=self.role[role.name], pods=pods, constraints=where)
 
     def _on_nodes(self, requirements: Sequence[Requirement], key: str | None) -> tuple[Requirement, ...]:

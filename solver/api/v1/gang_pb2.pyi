@@ -673,6 +673,7 @@ class NodeConstraints(_message.Message):
     ANTI_AFFINITY_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace of the pod; empty = the gang's."""
     @_builtins.property
@@ -695,6 +696,10 @@ class NodeConstraints(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels of the pod, for anti-affinity that others declare."""
 
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeNodes]:
+        """Volumes it mounts that not every node can: all of them have to match."""
+
     def __init__(
         self,
         *,
@@ -704,14 +709,43 @@ class NodeConstraints(_message.Message):
         anti_affinity: _abc.Iterable[Global___AntiAffinity] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         namespace: _builtins.str = ...,
+        volumes: _abc.Iterable[Global___VolumeNodes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "anti_affinity", b"anti_affinity", "labels", b"labels", "namespace", b"namespace", "node_selector", b"node_selector", "tolerations", b"tolerations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "anti_affinity", b"anti_affinity", "labels", b"labels", "namespace", b"namespace", "node_selector", b"node_selector", "tolerations", b"tolerations", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeConstraints: _TypeAlias = NodeConstraints  # noqa: Y015
+
+@_typing.final
+class VolumeNodes(_message.Message):
+    """Where a volume can be mounted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    claim: _builtins.str
+    """Claim as `namespace/name`, for messages."""
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeSelectorTerm]:
+        """One of the terms has to match; without any no node does."""
+
+    def __init__(
+        self,
+        *,
+        claim: _builtins.str = ...,
+        terms: _abc.Iterable[Global___NodeSelectorTerm] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeNodes: _TypeAlias = VolumeNodes  # noqa: Y015
 
 @_typing.final
 class NodeSelectorTerm(_message.Message):

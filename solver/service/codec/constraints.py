@@ -15,6 +15,7 @@ from solver.domain.constraints import (
     Requirement,
     Taint,
     Toleration,
+    VolumeNodes,
 )
 from solver.domain.resources import CPU, EPHEMERAL_STORAGE, GPU, MAX_AMOUNT, MEMORY, Resources
 from solver.service.codec.fields import known, required, within
@@ -78,6 +79,7 @@ def decode_constraints(message: pb.NodeConstraints, namespace: str, field: str) 
         ),
         namespace=message.namespace or namespace,
         labels=tuple(sorted(message.labels.items())),
+        volumes=tuple(_volume(item, f"{field}.volumes[{at}]") for at, item in enumerate(message.volumes)),
     )
 
 
@@ -85,10 +87,7 @@ def encode_constraints(constraints: NodeConstraints) -> pb.NodeConstraints:
     """Everything."""
     return pb.NodeConstraints(
         node_selector=dict(constraints.selector),
-        affinity=[
-            pb.NodeSelectorTerm(match_labels=_encoded(term.labels), match_names=_encoded(term.names))
-            for term in constraints.affinity
-        ],
+        affinity=_encoded_terms(constraints.affinity),
         tolerations=[
             pb.Toleration(
                 key=item.key,
@@ -101,6 +100,7 @@ def encode_constraints(constraints: NodeConstraints) -> pb.NodeConstraints:
         anti_affinity=[encode_anti_affinity(item) for item in constraints.anti_affinity],
         labels=dict(constraints.labels),
         namespace=constraints.namespace,
+        volumes=[pb.VolumeNodes(claim=item.claim, terms=_encoded_terms(item.terms)) for item in constraints.volumes],
     )
 
 
@@ -136,6 +136,11 @@ def _term(message: pb.NodeSelectorTerm, field: str) -> NodeSelectorTerm:
     return NodeSelectorTerm(_requirements(message.match_labels, f"{field}.match_labels"), names)
 
 
+def _volume(message: pb.VolumeNodes, field: str) -> VolumeNodes:
+    terms = (_term(term, f"{field}.terms[{at}]") for at, term in enumerate(message.terms))
+    return VolumeNodes(required(message.claim, f"{field}.claim"), tuple(terms))
+
+
 def _toleration(message: pb.Toleration, field: str) -> Toleration:
     effect = known({**_EFFECTS, pb.TAINT_EFFECT_UNSPECIFIED: ""}, message.effect, f"{field}.effect")
     return Toleration(message.key, message.value, message.exists, effect)
@@ -150,6 +155,10 @@ def _requirements(messages: Iterable[pb.Requirement], field: str) -> tuple[Requi
         )
         for at, message in enumerate(messages)
     )
+
+
+def _encoded_terms(terms: Iterable[NodeSelectorTerm]) -> list[pb.NodeSelectorTerm]:
+    return [pb.NodeSelectorTerm(match_labels=_encoded(term.labels), match_names=_encoded(term.names)) for term in terms]
 
 
 def _encoded(requirements: Iterable[Requirement]) -> list[pb.Requirement]:

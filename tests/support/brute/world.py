@@ -163,6 +163,8 @@ class World:
             return False
         if wanted.affinity and not any(self._term_holds(term, node) for term in wanted.affinity):
             return False
+        if not all(any(self._term_holds(term, node) for term in volume.terms) for volume in wanted.volumes):
+            return False
         for taint in snapshot.taint_sets[snapshot.taint_codes[node]]:
             if taint.repels and not any(each.tolerates(taint) for each in wanted.tolerations):
                 return False

@@ -1,5 +1,8 @@
 """Rule `eligible` alone: for every cause one node that is out, one that is in, and the sentence that says why."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from solver.domain.constraints import (
@@ -12,6 +15,7 @@ from solver.domain.constraints import (
     Requirement,
     Taint,
     Toleration,
+    VolumeNodes,
 )
 from solver.domain.gang import Gang
 from solver.domain.pods import BoundPod
@@ -27,6 +31,11 @@ def _label(key: str, operator: Operator, *values: str) -> NodeSelectorTerm:
 
 def _only(*terms: NodeSelectorTerm) -> NodeConstraints:
     return constraints(affinity=terms)
+
+
+def _mounting(*volumes: Sequence[NodeSelectorTerm]) -> NodeConstraints:
+    """Mounts a volume for each list of terms."""
+    return constraints(volumes=[VolumeNodes(f"default/c{at}", tuple(terms)) for at, terms in enumerate(volumes)])
 
 
 GPU_TAINT = Taint("gpu", "reserved")
@@ -75,6 +84,23 @@ ONE_NODE: dict[str, tuple[NodeRecord, NodeRecord, NodeConstraints, str]] = {
     ),
     "an empty term matches nothing": (
         node("out"), node("in", gen="9"), _only(NodeSelectorTerm(), _label("gen", Operator.EXISTS)), AFFINITY,
+    ),
+    "a volume of one node": (node("out"), node("in"), _mounting([on_nodes("in")]), "volume claim default/c0"),
+    "a volume of another zone": (
+        node("out", zone="y"), node("in", zone="z"), _mounting([_label("zone", Operator.IN, "z")]),
+        "volume claim default/c0",
+    ),
+    "a volume with one of two terms": (
+        node("out"), node("in", disk="ssd"), _mounting([on_nodes("elsewhere"), _label("disk", Operator.EXISTS)]),
+        "volume claim default/c0",
+    ),
+    "two volumes": (
+        node("out", zone="z"), node("in", zone="z", disk="ssd"),
+        _mounting([_label("zone", Operator.IN, "z")], [_label("disk", Operator.EXISTS)]), "volume claim default/c1",
+    ),
+    "a volume beside the pod's own affinity": (
+        node("out", zone="z"), node("in", zone="z", disk="ssd"),
+        replace(_mounting([_label("zone", Operator.IN, "z")]), affinity=(_label("disk", Operator.EXISTS),)), AFFINITY,
     ),
     "taint": (node("out", taints=[GPU_TAINT]), node("in"), ANYWHERE, "taint gpu=reserved"),
     "taint without value": (node("out", taints=[Taint("gpu")]), node("in"), ANYWHERE, "taint gpu"),
@@ -240,6 +266,25 @@ def test_reach_needs_its_level_of_its_roles_only(engine: Engine) -> None:
 def test_levels_of_costs_alone_exclude_nobody(engine: Engine) -> None:
     """Without a rule that names it, a missing label is no obstacle."""
     assert nodes_of(placed(cluster(node("n"), levels=["rack"]), gang(role("w")), engine)) == {"w-0": "n"}
+
+
+@each_engine
+def test_a_volume_that_no_node_can_mount(engine: Engine) -> None:
+    """Without a term nothing matches; a claim counts once, however many rules its volume has."""
+    snapshot = cluster(node("a", zone="y"), node("b", zone="z"))
+    text = "no node … role w … 2 nodes excluded by volume claim default/c0"
+    nowhere = gang(role("w", where=_mounting([])))
+    answer = refused(snapshot, nowhere, engine, "eligible", text, nodes=2, eligible=0)
+    assert brute_force_agrees(snapshot, nowhere, answer)
+    both = [VolumeNodes("default/c0", (on_nodes(name),)) for name in "ab"]
+    refused(snapshot, gang(role("w", where=constraints(volumes=both))), engine, "eligible", text, nodes=2, eligible=0)
+
+
+def test_volumes_with_the_same_nodes_are_alike() -> None:
+    """Whose claim it is makes no difference to the solver, only to the reader of a reason."""
+    one, other = (constraints(volumes=[VolumeNodes(claim, (on_nodes("a"),))]) for claim in ("ns/c", "ns/d"))
+    assert one == other
+    assert hash(one) == hash(other)
 
 
 @each_engine

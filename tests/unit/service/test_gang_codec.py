@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from solver.api.v1 import gang_pb2 as pb
 from solver.api.v1 import plan_pb2
 from solver.batch.plan import plan_batch
+from solver.domain.constraints import VolumeNodes
 from solver.domain.gang import Gang
 from solver.planner import plan
 from solver.service.codec.gang import MAX_DEPTH, decode_gang, encode_gang
 from solver.service.codec.plan import decode_number, decode_plan, encode_plan
 from solver.service.errors import InvalidField
+from support.builders import constraints, gang, on_nodes, role
 from support.strategies import random_instance, seeds
 
 
@@ -36,6 +38,15 @@ def test_a_random_plan_comes_back(seed: int) -> None:
     snapshot, gang = random_instance(random.Random(seed))
     answer = plan(snapshot, [gang])
     assert decode_plan(plan_pb2.Plan.FromString(encode_plan(answer).SerializeToString())) == answer
+
+
+def test_the_claims_of_volumes_come_back() -> None:
+    """Their names, which make no difference to equality, and volumes that no node can mount."""
+    volumes = (VolumeNodes("prod/weights", (on_nodes("n1"),)), VolumeNodes("prod/cache", ()))
+    waiting = gang(role("w", where=constraints(volumes=volumes)))
+    found = decode_gang(pb.Gang.FromString(encode_gang(waiting).SerializeToString()), "gang")
+    assert found == waiting
+    assert [volume.claim for volume in found.roles[0].constraints.volumes] == ["prod/weights", "prod/cache"]
 
 
 def message() -> pb.Gang:

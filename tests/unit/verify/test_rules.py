@@ -2,7 +2,7 @@
 
 import pytest
 
-from solver.domain.constraints import Taint, Toleration
+from solver.domain.constraints import Taint, Toleration, VolumeNodes
 from solver.domain.gang import Gang
 from solver.domain.resources import EPHEMERAL_STORAGE
 from solver.domain.snapshot import Snapshot
@@ -108,6 +108,12 @@ CASES: dict[str, Case] = {
     ),
     "nodeSelector": ("eligible", SITE, _where(rack="a"), "w-0@b1", "w-0@a2"),
     "affinity": ("eligible", SITE, _where(affinity=[on_nodes("a2")]), "w-0@a1", "w-0@a2"),
+    "a volume": ("eligible", SITE, _where(volumes=[VolumeNodes("ns/c", (on_nodes("a2"),))]), "w-0@a1", "w-0@a2"),
+    "one of two volumes": (
+        "eligible", SITE,
+        _where(volumes=[VolumeNodes("ns/c", (on_nodes("a1"), on_nodes("a2"))), VolumeNodes("ns/d", (on_nodes("a2"),))]),
+        "w-0@a1", "w-0@a2",
+    ),
     "a taint": (
         "eligible", cluster(node("a", taints=[Taint("gpu")]), node("b")), gang(role("w")), "w-0@a", "w-0@b",
     ),
