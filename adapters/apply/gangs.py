@@ -11,6 +11,7 @@ from typing import Protocol
 
 from adapters.apply.deployments import join_deployment
 from adapters.apply.live_pods import MemberReader, live_documents
+from adapters.apply.live_storage import LiveStorage
 from adapters.apply.observed import LiveGang
 from adapters.apply.pod_groups import join_pod_group, join_replica, join_shared_name
 from adapters.kubernetes.foreign_rules import POD_RULES
@@ -30,6 +31,7 @@ from adapters.kubernetes.resources import (
     Resource,
 )
 from adapters.kubernetes.selected_labels import SelectedKeys
+from adapters.kubernetes.storage import ClaimKey
 from adapters.manifests.joining import declared_gang, join
 from adapters.manifests.live_members import SOURCE, Body, Joined, LivePods, pod_name
 from adapters.manifests.reading import GangOptions, Reading, World
@@ -56,6 +58,9 @@ class Source(Protocol):
     def selected(self) -> SelectedKeys:
         """Label keys that the selectors of pods name."""
 
+    def pods_mounting(self, claim: ClaimKey) -> Sequence[Body]:
+        """Pods that mount a claim, those that have ended or are leaving too."""
+
     def version_of(self, resource: Resource) -> str | None:
         """The API version under which a kind is served."""
 
@@ -77,7 +82,7 @@ class LiveGangs:
 
     def __init__(self, source: Source, options: GangOptions | None = None) -> None:
         self._source, self._options = source, options or GangOptions()
-        self._members = MemberReader()
+        self._members, self._storage = MemberReader(), LiveStorage(source)
         self._declared: dict[str, tuple[str, Gang]] = {}  # of `Gang` objects, by key: version and content
 
     def __call__(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body] = ()) -> LiveGang:
@@ -143,7 +148,8 @@ class LiveGangs:
             for resource in (PRIORITY_CLASSES, COMPUTE_DOMAINS, *TOPOLOGIES)
             for body in self._source.all(resource).values()
         ]
-        return Reading(doc, World((doc,), context, self._source.selected), self._options, honours=honours)
+        world = World((doc,), context, self._source.selected, live_storage=self._storage)
+        return Reading(doc, world, self._options, honours=honours)
 
     def _live(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body]) -> LivePods:
         counted = {body["metadata"]["uid"] for body in (*pods, *done)}

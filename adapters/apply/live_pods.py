@@ -7,7 +7,7 @@ from adapters.apply.gate import GATE, gates, pinned_node
 from adapters.apply.observing import SCHEDULER
 from adapters.kubernetes.objects import Document
 from adapters.manifests.live_members import SOURCE, Body, LivePods, pod_name
-from adapters.manifests.members import Member, read_member
+from adapters.manifests.members import Member, read_without_volumes, with_volumes
 from adapters.manifests.reading import Reading
 from solver.domain.naming import natural_key
 
@@ -37,7 +37,10 @@ def without_pin(pod: Body) -> Body:
 
 
 class MemberReader:
-    """Reads pods as members, each version of a pod once for the labels that selectors name."""
+    """Reads pods as members, each version of a pod once for the labels that selectors name.
+
+    Where volumes are is looked up every time: that changes while the pods stay as they are.
+    """
 
     def __init__(self) -> None:
         # By gang: the labels that selectors name, and its pods by uid.
@@ -54,11 +57,12 @@ class MemberReader:
             version, node = str(metadata.get("resourceVersion")), pods.fixed.get(pod_name(body))
             read = known.get(metadata["uid"])
             if read is None or (read.version, read.node, read.honours) != (version, node, reading.honours):
-                member = read_member(reading, _document(body, node))
+                member = read_without_volumes(reading, _document(body, node))
                 read = _Read(version, node, reading.honours, member)
             found[metadata["uid"]] = read
         self._known[key] = selected, found
-        return tuple(sorted((read.member for read in found.values()), key=lambda member: natural_key(member.name)))
+        members = sorted((read.member for read in found.values()), key=lambda member: natural_key(member.name))
+        return tuple(with_volumes(reading, member) for member in members)
 
     def forget(self, key: str) -> None:
         """A gang is gone."""

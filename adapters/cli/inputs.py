@@ -19,8 +19,8 @@ def cluster_option(body: _Body) -> _Body:
         metavar="FILE",
         multiple=True,
         required=True,
-        help="Nodes and running pods: kubectl get nodes,pods -A -o json|yaml, Topology and Queue objects, "
-        "or a Cluster file. Repeat it for several files; - is standard input.",
+        help="Nodes, running pods and volumes: kubectl get nodes,pods,pvc,pv,sc -A -o json|yaml, Topology and Queue "
+        "objects, or a Cluster file. Repeat it for several files; - is standard input.",
     )(body)
 
 

@@ -35,7 +35,7 @@ FILE holds Gang, DynamoGraphDeployment, PodGroup and pods, or LeaderWorkerSet ob
 \b
 Examples:
   huddle plan deployment.yaml --cluster cluster.json
-  kubectl get nodes,pods -A -o json | huddle plan gang.yaml --cluster - -o json
+  kubectl get nodes,pods,pvc,pv,sc -A -o json | huddle plan gang.yaml --cluster - -o json
 
 \b
 Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,

@@ -90,15 +90,20 @@ def _pod_selector(term: Fields, namespace: str) -> PodSelector:
 def _node_affinity(pod: Fields) -> tuple[NodeSelectorTerm, ...]:
     if not pod.has(NODE_TERMS):
         return ()
-    terms = pod.parts(f"{NODE_TERMS}.nodeSelectorTerms")
+    terms = node_terms(pod, f"{NODE_TERMS}.nodeSelectorTerms")
     if not terms:
         raise pod.refuse(f"{NODE_TERMS}.nodeSelectorTerms", "must not be empty")
+    return terms
+
+
+def node_terms(fields: Fields, path: str) -> tuple[NodeSelectorTerm, ...]:
+    """The `nodeSelectorTerms` at a path. Raises InvalidRequest for malformed ones."""
     return tuple(
         NodeSelectorTerm(
             tuple(_requirement(entry, tuple(Operator)) for entry in term.parts("matchExpressions")),
             tuple(_name_requirement(entry) for entry in term.parts("matchFields")),
         )
-        for term in terms
+        for term in fields.parts(path)
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from adapters.kubernetes.api import Api
+from adapters.kubernetes.claim_index import ClaimIndex
 from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.folding import FOLDED, Fold
 from adapters.kubernetes.gang_index import GangIndex
@@ -19,6 +20,7 @@ from adapters.kubernetes.occupancy import Key
 from adapters.kubernetes.problems import Problems
 from adapters.kubernetes.resources import COMPUTE_DOMAINS, MIRRORED, PODS, PRIORITY_CLASSES, Resource
 from adapters.kubernetes.selected_labels import SelectedKeys, named_by_pod
+from adapters.kubernetes.storage import ClaimKey
 from adapters.kubernetes.watching import Event, Follower, Rhythm, Verb
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound
 from solver.service.config import Limits
@@ -85,6 +87,7 @@ class Mirror:
         self._problems = Problems()
         self._fold = Fold(self._store, self._problems)
         self._gangs = GangIndex(self._store)
+        self._claims = ClaimIndex()
         self.selected = SelectedKeys()  # of all pods that have not ended
         self._unheard = set(resources)
         self._versions: dict[Resource, str] = {}
@@ -124,6 +127,10 @@ class Mirror:
     def pods_of(self, gang_key: str) -> tuple[Body, ...]:
         """Pods of a gang, by natural name; those that have ended or are leaving too."""
         return self._gangs.pods_of(gang_key)
+
+    def pods_mounting(self, claim: ClaimKey) -> tuple[Body, ...]:
+        """Pods that mount a claim; those that have ended or are leaving too."""
+        return tuple(self._store[PODS][key] for key in self._claims.pods_mounting(claim))
 
     def gang_keys(self) -> frozenset[str]:
         """Gangs that have a pod, a Gang, a PodGroup, a LeaderWorkerSet or a Placement."""
@@ -198,6 +205,7 @@ class Mirror:
             self._changed.append((resource, key, before, body))
         if resource is PODS:
             self._gangs.note_pod(key, before, body)
+            self._claims.note_pod(key, before, body)
             self._note_selectors(key[0], before, body)
         if resource in FOLDED:
             self._fold.note(resource, key, before, body)
@@ -223,8 +231,9 @@ class Mirror:
             for hook in self._hooks.get(resource, ()):
                 hook(key, before, now)
         gangs = set(self._gangs_on_nodes(changes))
-        for resource, _, before, now in changed:
+        for resource, key, before, now in changed:
             gangs |= self._gangs.keys_of(resource, before, now)
+            gangs |= self._gangs_mounting(resource, key, before, now)
         room = self._fold.is_room_left or any(not isinstance(change, PodBound) for change in changes)
         room = room or any(resource in _FOR_ALL for resource, *_ in changed)
         for subscription in self._subscriptions:
@@ -252,6 +261,11 @@ class Mirror:
         if isinstance(answer, Needed):
             _log.error("the held state is made anew: %s", answer.message)
             self._put()
+
+    def _gangs_mounting(self, resource: Resource, key: Key, before: Body | None, now: Body | None) -> set[str]:
+        """Gangs with pods whose volumes an object may be about."""
+        pods = self._claims.touched_by(resource, key, before, now)
+        return {gang for pod in pods if (gang := self._gangs.of_pod(pod))}
 
     def _gangs_on_nodes(self, changes: Sequence[Change]) -> set[str]:
         """Gangs with pods on nodes that changed."""

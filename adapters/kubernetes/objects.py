@@ -27,8 +27,10 @@ CLUSTER_SCOPED = frozenset(
         "ClusterTopologyBinding",
         "Namespace",
         "Node",
+        "PersistentVolume",
         "PriorityClass",
         "Queue",
+        "StorageClass",
         "Topology",
     }
 )

@@ -150,6 +150,3 @@ def _soft(pod: Fields) -> Iterator[tuple[str, str, str]]:
         if container.items("resources.claims"):
             field = f"spec.containers[{index}].resources.claims"
             yield "unsupported_soft", field, "resource claims are not counted"
-    for index, volume in enumerate(pod.parts("spec.volumes")):
-        if volume.has("persistentVolumeClaim") or volume.has("ephemeral"):
-            yield "volume_ignored", f"spec.volumes[{index}]", "the nodes a volume is bound to are not known"

@@ -52,7 +52,11 @@ GROVE_TOPOLOGIES = Resource("grove.io", ("v1alpha1",), "clustertopologies", "Clu
 PRIORITY_CLASSES = Resource("scheduling.k8s.io", ("v1",), "priorityclasses", "PriorityClass", namespaced=False)
 DYNAMO_DEPLOYMENTS = Resource("nvidia.com", ("v1beta1", "v1alpha1"), "dynamographdeployments", "DynamoGraphDeployment")
 COMPUTE_DOMAINS = Resource("resource.nvidia.com", ("v1beta1",), "computedomains", "ComputeDomain")
+CLAIMS = Resource("", ("v1",), "persistentvolumeclaims", "PersistentVolumeClaim")
+VOLUMES = Resource("", ("v1",), "persistentvolumes", "PersistentVolume", namespaced=False)
+STORAGE_CLASSES = Resource("storage.k8s.io", ("v1",), "storageclasses", "StorageClass", namespaced=False)
 
+STORAGE = (CLAIMS, VOLUMES, STORAGE_CLASSES)
 TOPOLOGIES = (KAI_TOPOLOGIES, KUEUE_TOPOLOGIES, GROVE_BINDINGS, GROVE_TOPOLOGIES)
 POD_GROUPS = (
     NATIVE_POD_GROUPS,
@@ -76,4 +80,5 @@ MIRRORED = (
     BIND_REQUESTS,
     PRIORITY_CLASSES,
     COMPUTE_DOMAINS,
+    *STORAGE,
 )

@@ -17,12 +17,14 @@ from adapters.kubernetes.resources import (
     PODS,
     PRIORITY_CLASSES,
     QUEUES,
+    STORAGE,
     TOPOLOGIES,
     Resource,
 )
 from solver.domain.errors import SourceUnavailable
 
-#: Kinds that say what is free, who may use it and how it is wired. Pods come first: theirs is the longest list.
+#: Kinds that say what is free, who may use it, how it is wired and where volumes are. Pods come first: theirs is the
+#: longest list.
 KINDS = (
     PODS,
     NODES,
@@ -34,6 +36,7 @@ KINDS = (
     BIND_REQUESTS,
     COMPUTE_DOMAINS,
     DYNAMO_DEPLOYMENTS,
+    *STORAGE,
 )
 _PAGE = 1000
 

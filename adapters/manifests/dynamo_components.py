@@ -159,20 +159,34 @@ def _dressed(doc: Document, part: Part, name: str, pod: Raw) -> Raw:
 def _with_claims(reading: Reading, part: Part, pod: Raw) -> Raw:
     """The pod with the volumes that the component mounts by the name of their claim.
 
-    Published files leave the claims out: those that are not in the input are said, not refused.
+    Claims that the operator makes are volumes that each pod would have of its own, as far as the nodes they allow go.
     """
     doc = reading.doc
     wanted = [(mount.path("name"), mount.text("name")) for mount in part.parts("volumeMounts")]
     if part.has("compilationCache"):
         wanted.append((part.path("compilationCache.pvcName"), part.text("compilationCache.pvcName")))
     volumes = list(part.within(pod, "").items("spec.volumes"))
+    made = {claim.text("name", ""): claim for claim in doc.parts("spec.pvcs") if claim.flag("create", False)}
     for at, claim in wanted:
-        if (_CLAIM, doc.namespace, claim) in reading.world.owners:
-            volumes.append({"name": claim, "persistentVolumeClaim": {"claimName": claim}})
-        else:
+        is_there = (_CLAIM, doc.namespace, claim) in reading.world.owners
+        if not is_there and reading.world.storage is None:
             problem = f"the claim {claim} is not in the input: the nodes its volume is bound to are not known"
             reading.note("volume_ignored", at, problem)
+        elif is_there or claim not in made:
+            volumes.append({"name": claim, "persistentVolumeClaim": {"claimName": claim}})
+        else:
+            volumes.append({"name": claim, "ephemeral": {"volumeClaimTemplate": _claim_template(made[claim])}})
     return {**pod, "spec": {**part.within(pod, "").mapping("spec"), "volumes": volumes}} if volumes else pod
+
+
+def _claim_template(claim: Part) -> Raw:
+    """What the operator will ask for."""
+    spec = {
+        "storageClassName": claim.text("storageClass", None),
+        "accessModes": [mode] if (mode := claim.text("volumeAccessMode", "")) else [],
+        "resources": {"requests": {"storage": claim.find("size")}},
+    }
+    return {"spec": spec}
 
 
 def _native_pod(part: Part) -> _Template:

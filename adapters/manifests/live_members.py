@@ -77,6 +77,7 @@ def _difference(one: PodShape, other: PodShape) -> str | None:
         ("what they request", one.requests, other.requests),
         ("their node selectors", one.constraints.selector, other.constraints.selector),
         ("their node affinity", one.constraints.affinity, other.constraints.affinity),
+        ("where their volumes are", one.constraints.volumes, other.constraints.volumes),
         ("their tolerations", one.constraints.tolerations, other.constraints.tolerations),
         ("their pod anti-affinity", one.constraints.anti_affinity, other.constraints.anti_affinity),
         ("their pod anti-affinity", one.spread, other.spread),

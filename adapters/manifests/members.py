@@ -1,7 +1,7 @@
 """Pods that exist already, sorted into roles of pods that are alike."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.kubernetes.exclusive import homeless_rules
 from adapters.kubernetes.foreign_rules import EXCLUSIVE_LABELS, KUEUE_GROUP
@@ -68,6 +68,18 @@ def read_members(reading: Reading, pods: Iterable[Document]) -> tuple[Member, ..
 
 def read_member(reading: Reading, doc: Document) -> Member:
     """One pod as a member, with the labels alone that tell it apart; unsupported constraints are refused or noted."""
+    return with_volumes(reading, read_without_volumes(reading, doc))
+
+
+def with_volumes(reading: Reading, member: Member) -> Member:
+    """A member with where its volumes let it go."""
+    doc = member.doc
+    shape = reading.mounting(member.shape, doc.within(doc.body, ""), doc, doc.name, runs=bool(member.node))
+    return member if shape == member.shape else replace(member, shape=shape)
+
+
+def read_without_volumes(reading: Reading, doc: Document) -> Member:
+    """One pod as a member, whatever its volumes are."""
     shape = pod_shape(doc, doc.body, "", reading.honours)
     for found in (*shape.unsupported, *_homeless(reading, doc)):
         reading.unsupported(found, doc)

@@ -7,12 +7,15 @@ from datetime import datetime
 from functools import cached_property
 
 from adapters.kubernetes.constraints import repelled_keys
+from adapters.kubernetes.contests import Contests
 from adapters.kubernetes.foreign_rules import foreign_rules
-from adapters.kubernetes.objects import Document, Raw, one_line, shown
+from adapters.kubernetes.objects import Document, Part, Raw, one_line, shown
 from adapters.kubernetes.pods import Finding, PodShape, pod_shape
 from adapters.kubernetes.priorities import Priorities
 from adapters.kubernetes.running import gang_of, has_ended, nominated_node, own_gang_of, read_bind_requests
 from adapters.kubernetes.selected_labels import SelectedKeys, named_anywhere, named_by_pod
+from adapters.kubernetes.storage import KnownStorage, Storage
+from adapters.kubernetes.volumes import Mounts, mounting_fields, mounts
 from adapters.manifests.podsets import Family, PodsetRule, arranged
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang, Group
@@ -70,6 +73,7 @@ class World:
     topology_of: the topology a gang means by a name or, without one, by an empty text; None where nobody knows the
     nodes.
     nodes: names of the nodes there are; None where nobody says, so that every one counts.
+    live_storage: claims, volumes and classes, where somebody keeps them; None = those of the files and of the cluster.
     """
 
     files: Sequence[Document]
@@ -77,6 +81,7 @@ class World:
     selectors: SelectedKeys | None = None
     topology_of: Callable[[str], TopologySpec] | None = None
     nodes: Container[str] | None = None
+    live_storage: Storage | None = None
 
     @cached_property
     def selected(self) -> SelectedKeys:
@@ -92,6 +97,19 @@ class World:
                 if doc.kind == "Pod" and not has_ended(doc) and (all_count or self._takes_room(doc)):
                     found.add(named_by_pod(doc.body, doc.namespace))
         return found
+
+    @cached_property
+    def storage(self) -> Storage | None:
+        """Where volumes are; None where nothing is known of the cluster."""
+        if self.live_storage is not None:
+            return self.live_storage
+        found = KnownStorage((*self.files, *self.cluster), self._running)
+        return found if found or self.cluster else None
+
+    @cached_property
+    def contests(self) -> Contests:
+        """Claims of all pods that are read, as far as they may get into each other's way."""
+        return Contests()
 
     @cached_property
     def pods(self) -> Mapping[str, Document]:
@@ -200,6 +218,9 @@ class World:
         """Whether a pod is bound, or waits for the node it is nominated to."""
         return bool(self.node_of(pod) or nominated_node(pod))
 
+    def _running(self) -> list[Document]:
+        return [doc for doc in self.pods.values() if self.node_of(doc) and not has_ended(doc)]
+
     @cached_property
     def _grouped(self) -> dict[Callable[[Document], str], Mapping[str, Sequence[Document]]]:
         return {}
@@ -262,8 +283,32 @@ class Reading:
         shape = pod_shape(self.doc, pod, at, self.honours)
         for found in shape.unsupported:
             self.unsupported(found)
+        shape = self.mounting(shape, self.doc.within(pod, at), self.doc)
         self.notices.extend(shape.notices)
         return self.told_apart(shape)
+
+    def mounting(self, shape: PodShape, pod: Part, doc: Document, name: str = "", runs: bool = False) -> PodShape:
+        """The shape with where the volumes of the pod let it go; what is not known is refused or noted.
+
+        doc: the object it is part of. name: of the pod; empty for a template. runs: it has a node already, so nothing
+        of its volumes is refused.
+        """
+        code, rules, storage = "volume_unbound", shape.constraints, self.world.storage
+        if storage is None:
+            text = "the nodes a volume is bound to are not known"
+            code, found = "volume_ignored", Mounts(notices=[(at, text) for at, _ in mounting_fields(pod)])
+        else:
+            found = mounts(pod, rules.namespace, name, storage)
+        if not runs:
+            user = f"{rules.namespace}/{name}" if name else ""
+            contested = ((each.at, self.world.contests.problem(each, user)) for each in found.contests)
+            for at, problem in (*found.problems, *contested):
+                if problem:
+                    self.unsupported(Finding(pod.path(at), problem), doc)
+        notices = tuple(Notice(code, doc.described, pod.path(at), message) for at, message in found.notices)
+        volumes = tuple(dict.fromkeys(found.nodes))
+        rules = replace(rules, volumes=volumes) if volumes else rules
+        return replace(shape, constraints=rules, notices=(*shape.notices, *notices))
 
     def told_apart(self, shape: PodShape) -> PodShape:
         """The shape with those of its labels alone that some selector names."""

@@ -8,6 +8,7 @@ import yaml
 from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.resources import MIRRORED, PODS, Resource
 from adapters.kubernetes.selected_labels import SelectedKeys, named_by_pod
+from adapters.kubernetes.storage import claims_of
 
 Body = dict[str, Any]
 
@@ -37,6 +38,13 @@ class MadeUpMirror:
 
     def pods_of(self, key: str) -> Sequence[Body]:
         return [body for body in self.objects[PODS].values() if gang_key(body) == key]
+
+    def pods_mounting(self, claim: tuple[str, str]) -> Sequence[Body]:
+        return [
+            body
+            for (namespace, _), body in self.objects[PODS].items()
+            if namespace == claim[0] and claim[1] in claims_of(body)
+        ]
 
     @property
     def selected(self) -> SelectedKeys:

@@ -9,14 +9,18 @@ from adapters.kubernetes.api import Api
 from adapters.kubernetes.decoding import Body
 from adapters.kubernetes.mirror import Mirror, News
 from adapters.kubernetes.resources import (
+    CLAIMS,
     KAI_TOPOLOGIES,
     MIRRORED,
     NODES,
     PODS,
     PRIORITY_CLASSES,
     QUEUES,
+    STORAGE_CLASSES,
+    VOLUMES,
     Resource,
 )
+from adapters.kubernetes.storage import claims_of
 from adapters.kubernetes.watching import Event, Verb
 from solver.domain.constraints import Toleration
 from solver.domain.plan import Status
@@ -246,6 +250,51 @@ def test_a_held_state_that_somebody_else_changed_is_made_anew(caplog: pytest.Log
     assert "made anew" in caplog.text
     change(mirror, PODS, pod("r", "n1", "2"))
     assert free(mirror) == {"n1": 3}
+
+
+def mounting(name: str, claim: str, gang: str = "g") -> Body:
+    """A pod of a gang that mounts a claim."""
+    volumes = [{"name": "w", "persistentVolumeClaim": {"claimName": claim}}, {"name": "scratch", "ephemeral": {}}]
+    return body(name, "a", labels={"huddle.scheduler/gang": gang}, spec={"volumes": volumes})
+
+
+def test_news_of_volumes_is_for_the_gangs_that_mount_them() -> None:
+    """A claim and the volume bound to it are about its pods, a free volume and a class about all that mount any."""
+
+    async def story() -> None:
+        mirror = filled((PODS, mounting("p", "c")), (PODS, mounting("q", "d", "h")), (PODS, pod("r", "n1")))
+        news = mirror.subscribe()
+        await news.next()
+
+        async def told() -> frozenset[str]:
+            found = await asyncio.wait_for(news.next(), 5)
+            assert not found.room
+            return found.gangs
+
+        change(mirror, CLAIMS, body("c", "a", spec={}))
+        assert await told() == {"a/g"}
+        change(mirror, CLAIMS, body("q-scratch", "a", spec={}))
+        assert await told() == {"a/h"}
+        change(mirror, VOLUMES, body("v", spec={"claimRef": {"namespace": "a", "name": "d"}}))
+        assert await told() == {"a/h"}
+        change(mirror, VOLUMES, body("free", spec={}))
+        assert await told() == {"a/g", "a/h"}
+        change(mirror, STORAGE_CLASSES, body("disks", provisioner="x"))
+        assert await told() == {"a/g", "a/h"}
+        change(mirror, PODS, mounting("p", "c"), verb=Verb.DELETED)
+        assert await told() == {"a/g"}
+        change(mirror, CLAIMS, body("c", "a", version="2", spec={"volumeName": "v"}), body("d", "a", spec={}))
+        assert await told() == {"a/h"}
+        assert [each["metadata"]["name"] for each in mirror.pods_mounting(("a", "d"))] == ["q"]
+        assert mirror.pods_mounting(("a", "c")) == ()
+
+    asyncio.run(story())
+
+
+def test_malformed_volumes_of_pods_are_no_claims() -> None:
+    """Whoever reads the pod complains."""
+    for volumes in ("many", ["x"], [{"persistentVolumeClaim": 7}], [{"persistentVolumeClaim": {"claimName": 7}}], None):
+        assert claims_of(body("p", "a", spec={"volumes": volumes})) == []
 
 
 def test_what_the_news_says() -> None:

@@ -257,8 +257,6 @@ def test_harmless_fields_are_no_findings(spec: dict[str, Any]) -> None:
             "unsupported_soft",
             "spec.containers[0].resources.claims",
         ),
-        ({"volumes": [{"persistentVolumeClaim": {"claimName": "m"}}]}, "volume_ignored", "spec.volumes[0]"),
-        ({"volumes": [{"emptyDir": {}}, {"ephemeral": {"x": 1}}]}, "volume_ignored", "spec.volumes[1]"),
     ],
 )
 def test_wishes_that_are_not_considered_are_noticed(spec: dict[str, Any], code: str, field: str) -> None:

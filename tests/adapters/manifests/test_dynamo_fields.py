@@ -229,7 +229,10 @@ def test_a_forced_scaling_group_packs_each_pod_alone(read: Read) -> None:
     assert forced.root.roles[0].replicas == 2
 
 
-CLAIM = "kind: PersistentVolumeClaim\nmetadata: {name: cache}\nspec: {volumeName: v}\n"
+CLAIM = (
+    "kind: PersistentVolumeClaim\nmetadata: {name: cache}\nspec: {volumeName: v}\n"
+    "---\nkind: PersistentVolume\nmetadata: {name: v}\n"
+)
 
 
 def test_claims_that_components_mount_are_volumes_of_their_pods(read: Read) -> None:
@@ -241,3 +244,20 @@ def test_claims_that_components_mount_are_volumes_of_their_pods(read: Read) -> N
         assert (notice.code, "cache is not in the input" in notice.message) == ("volume_ignored", True)
         assert notice.field.endswith(field)
         assert not [n for n in read(text, cluster=CLAIM).all_notices if "not in the input" in n.message]
+        with pytest.raises(InvalidRequest, match="claim default/cache is not in the input"):
+            read(text, cluster="kind: Node\nmetadata: {name: n}\n")
+
+
+def test_claims_that_the_operator_makes_are_where_their_class_allows(read: Read) -> None:
+    """They need not be in the input; their class has to be."""
+    made = {"pvcs": [{"name": "cache", "create": True, "storageClass": "disks", "size": "1Gi"}]}
+    text = _service_file(made, {"volumeMounts": [{"name": "cache", "mountPoint": "/m"}]})
+    kind = (
+        "kind: StorageClass\nmetadata: {name: disks}\nprovisioner: p\nvolumeBindingMode: WaitForFirstConsumer\n"
+        "allowedTopologies: [{matchLabelExpressions: [{key: zone, values: [a]}]}]\n"
+    )
+    (gang,) = read(text, cluster=kind).gangs
+    mounted = [volume for role in gang.roles for volume in role.constraints.volumes]
+    assert [need.values for volume in mounted for term in volume.terms for need in term.labels] == [("a",)]
+    with pytest.raises(InvalidRequest, match="its StorageClass disks is not in the input"):
+        read(text, cluster="kind: Node\nmetadata: {name: n}\n")
