@@ -52,10 +52,6 @@ class KnownStorage:
                 self._objects.setdefault((doc.kind, namespace, doc.name), doc)
         self._users: Mapping[ClaimKey, Sequence[str]] | None = None
 
-    def __bool__(self) -> bool:
-        """Whether anything is described."""
-        return bool(self._objects)
-
     def claim(self, namespace: str, name: str) -> Document | None:
         """A PersistentVolumeClaim."""
         return self._objects.get((CLAIM, namespace, name))

@@ -1,6 +1,6 @@
 """Where the volumes of a pod let it go, as the scheduler of Kubernetes sees it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from adapters.kubernetes.constraints import label_requirements
@@ -56,21 +56,15 @@ class Mounts:
     contests: list[Contest] = field(default_factory=list)
 
 
-def mounting_fields(pod: Fields) -> Iterator[tuple[str, Part]]:
-    """Fields of the volumes that are claims, or will be."""
-    for index, volume in enumerate(pod.parts("spec.volumes")):
-        if volume.has("persistentVolumeClaim") or volume.has("ephemeral"):
-            yield f"spec.volumes[{index}]", volume
-
-
 def mounts(pod: Fields, namespace: str, name: str, storage: Storage) -> Mounts:
     """Where the volumes of a pod let it go. name: empty for a template.
 
     Raises InvalidRequest for malformed claims, volumes and classes.
     """
     reader = _Reader(storage, namespace, name, Mounts())
-    for at, volume in mounting_fields(pod):
-        reader.read(at, volume)
+    for index, volume in enumerate(pod.parts("spec.volumes")):
+        if volume.has("persistentVolumeClaim") or volume.has("ephemeral"):
+            reader.read(f"spec.volumes[{index}]", volume)
     return reader.found
 
 

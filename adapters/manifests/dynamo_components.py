@@ -169,7 +169,7 @@ def _with_claims(reading: Reading, part: Part, pod: Raw) -> Raw:
     made = {claim.text("name", ""): claim for claim in doc.parts("spec.pvcs") if claim.flag("create", False)}
     for at, claim in wanted:
         is_there = (_CLAIM, doc.namespace, claim) in reading.world.owners
-        if not is_there and reading.world.storage is None:
+        if not is_there and not reading.world.has_cluster:
             problem = f"the claim {claim} is not in the input: the nodes its volume is bound to are not known"
             reading.note("volume_ignored", at, problem)
         elif is_there or claim not in made:

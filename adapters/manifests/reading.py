@@ -15,7 +15,7 @@ from adapters.kubernetes.priorities import Priorities
 from adapters.kubernetes.running import gang_of, has_ended, nominated_node, own_gang_of, read_bind_requests
 from adapters.kubernetes.selected_labels import SelectedKeys, named_anywhere, named_by_pod
 from adapters.kubernetes.storage import KnownStorage, Storage
-from adapters.kubernetes.volumes import Mounts, mounting_fields, mounts
+from adapters.kubernetes.volumes import mounts
 from adapters.manifests.podsets import Family, PodsetRule, arranged
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang, Group
@@ -99,12 +99,14 @@ class World:
         return found
 
     @cached_property
-    def storage(self) -> Storage | None:
-        """Where volumes are; None where nothing is known of the cluster."""
-        if self.live_storage is not None:
-            return self.live_storage
-        found = KnownStorage((*self.files, *self.cluster), self._running)
-        return found if found or self.cluster else None
+    def storage(self) -> Storage:
+        """Where volumes are."""
+        return self.live_storage or KnownStorage((*self.files, *self.cluster), self._running)
+
+    @property
+    def has_cluster(self) -> bool:
+        """Whether anything is known of the cluster, so that what is not known of it does not exist."""
+        return bool(self.cluster) or self.live_storage is not None
 
     @cached_property
     def contests(self) -> Contests:
@@ -291,21 +293,20 @@ class Reading:
         """The shape with where the volumes of the pod let it go; what is not known is refused or noted.
 
         doc: the object it is part of. name: of the pod; empty for a template. runs: it has a node already, so nothing
-        of its volumes is refused.
+        of its volumes is refused. Without a cluster nothing is refused either, since all that may be missing is there.
         """
-        code, rules, storage = "volume_unbound", shape.constraints, self.world.storage
-        if storage is None:
-            text = "the nodes a volume is bound to are not known"
-            code, found = "volume_ignored", Mounts(notices=[(at, text) for at, _ in mounting_fields(pod)])
-        else:
-            found = mounts(pod, rules.namespace, name, storage)
-        if not runs:
+        rules = shape.constraints
+        found = mounts(pod, rules.namespace, name, self.world.storage)
+        said = [("volume_unbound", *each) for each in found.notices]
+        if not self.world.has_cluster:
+            said += [("volume_ignored", *each) for each in found.problems]
+        elif not runs:
             user = f"{rules.namespace}/{name}" if name else ""
             contested = ((each.at, self.world.contests.problem(each, user)) for each in found.contests)
             for at, problem in (*found.problems, *contested):
                 if problem:
                     self.unsupported(Finding(pod.path(at), problem), doc)
-        notices = tuple(Notice(code, doc.described, pod.path(at), message) for at, message in found.notices)
+        notices = tuple(Notice(code, doc.described, pod.path(at), message) for code, at, message in said)
         volumes = tuple(dict.fromkeys(found.nodes))
         rules = replace(rules, volumes=volumes) if volumes else rules
         return replace(shape, constraints=rules, notices=(*shape.notices, *notices))

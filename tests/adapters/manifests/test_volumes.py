@@ -126,10 +126,12 @@ def test_a_volume_that_may_be_anywhere_is_refused(read: Read, what: str) -> None
 
 
 def test_without_a_cluster_volumes_are_only_told_of(read: Read) -> None:
-    """Nobody can say then what is missing; ephemeral ones too."""
+    """Nobody can say then what is missing; what there is counts."""
     text = pod("x", "c").replace("v0, persistentVolumeClaim: {claimName: c}", "v0, ephemeral: {}") + pod("y", "c")
     found = read(text)
     assert {notice.code for notice in found.all_notices} == {"volume_ignored"}
+    known = claim("c", "volumeName: p") + volume("p", on("a"))
+    assert volumes(read(known + pod("x", "c"))) == [("ns/c", (at(HOST, "a"),))]
 
 
 def test_a_pod_that_runs_needs_no_claim(read: Read) -> None:
