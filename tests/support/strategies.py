@@ -373,7 +373,7 @@ class _Draw:
         rng = self.rng
         flows: list[Flow] = []
         reach: list[Reach] = []
-        sides = [self._sides(roles) for _ in range(rng.choices([0, 1, 2, 3], [10, 50, 25, 15])[0])]
+        sides = [self._sides(roles) for _ in range(rng.choices([0, 1, 2, 3], [5, 53, 26, 16])[0])]
         for senders, receivers in sides:
             apart = not set(senders) & set(receivers)
             near = apart and self.chance(0.45)
@@ -419,7 +419,7 @@ class _Draw:
         rng = self.rng
         pods = [role for role in gang.roles for _ in role.pods]
         gpus = [role.requests[GPU] // MILLI_GPU for role in pods]
-        factor = rng.choices([0.8, 1.0, 1.3, 1.8, 2.6, 4.0], [1, 6, 18, 35, 28, 12])[0]
+        factor = rng.choices([0.8, 1.0, 1.3, 1.8, 2.6, 4.0], [1, 5, 14, 33, 32, 15])[0]
         wanted = max(1, round(sum(gpus) * factor))
         sizes = self._parts(wanted, self.nodes, max(gpus))
         numbers = rng.sample(range(1, 13), self.nodes)
