@@ -25,6 +25,7 @@ from solver.compile.frame import build_frame
 from solver.compile.problem import build_problem
 from solver.compile.shapes import shapes_of
 from solver.compile.structure import build_structure
+from solver.domain.accelerators import KNOWN_ACCELERATORS
 from solver.domain.gang import Gang, Pattern, Role
 from solver.domain.resources import PODS
 from solver.domain.snapshot import Snapshot
@@ -141,7 +142,7 @@ def _naive_costs(tree: Tree, gang: Gang, measure: str) -> list[list[int]]:
     """By flow, what a pair pays at each level: nanoseconds, or levels climbed."""
     if any(flow.pattern is not Pattern.ALL_TO_ALL for flow in gang.flows):
         raise ValueError("the naive model knows pairs of pods only")
-    gpus = engine_gpus(gang)
+    gpus = engine_gpus(gang, KNOWN_ACCELERATORS)
     found = []
     for flow in gang.flows:
         tiers = pair_ns(tree, flow, min(gpus[flow.senders[0]], gpus[flow.receivers[0]]))

@@ -13,12 +13,13 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from solver.domain.accelerators import device_unit
 from solver.domain.gang import Flow, Gang, Group, Pattern, Role
 from solver.domain.levels import TopologySpec
 from solver.domain.naming import natural_key
 from solver.domain.plan import Assignment
 from solver.domain.replicas import Replica, root_replica
-from solver.domain.resources import GPU, PODS
+from solver.domain.resources import GPU, MILLI_GPU, PODS
 from solver.domain.snapshot import Ints, Mask, Snapshot
 from solver.topology.costs import engine_gpus, paid, pair_ns, rank_gpus
 from solver.topology.tree import Tree, build_tree
@@ -112,9 +113,16 @@ class Desk:
 
     @property
     def free_gpus(self) -> Ints:
-        """[nodes] free GPUs now, in thousandths, nothing on closed nodes."""
-        column = self.free[:, self.snapshot.resources.index(GPU)]
-        return np.where(self.snapshot.open_nodes, column, 0)
+        """[nodes] free devices of every kind now, in thousandths, nothing on closed nodes."""
+        free = np.zeros(len(self.snapshot.nodes), dtype=np.int64)
+        for name in self.snapshot.accelerators.among(self.snapshot.resources):
+            free += self.free[:, self.snapshot.resources.index(name)] * (MILLI_GPU // device_unit(name))
+        return np.where(self.snapshot.open_nodes, free, 0)
+
+    def gpus_of(self, role: Role) -> int:
+        """Devices of one pod, in thousandths."""
+        counts = self.snapshot.accelerators.counts
+        return sum(amount * (MILLI_GPU // device_unit(name)) for name, amount in role.requests if counts(name))
 
 
 class Placer(ABC):
@@ -164,7 +172,7 @@ class LowestDomain(Placer):
         """In the chosen order of roles."""
         pods = super().pods(replica)
         sign = {"declared": 0, "largest": -1, "smallest": 1}[self.order]
-        return sorted(pods, key=lambda entry: sign * entry[0].requests[GPU])
+        return sorted(pods, key=lambda entry: sign * self.desk.gpus_of(entry[0]))
 
     def levels(self, group: Group, is_root: bool) -> list[int]:
         """From the preferred level, else the host, up to the required one, else the root."""
@@ -190,7 +198,7 @@ class Greedy(Placer):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        engine, rank = engine_gpus(desk.gang), rank_gpus(desk.gang)
+        engine, rank = (of(desk.gang, desk.snapshot.accelerators) for of in (engine_gpus, rank_gpus))
         self.links = [
             link
             for flow in desk.gang.flows
@@ -326,7 +334,7 @@ def _domains(desk: Desk, placer: Placer, replica: Replica, level: int, inside: M
     free = np.bincount(domain_of, weights=np.where(inside, desk.free_gpus, 0), minlength=count).astype(np.int64)
     new = [pod for pod in replica.all_pods() if pod not in desk.node_of]
     role_of = {pod: role for role in desk.gang.roles for pod in role.pods}
-    wanted = sum(role_of[pod].requests[GPU] for pod in new)
+    wanted = sum(desk.gpus_of(role_of[pod]) for pod in new)
     fixed = {int(domain_of[desk.node_of[pod]]) for pod in replica.all_pods() if pod in desk.node_of}
     fit = [domain for domain in np.flatnonzero((free >= wanted) & tree.real[level]).tolist() if fixed <= {domain}]
     for domain in placer.ordered(fit, free):

@@ -11,8 +11,8 @@ from adapters.kubernetes.placements import Phase, PlacementRecord
 Body = Mapping[str, Any]
 Operation = dict[str, Any]
 
-#: The resource that makes a scheduler ask the extender about a pod (`managedResources` of its configuration).
-MANAGED = "nvidia.com/gpu"
+#: Resources that make a scheduler ask the extender about a pod, unless told otherwise (its `managedResources`).
+MANAGED = ("nvidia.com/gpu",)
 #: Members of a gang without gates of its own that the extender keeps together; larger gangs have to be gated.
 MOST_UNGATED = 32
 _AT = "/metadata/annotations"
@@ -20,13 +20,14 @@ _AT = "/metadata/annotations"
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """Which pods the extender is asked about. schedulers: names; none = no extender is served."""
+    """Which pods the extender is asked about: of these schedulers (none = no extender is served) and resources."""
 
     schedulers: Collection[str] = ()
+    resources: Collection[str] = MANAGED
 
     def holds(self, pod: Body) -> bool:
         """Whether a scheduler asks before it binds this pod."""
-        return pod["spec"].get("schedulerName") in self.schedulers and asks_managed(pod)
+        return pod["spec"].get("schedulerName") in self.schedulers and asks_for(pod, self.resources)
 
     def are_too_many(self, pods: Iterable[Body]) -> bool:
         """Whether the pods of a gang are more than the extender keeps together without gates."""
@@ -37,12 +38,13 @@ class Extended:
 NO_EXTENDER = Extended()
 
 
-def asks_managed(pod: Body) -> bool:
-    """Whether a container asks for the managed resource."""
+def asks_for(pod: Body, wanted: Collection[str]) -> bool:
+    """Whether a container asks for one of these resources."""
     spec = pod["spec"]
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         resources = container.get("resources") or {}
-        if MANAGED in (resources.get("requests") or {}) or MANAGED in (resources.get("limits") or {}):
+        asked = {*(resources.get("requests") or {}), *(resources.get("limits") or {})}
+        if not asked.isdisjoint(wanted):
             return True
     return False
 

@@ -22,6 +22,7 @@ from adapters.apply.scope import Scoped
 from adapters.apply.settings import Settings
 from adapters.kubernetes.api import Api, Patience
 from adapters.kubernetes.mirror import Mirror
+from solver.domain.accelerators import KNOWN_ACCELERATORS, Accelerators
 
 #: Seconds that calls under way have to end in when the controller ends; less than a pod is given.
 FINISH_S = 15.0
@@ -47,6 +48,7 @@ class ControllerConfig:
 
     instance: its name among others, unique. kubeconfig, context: as for kubectl. namespaces: of the gangs it looks
     after; none = all. listen: host and port for health and metrics, None = nowhere. lease: None = it is the only one.
+    accelerators: which resources of the cluster are devices.
     """
 
     instance: str
@@ -56,6 +58,7 @@ class ControllerConfig:
     settings: Settings = field(default_factory=Settings)
     listen: tuple[str, int] | None = None
     lease: LeaseAt | None = None
+    accelerators: Accelerators = KNOWN_ACCELERATORS
 
 
 class Controller:
@@ -121,7 +124,7 @@ class Controller:
     async def _terms(self, api: Api, calls: Finishing) -> None:
         """One term after the other. Each begins with a mirror of its own: the reconciler is part of it."""
         while True:
-            self._mirror = Mirror(api)
+            self._mirror = Mirror(api, accelerators=self._config.accelerators)
             await first_of(self._mirror.run(), self._term(self._mirror, calls))
             _log.warning("lease_lost", instance=self._config.instance)
 

@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -77,6 +78,13 @@ _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespa
 @duration("--lease-duration", "15s", "Until others take over from a controller that fell silent.")
 @click.option("--no-leader-election", is_flag=True, help="It is the only one: work without a Lease.")
 @extender_options
+@click.option(
+    "--accelerator",
+    "accelerators",
+    metavar="NAME",
+    multiple=True,
+    help="A further resource that is a whole device, as nvidia.com/gpu is; * stands for anything.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="How much is logged.")
 def controller_command(time_limit: float, log_level: str, **given: Any) -> None:
     """Wire it up and run it."""
@@ -86,14 +94,16 @@ def controller_command(time_limit: float, log_level: str, **given: Any) -> None:
         from adapters.apply.gangs import LiveGangs
         from adapters.apply.run import Controller
         from adapters.extender.server import Extender
+        from adapters.manifests.gangs import GangOptions
         from solver.service import logs
         from solver.service.config import Level, Logs
 
     logs.configure(Logs(Level(log_level)))
     settings, served = config(**given), extender_config(**asked)
     door = Extender(served) if served else None
+    reader = partial(LiveGangs, options=GangOptions(accelerators=settings.accelerators))
     with _solver(address, time_limit, settings.instance) as solver:
-        asyncio.run(run_until_told(Controller(settings, solver, LiveGangs, door)))
+        asyncio.run(run_until_told(Controller(settings, solver, reader, door)))
 
 
 def _taken(given: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -133,11 +143,13 @@ def config(
     lease_name: str,
     lease_duration: float,
     no_leader_election: bool,
+    accelerators: Sequence[str] = (),
 ) -> "ControllerConfig":
     """The settings that the options come to."""
     from adapters.apply.lease import LeaseTimes
     from adapters.apply.run import ControllerConfig, LeaseAt
     from adapters.apply.settings import Settings
+    from solver.domain.accelerators import Accelerators
 
     times = LeaseTimes(lease_duration, RENEW * lease_duration, RETRY * lease_duration)
     return ControllerConfig(
@@ -154,6 +166,7 @@ def config(
         ),
         listen=listen,
         lease=None if no_leader_election else LeaseAt(lease_namespace or own_namespace(), lease_name, times),
+        accelerators=Accelerators(tuple(accelerators)),
     )
 
 

@@ -47,6 +47,15 @@ _OPTIONS = (
         show_default=True,
         help="schedulerName of pods about which it is asked.",
     ),
+    click.option(
+        "--extender-resource",
+        "extender_resources",
+        metavar="NAME",
+        multiple=True,
+        default=("nvidia.com/gpu",),
+        show_default=True,
+        help="Resource of pods about which it is asked; the managedResources of its schedulers.",
+    ),
     duration("--extender-wait", "3s", "Longest that a bind waits for the rest of its gang; less than httpTimeout."),
     click.option("--extender-pod", metavar="NS/NAME", callback=_pod, help="Label this pod while it leads."),
 )
@@ -66,6 +75,7 @@ def extender_config(
     extender_client_ca: Path | None,
     extender_insecure: bool,
     extender_schedulers: Sequence[str],
+    extender_resources: Sequence[str],
     extender_wait: float,
     extender_pod: tuple[str, str] | None,
 ) -> "ExtenderConfig | None":
@@ -80,6 +90,7 @@ def extender_config(
     return ExtenderConfig(
         listen=extender_listen,
         schedulers=tuple(extender_schedulers),
+        resources=tuple(extender_resources),
         cert=extender_cert,
         key=extender_key,
         client_ca=extender_client_ca,

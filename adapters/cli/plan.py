@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NoReturn
@@ -129,6 +130,7 @@ def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOpti
     """
     file_documents, cluster_documents = read_documents(files), read_documents(clusters)
     loaded = load_cluster([*cluster_documents, *file_documents])
+    options = replace(options, accelerators=loaded.snapshot.accelerators)
     spec_of, nodes = partial(topology_of, loaded.snapshot), loaded.snapshot.node_idx
     found = read_gangs(file_documents, options, cluster_documents, spec_of, nodes)
     return Inputs(loaded.snapshot, found.gangs, (*loaded.notices, *found.general), found.notices, found.sources)

@@ -13,7 +13,7 @@ from adapters.kubernetes.running import read_bound_pod
 from adapters.kubernetes.shares import read_share
 from solver.domain.errors import InvalidRequest
 from solver.domain.pods import BoundPod
-from solver.domain.resources import GPU, MILLI_GPU, Resources
+from solver.domain.resources import Resources
 from solver.domain.snapshot import Snapshot
 from solver.ledger import Phase, Promise, PromisedPod
 from solver.service.fitting import TreeOf
@@ -104,11 +104,10 @@ class Room:
         """Of each node: the mean over the levels of how much of its domain is taken."""
         spec, _ = choose_topology(snapshot, "")
         tree = self._tree_of.get(snapshot, spec)
-        free = snapshot.whole_free_gpus.astype(np.float64)
-        devices = snapshot.allocatable[:, snapshot.resources.index(GPU)] // MILLI_GPU
+        free, whole = snapshot.whole_free_gpus.astype(np.float64), snapshot.whole_gpus.astype(np.float64)
         shares = []
         for domain_of in tree.domain_of[1:]:
-            holes, sizes = np.bincount(domain_of, free), np.bincount(domain_of, devices.astype(np.float64))
+            holes, sizes = np.bincount(domain_of, free), np.bincount(domain_of, whole)
             shares.append((1.0 - holes / np.maximum(sizes, 1.0))[domain_of])
         scores = np.rint(BEST * np.mean(shares, axis=0)).astype(np.int64) if shares else np.zeros(len(free), np.int64)
         return dict(zip(snapshot.nodes, scores.tolist(), strict=True))

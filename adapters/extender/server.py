@@ -14,7 +14,7 @@ from aiohttp import web
 
 from adapters.apply.door import Term
 from adapters.apply.metrics import Metrics
-from adapters.apply.naming_node import Extended
+from adapters.apply.naming_node import MANAGED, Extended
 from adapters.extender.certificates import RELOAD_S, Certificates
 from adapters.extender.desk import Answer, Desk
 from adapters.extender.leader import Leader, PodName
@@ -33,7 +33,8 @@ _log = structlog.get_logger("huddle.extender")
 class ExtenderConfig:
     """How the extender is served. Raises InvalidRequest for what would not be safe.
 
-    listen: host and port. schedulers: names of the schedulers that ask it. cert, key: PEM files, for HTTPS.
+    listen: host and port. schedulers: names of the schedulers that ask it. resources: of the pods
+    about which they do. cert, key: PEM files, for HTTPS.
     client_ca: who signs the certificates that clients have to show. reload_s: until changed files are noticed.
     insecure: plaintext on every address. wait_s: longest that a bind waits for the others of its gang, less than the
     httpTimeout of the schedulers. pod: of this replica, labelled while it leads.
@@ -41,6 +42,7 @@ class ExtenderConfig:
 
     listen: tuple[str, int]
     schedulers: tuple[str, ...] = ("default-scheduler",)
+    resources: tuple[str, ...] = MANAGED
     cert: Path | None = None
     key: Path | None = None
     client_ca: Path | None = None
@@ -65,7 +67,7 @@ class Extender:
     def __init__(self, config: ExtenderConfig) -> None:
         self._config = config
         self._desk: Desk | None = None
-        self.extended = Extended(frozenset(config.schedulers))
+        self.extended = Extended(frozenset(config.schedulers), frozenset(config.resources))
 
     @asynccontextmanager
     async def served(self, metrics: Metrics) -> AsyncIterator[int]:

@@ -55,7 +55,9 @@ def _loaded(objects: ClusterObjects) -> LoadedCluster:
     )
     topologies, notices = _topologies(objects, own.topologies)
     return LoadedCluster(
-        snapshot=build_snapshot(nodes, (*own.load, *pods.bound), topologies, map(read_queue, objects.queues)),
+        snapshot=build_snapshot(
+            nodes, (*own.load, *pods.bound), topologies, map(read_queue, objects.queues), own.accelerators
+        ),
         notices=(*notices, *pods.notices),
         pending=pods.pending,
         pod_groups={group.full_name: group for group in objects.pod_groups},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from adapters.files.schema import check_schema
 from adapters.kubernetes.objects import Document, Fields, Part, shown
 from adapters.kubernetes.quantity import QuantityError, parse_quantity
+from solver.domain.accelerators import KNOWN_ACCELERATORS, Accelerators
 from solver.domain.constraints import NO_SCHEDULE, Taint
 from solver.domain.errors import InvalidRequest
 from solver.domain.levels import HOST, HOST_LABEL, WELL_KNOWN_LABELS, Level, Tier, TopologySpec, well_known_name
@@ -36,11 +37,15 @@ _LABELS = {name: label for label, name in reversed(WELL_KNOWN_LABELS.items())} |
 
 @dataclass(slots=True)
 class OwnNodes:
-    """What Cluster objects come to. load: pods that stand for GPUs taken already."""
+    """What Cluster objects come to.
+
+    load: pods that stand for GPUs taken already. accelerators: names of further resources that are devices.
+    """
 
     nodes: list[NodeRecord] = field(default_factory=list)
     load: list[BoundPod] = field(default_factory=list)
     topologies: list[TopologySpec] = field(default_factory=list)
+    accelerators: Accelerators = KNOWN_ACCELERATORS
 
 
 @dataclass(slots=True)
@@ -65,6 +70,7 @@ def read_own_clusters(documents: Sequence[Document]) -> OwnNodes:
     for doc in documents:
         check_schema(doc, SCHEMA)
         levels = _levels(doc)
+        found.accelerators = _accelerators(doc, found.accelerators)
         if doc.has("spec.topology.levels"):
             found.topologies.append(_topology(doc, levels))
         for entry in doc.parts("spec.nodes"):
@@ -76,6 +82,14 @@ def read_own_clusters(documents: Sequence[Document]) -> OwnNodes:
                 if used := entry.whole("used", 0):
                     found.load.append(_load(entry, record, used))
     return found
+
+
+def _accelerators(doc: Document, known: Accelerators) -> Accelerators:
+    """What is known to be devices, and what this object adds."""
+    try:
+        return Accelerators(tuple(dict.fromkeys((*known.added, *doc.words("spec.accelerators")))))
+    except InvalidRequest as error:
+        raise doc.refuse("spec.accelerators", str(error).removeprefix("accelerators: ")) from error
 
 
 def _levels(doc: Document) -> tuple[Level, ...]:
@@ -205,5 +219,5 @@ def _taints(entry: Part) -> tuple[Taint, ...]:
 
 def _load(entry: Part, node: NodeRecord, used: int) -> BoundPod:
     if used * MILLI_GPU > node.allocatable[GPU]:
-        raise entry.refuse("used", f"{used} is more than the {node.allocatable.gpus} GPUs of a node")
+        raise entry.refuse("used", f"{used} is more than the {node.allocatable[GPU] // MILLI_GPU} GPUs of a node")
     return BoundPod(f"used/{node.name}", node.name, Resources.of({GPU: used * MILLI_GPU}))

@@ -17,6 +17,7 @@ from adapters.kubernetes.problems import SOURCE, Problems
 from adapters.kubernetes.queues import read_queue
 from adapters.kubernetes.resources import BIND_REQUESTS, NODES, PODS, PRIORITY_CLASSES, QUEUES, TOPOLOGIES, Resource
 from adapters.kubernetes.topologies import read_topologies
+from solver.domain.accelerators import KNOWN_ACCELERATORS, Accelerators
 from solver.domain.changes import (
     Change,
     NodeGone,
@@ -46,9 +47,9 @@ class Fold:
     neither does one that holds a pod which cannot be read; a queue allows nothing.
     """
 
-    def __init__(self, store: Store, problems: Problems) -> None:
-        """store: has a mapping for every kind of FOLDED."""
-        self._store, self._problems = store, problems
+    def __init__(self, store: Store, problems: Problems, accelerators: Accelerators = KNOWN_ACCELERATORS) -> None:
+        """store: has a mapping for every kind of FOLDED. accelerators: of the snapshot."""
+        self._store, self._problems, self._accelerators = store, problems, accelerators
         self._occupancy = Occupancy(store, problems)
         self._noted: dict[Resource, dict[Key, None]] = {resource: {} for resource in FOLDED}
         self._nodes: dict[str, NodeRecord] = {}  # as told, like the others
@@ -88,9 +89,8 @@ class Fold:
 
     def snapshot(self) -> Snapshot:
         """Everything told so far."""
-        return build_snapshot(
-            self._nodes.values(), self._pods.values(), self._topologies.values(), self._queues.values()
-        )
+        nodes, pods, topologies = self._nodes.values(), self._pods.values(), self._topologies.values()
+        return build_snapshot(nodes, pods, topologies, self._queues.values(), self._accelerators)
 
     def pods_on(self, node: str) -> Sequence[Key]:
         """Pods bound to a node, whether it is there or not."""

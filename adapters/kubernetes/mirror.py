@@ -22,6 +22,7 @@ from adapters.kubernetes.resources import COMPUTE_DOMAINS, MIRRORED, PODS, PRIOR
 from adapters.kubernetes.selected_labels import SelectedKeys, named_by_pod
 from adapters.kubernetes.storage import ClaimKey
 from adapters.kubernetes.watching import Event, Follower, Rhythm, Verb
+from solver.domain.accelerators import KNOWN_ACCELERATORS, Accelerators
 from solver.domain.changes import Change, NodeGone, NodeSet, PodBound
 from solver.service.config import Limits
 from solver.service.held import Needed
@@ -79,13 +80,14 @@ class Mirror:
         held: HeldCluster | None = None,
         resources: Sequence[Resource] = MIRRORED,
         rhythm: Rhythm | None = None,
+        accelerators: Accelerators = KNOWN_ACCELERATORS,
     ) -> None:
         """held: filled by this mirror alone. resources: kinds to follow; the others look as if there were none."""
         self.held = held or HeldCluster("cluster", _EVERYTHING)
         self._followers = [Follower(api, resource, self, rhythm) for resource in resources]
         self._store: dict[Resource, dict[Key, Body]] = {resource: {} for resource in (*FOLDED, *MIRRORED, *resources)}
         self._problems = Problems()
-        self._fold = Fold(self._store, self._problems)
+        self._fold = Fold(self._store, self._problems, accelerators)
         self._gangs = GangIndex(self._store)
         self._claims = ClaimIndex()
         self.selected = SelectedKeys()  # of all pods that have not ended

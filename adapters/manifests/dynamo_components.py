@@ -35,8 +35,8 @@ class Component:
     """One component with at least one replica.
 
     declared, side: its type and sub-type in lower case, or empty. nodes: pods of one replica. needed: replicas that
-    must be placed. domains: ComputeDomains its pods are in. apart: it is a group of its own, because it spans nodes or
-    has a pack rule.
+    must be placed. gpus: devices of one replica. domains: ComputeDomains its pods are in. apart: it is a group of its
+    own, because it spans nodes or has a pack rule.
     """
 
     name: str
@@ -49,17 +49,13 @@ class Component:
     shape: PodShape
     engine: Engine
     packing: Packing
+    gpus: int
     domains: tuple[str, ...] = ()
 
     @property
     def apart(self) -> bool:
         """Whether its replicas are kept together, each on its own."""
         return self.nodes > 1 or self.packing.packs
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of one replica."""
-        return self.nodes * self.shape.requests.gpus
 
 
 def read_components(reading: Reading) -> list[Component]:
@@ -107,6 +103,7 @@ def _component(reading: Reading, part: Part, name: Any, template: _Template) -> 
         raise part.refuse("replicas", f"{replicas} replicas of {nodes} pods are more than {MAX_PODS} pods")
     pod = _with_claims(reading, part, _dressed(reading.doc, part, name, template.pod))
     shape = _shape(reading, pod, template)
+    devices = reading.options.accelerators.devices(shape.requests)
     return Component(
         name=name,
         at=part.at,
@@ -118,7 +115,8 @@ def _component(reading: Reading, part: Part, name: Any, template: _Template) -> 
         shape=shape,
         engine=read_engine(template.main, reading.doc.parts("spec.envs"), reading.doc.parts("spec.env"), *template.env),
         packing=_packing(reading, part, template.pod, nodes),
-        domains=domains_of(reading.world, part.within(pod, ""), reading.doc.namespace, shape.requests.gpus > 0),
+        gpus=nodes * devices,
+        domains=domains_of(reading.world, part.within(pod, ""), reading.doc.namespace, devices > 0),
     )
 
 

@@ -35,11 +35,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Likes:
-    """Members with equal scheduling spec, in natural name order: a role but for its minimum."""
+    """Members with equal scheduling spec, in natural name order: a role but for its minimum. gpus: devices of one."""
 
     name: str
     kind: Kind
     members: tuple[Member, ...]
+    gpus: int
 
     def role(self, least: int) -> Role:
         """The role; `least` of its pods are needed."""
@@ -58,7 +59,7 @@ class Likes:
     def endpoint(self) -> Endpoint:
         """The role as flows see it: every pod is an engine."""
         first = self.members[0]
-        return Endpoint(self.name, self.kind, _engine(first.doc), first.shape.requests.gpus)
+        return Endpoint(self.name, self.kind, _engine(first.doc), self.gpus)
 
 
 def read_members(reading: Reading, pods: Iterable[Document]) -> tuple[Member, ...]:
@@ -110,7 +111,8 @@ def alike(reading: Reading, name: str, members: Sequence[Member], taken: Collect
             role = f"{name}-{number}"
         number += 1
         reading.notices.extend(group[0].shape.notices)
-        found.append(Likes(role, kind_of(group[0].doc.labels, role), tuple(group)))
+        gpus = reading.options.accelerators.devices(group[0].shape.requests)
+        found.append(Likes(role, kind_of(group[0].doc.labels, role), tuple(group), gpus))
     return tuple(found)
 
 

@@ -17,6 +17,7 @@ from adapters.kubernetes.selected_labels import SelectedKeys, named_anywhere, na
 from adapters.kubernetes.storage import KnownStorage, Storage
 from adapters.kubernetes.volumes import mounts
 from adapters.manifests.podsets import Family, PodsetRule, arranged
+from solver.domain.accelerators import KNOWN_ACCELERATORS, Accelerators
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang, Group
 from solver.domain.levels import TopologySpec
@@ -39,6 +40,7 @@ class GangOptions:
     model: whose KV cache is sent; None reads it from the manifests. prompt_tokens: of one request.
     ignore_unsupported: hard constraints that cannot be honoured become notices instead of errors. compute_domain:
     whether all pods of a ComputeDomain are `required` to lie in one NVLink domain, or only `preferred` to.
+    accelerators: which resources are devices, of which an engine's number is guessed where its flags do not say.
     Raises InvalidRequest for a number of tokens out of range and for another word.
     """
 
@@ -46,6 +48,7 @@ class GangOptions:
     prompt_tokens: int = 4000
     ignore_unsupported: bool = False
     compute_domain: str = COMPUTE_DOMAIN_REQUIRED
+    accelerators: Accelerators = KNOWN_ACCELERATORS
 
     def __post_init__(self) -> None:
         if not 1 <= self.prompt_tokens <= MAX_PROMPT_TOKENS:

@@ -13,7 +13,6 @@ from adapters.report.scene import Scene
 from adapters.report.tables import gpu_need
 from solver.domain.gang import Kind, Role
 from solver.domain.plan import Assignment, GangPlan
-from solver.domain.resources import GPU, MILLI_GPU
 from solver.domain.snapshot import Ints
 from solver.topology.tree import Tree
 
@@ -109,13 +108,13 @@ def print_picture(console: Console, scene: Scene, plan: GangPlan) -> None:
 def _occupancy(scene: Scene, plan: GangPlan) -> Occupancy:
     """Who holds which GPU after the whole call, seen from one gang."""
     snapshot = scene.snapshot
-    total = snapshot.allocatable[:, snapshot.resources.index(GPU)] // MILLI_GPU
-    free = np.maximum(snapshot.free[:, snapshot.resources.index(GPU)], 0) // MILLI_GPU
+    total = snapshot.whole_gpus
+    free = snapshot.devices_left.copy()
     others: dict[int, int] = {}
     for other in scene.plan.gangs:
         roles = scene.roles_of(other)
         for item in other.assignments:
-            node, held = snapshot.node_idx[item.node], _whole_gpus(roles.get(item.role))
+            node, held = snapshot.node_idx[item.node], _whole_gpus(scene, roles.get(item.role))
             free[node] -= held
             if other is not plan and held:
                 others[node] = others.get(node, 0) + held
@@ -136,8 +135,9 @@ def _letters(scene: Scene, plan: GangPlan) -> tuple[dict[int, str], dict[int, st
         node, role = scene.snapshot.node_idx[item.node], roles.get(item.role)
         letter = LETTERS[role.kind if role else Kind.OTHER]
         letter = letter.lower() if item.pod in running else letter
-        target = own if _whole_gpus(role) else marks
-        target[node] = target.get(node, "") + letter * max(1, _whole_gpus(role))
+        devices = _whole_gpus(scene, role)
+        target = own if devices else marks
+        target[node] = target.get(node, "") + letter * max(1, devices)
     return own, marks
 
 
@@ -146,9 +146,9 @@ def _by_role(roles: Mapping[str, Role], items: Iterable[Assignment]) -> list[Ass
     return sorted(items, key=lambda item: order.get(item.role, len(order)))
 
 
-def _whole_gpus(role: Role | None) -> int:
+def _whole_gpus(scene: Scene, role: Role | None) -> int:
     """Devices of one pod; a fraction counts as one."""
-    return -int(-gpu_need(role) // 1)
+    return -int(-gpu_need(scene, role) // 1)
 
 
 def _per_domain(tree: Tree, level: int, values: Ints) -> Ints:

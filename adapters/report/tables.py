@@ -11,10 +11,10 @@ from rich.text import Text
 from adapters.report.numbers import counted, gap, percent, short
 from adapters.report.scene import Scene
 from adapters.report.structured import sorted_reasons
+from solver.domain.accelerators import device_unit
 from solver.domain.gang import Role
 from solver.domain.naming import natural_key
 from solver.domain.plan import Admitted, Batch, FlowReport, GangPlan, Notice, Stats, Status, TermValue
-from solver.domain.resources import GPU, MILLI_GPU
 from solver.topology.tree import Tree
 
 STATUS_WORDS = {
@@ -59,7 +59,7 @@ def print_assignments(console: Console, scene: Scene, plan: GangPlan) -> None:
     for (role, node), pods, note in rows:
         domains = [domain_label(tree, level, node) for level in columns]
         names = [pod.pod.partition("/")[2] or pod.pod for pod in pods]
-        gpus = short(len(pods) * gpu_need(roles.get(role)))
+        gpus = short(len(pods) * gpu_need(scene, roles.get(role)))
         table.add_row(role + note, *domains, scene.snapshot.nodes[node], str(len(pods)), gpus, name_ranges(names))
     console.print(table)
 
@@ -172,9 +172,12 @@ def domain_label(tree: Tree, level: int, node: int) -> str:
     return tree.names[level][domain].rpartition("/")[2] if tree.real[level][domain] else "-"
 
 
-def gpu_need(role: Role | None) -> float:
-    """GPUs of one pod of the role."""
-    return role.requests[GPU] / MILLI_GPU if role else 0.0
+def gpu_need(scene: Scene, role: Role | None) -> float:
+    """Devices of one pod of the role, parts of one included."""
+    if role is None:
+        return 0.0
+    devices = ((name, amount) for name, amount in role.requests if scene.snapshot.accelerators.counts(name))
+    return sum(amount / device_unit(name) for name, amount in devices)
 
 
 def name_ranges(names: Sequence[str]) -> str:
@@ -203,7 +206,7 @@ def _size(scene: Scene, plan: GangPlan) -> str:
     roles = scene.roles_of(plan)
     total = sum(len(role.pods) for role in roles.values())
     placed = len(plan.assignments)
-    gpus = sum(gpu_need(roles.get(pod.role)) for pod in plan.assignments)
+    gpus = sum(gpu_need(scene, roles.get(pod.role)) for pod in plan.assignments)
     running = f", {len(plan.running)} running" if plan.running else ""
     parts = [f"{placed} of {counted(total, 'pod')}{running}", f"{short(gpus)} GPUs"]
     return ", ".join([*parts, *_domain_counts(scene.tree_of(plan), plan.domains)])

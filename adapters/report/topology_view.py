@@ -14,7 +14,6 @@ from adapters.report.tables import plain_table
 from solver.domain.levels import HOST_LABEL, TopologySpec
 from solver.domain.naming import natural_key
 from solver.domain.plan import Notice
-from solver.domain.resources import GPU, MILLI_GPU
 from solver.domain.snapshot import Ints, Snapshot
 from solver.topology.tree import Tree, build_tree
 
@@ -28,7 +27,7 @@ MOST_DOMAINS = 40
 
 @dataclass(frozen=True)
 class _Gpus:
-    """Whole GPUs per node: what it has, and what is free on open nodes."""
+    """Whole devices of every kind per node: what it has, and what is free on open nodes."""
 
     total: Ints
     free: Ints
@@ -38,8 +37,7 @@ def topology_document(snapshot: Snapshot, notices: Sequence[Notice] = ()) -> Doc
     """Every topology of the snapshot as plain dicts; a cluster without one shows what labels tell."""
     specs = [snapshot.topologies[name] for name in sorted(snapshot.topologies, key=natural_key)]
     declared = bool(specs)
-    gpu = snapshot.resources.index(GPU)
-    gpus = _Gpus(snapshot.allocatable[:, gpu] // MILLI_GPU, snapshot.whole_free_gpus)
+    gpus = _Gpus(snapshot.whole_gpus, snapshot.whole_free_gpus)
     return {
         "nodes": len(snapshot.nodes),
         "closed_nodes": int((~snapshot.open_nodes).sum()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from solver.batch.alone import Alone
 from solver.batch.neighbourhoods import all_others, around, domains_for, wanting
 from solver.batch.state import State
-from solver.batch.supplies import gpu_needs
+from solver.batch.supplies import device_needs
 from solver.batch.swaps import swapped, swaps
 from solver.bound.warm import WarmTables
 from solver.domain.budget import Budget
@@ -67,7 +67,7 @@ class Improver:
 
     def admit(self, movable: Sequence[int], budget: Budget) -> None:
         """Admit more gangs by swaps, until none helps."""
-        needs = gpu_needs(self.state.site.gangs)
+        needs = device_needs(self.state.site.gangs, self.state.site.snapshot.accelerators)
         size = 0
         while needs and size <= MOST_LEAVING:
             self.reporter.stage("batch", "making room for gangs that wait")

@@ -15,10 +15,9 @@ from solver.topology.tree import Tree
 
 @dataclass(frozen=True)
 class _View:
-    """What a gang sees: the nodes open to it, and the GPUs wholly free there by node and by [level][domain_idx]."""
+    """What a gang sees: the nodes open to it, and the GPUs wholly free there by [level][domain_idx]."""
 
     nodes: Mask
-    by_node: Ints
     by_domain: list[Ints]
 
 
@@ -39,16 +38,16 @@ class Leftover:
         nodes = self.full.open_to(gang.tolerations)
         view = self._views.get(nodes.tobytes())
         if view is None:
-            view = self._views[nodes.tobytes()] = _View(nodes, *self._free_on(nodes))
+            view = self._views[nodes.tobytes()] = _View(nodes, self._free_on(nodes))
         return view
 
-    def _free_on(self, nodes: Mask) -> tuple[Ints, list[Ints]]:
+    def _free_on(self, nodes: Mask) -> list[Ints]:
         whole = self.full.wholly_free_on(nodes)
         found = []
         for level in range(self.tree.height + 1):
             sums = np.bincount(self.tree.domain_of[level], weights=whole, minlength=len(self.tree.names[level]))
             found.append(sums.astype(np.int64))
-        return whole, found
+        return found
 
     def beside(self, gang: Gang, held: Sequence[BoundPod]) -> int:
         """Fragmentation of a gang whose new pods are `held`, running members included where it has any."""
@@ -68,11 +67,12 @@ class Leftover:
         column = self.full.free[node, self.full.resources.index(GPU)]
         before = int(column) + sum(pod.requests[GPU] for pod in pods)
         counted = max(before // MILLI_GPU, 0) * bool(view.nodes[node])
-        counted -= sum(pod.requests.gpus for pod in pods)
+        counted -= sum(pod.requests[GPU] // MILLI_GPU for pod in pods)
         levels = sum(
             bool(self.tree.real[level][self.tree.domain_of[level][node]]) for level in range(1, self.tree.height + 1)
         )
-        return levels * (counted - int(view.by_node[node]))
+        after = max(int(column) // MILLI_GPU, 0) * bool(view.nodes[node])
+        return levels * (counted - after)
 
 
 def _by_node(items: Iterable[tuple[int, BoundPod]]) -> Iterable[tuple[int, list[BoundPod]]]:

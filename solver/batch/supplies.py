@@ -5,15 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from solver.domain.accelerators import Accelerators
 from solver.domain.constraints import Toleration
 from solver.domain.gang import Gang, Role
 from solver.domain.replicas import least
-from solver.domain.resources import GPU, PODS
+from solver.domain.resources import PODS
 from solver.domain.snapshot import Mask, Snapshot, exact_sum
 from solver.rules import queue
 
 #: By gang: the least an admitted one takes.
 Needs = tuple[int, ...]
+#: So much of a resource in one piece.
+Piece = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,11 @@ class Supply:
 
 
 def supplies(snapshot: Snapshot, gangs: Sequence[Gang]) -> list[Supply]:
-    """Each resource of the nodes open to any gang, GPUs in pieces as large as a pod asks for, and what queues leave."""
+    """Each resource of the nodes open to any gang, devices in pieces as large as a pod asks for, and room of queues."""
     nodes = open_to_any(snapshot, gangs)
     found = [Supply(_pieces(snapshot, nodes, name, 1), _needs(gangs, name, 1)) for name in snapshot.resources]
-    found += [Supply(_pieces(snapshot, nodes, GPU, size), needs) for size, needs in gpu_needs(gangs).items()]
+    pieces = device_needs(gangs, snapshot.accelerators)
+    found += [Supply(_pieces(snapshot, nodes, *piece), needs) for piece, needs in pieces.items()]
     return found + _of_queues(snapshot, gangs)
 
 
@@ -37,14 +41,15 @@ def open_to_any(snapshot: Snapshot, gangs: Sequence[Gang]) -> Mask:
     return snapshot.open_to(frozenset[tuple[Toleration, ...]]().union(*(gang.tolerations for gang in gangs)))
 
 
-def gpu_needs(gangs: Sequence[Gang]) -> Mapping[int, Needs]:
-    """By size in thousandths of a GPU that some pod asks for: the fewest pieces of that size a gang takes.
+def device_needs(gangs: Sequence[Gang], accelerators: Accelerators) -> Mapping[Piece, Needs]:
+    """By resource that counts devices and amount of it that some pod asks for: the fewest such pieces a gang takes.
 
-    The free GPUs of a node make so many whole pieces, and a pod takes as many as fit into what it asks for. Members
+    The free devices of a node make so many whole pieces, and a pod takes as many as fit into what it asks for. Members
     that run hold what is theirs already: their gang is taken to need nothing more.
     """
-    sizes = sorted({role.requests[GPU] for gang in gangs for role in gang.roles} - {0})
-    return {size: _needs(gangs, GPU, size) for size in sizes}
+    asked = {item for gang in gangs for role in gang.roles for item in role.requests}
+    pieces = sorted(item for item in asked if item[1] and accelerators.counts(item[0]))
+    return {(name, size): _needs(gangs, name, size) for name, size in pieces}
 
 
 def most_by_class(shared: Sequence[Supply], classes: Sequence[Collection[int]], admitted: Sequence[int]) -> list[int]:
@@ -76,6 +81,8 @@ def _fitting(needs: Sequence[int], room: int) -> int:
 
 
 def _pieces(snapshot: Snapshot, nodes: Mask, resource: str, size: int) -> int:
+    if resource not in snapshot.resources:
+        return 0
     column = np.maximum(snapshot.free[:, snapshot.resources.index(resource)], 0)
     return exact_sum(column[nodes] // size)
 

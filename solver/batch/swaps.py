@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from solver.batch.room import Room
+from solver.batch.room import Freed, Place, Room
 from solver.batch.state import State
-from solver.batch.supplies import Needs
+from solver.batch.supplies import Needs, Piece
 from solver.bound.warm import WarmTables
 from solver.compile.naming import name_pods
 from solver.compile.structure import build_structure
+from solver.domain.accelerators import Accelerators, device_unit
 from solver.domain.budget import Budget
+from solver.domain.gang import Gang
 from solver.domain.plan import Assignment
-from solver.domain.resources import GPU
+from solver.domain.resources import MILLI_GPU
 from solver.domain.snapshot import Snapshot
 from solver.search.options import Engine
 from solver.search.solve import Clock, solve_gang
@@ -35,17 +37,17 @@ class Swap:
     coming: tuple[int, ...]
 
 
-def swaps(state: State, movable: Sequence[int], needs: Mapping[int, Needs], size: int) -> Iterator[Swap]:
+def swaps(state: State, movable: Sequence[int], needs: Mapping[Piece, Needs], size: int) -> Iterator[Swap]:
     """Swaps in which `size` gangs leave, for every waiting gang; those that may help, the most promising first.
 
-    Counting pieces of GPUs tells whether the waiting gang could fit then, and whether all that come could.
+    Counting pieces of devices tells whether the waiting gang could fit then, and whether all that come could.
     """
     gangs = state.site.gangs
     waiting = [at for at in movable if at not in state.placed]
     if not waiting:
         return
     room = Room(state.full, state.site.tree(waiting[0]), gangs, needs)
-    weight = {at: sum(role.requests[GPU] * len(role.pods) for role in gangs[at].roles) for at in movable}
+    weight = {at: _weight(gangs[at], state.site.snapshot.accelerators) for at in movable}
     waiting.sort(key=lambda at: (-gangs[at].priority, weight[at], at))
     freed = {at: room.freed_by(state.held[at]) for at in movable if at in state.placed}
     for first in waiting:
@@ -64,7 +66,17 @@ def swaps(state: State, movable: Sequence[int], needs: Mapping[int, Needs], size
         yield from (swap for _, swap in sorted(found, key=lambda entry: entry[0]))
 
 
-def _leaving(room: Room, first: int, freed: Mapping[int, Mapping[int, int]], size: int) -> Iterator[tuple[int, ...]]:
+def _weight(gang: Gang, accelerators: Accelerators) -> int:
+    """Thousandths of devices that all pods of a gang ask for."""
+    return sum(
+        amount * (MILLI_GPU // device_unit(name)) * len(role.pods)
+        for role in gang.roles
+        for name, amount in role.requests
+        if accelerators.counts(name)
+    )
+
+
+def _leaving(room: Room, first: int, freed: Mapping[int, Freed], size: int) -> Iterator[tuple[int, ...]]:
     """Sets of placed gangs that may leave for `first`."""
     if size < 2:
         yield from combinations(sorted(freed), size)
@@ -73,11 +85,11 @@ def _leaving(room: Room, first: int, freed: Mapping[int, Mapping[int, int]], siz
     yield from (tuple(sorted(chosen)) for chosen in combinations(useful[:PAIRED], size))
 
 
-def _sum(parts: Iterator[Mapping[int, int]]) -> dict[int, int]:
-    total: dict[int, int] = {}
+def _sum(parts: Iterator[Freed]) -> Freed:
+    total: dict[Place, int] = {}
     for part in parts:
-        for node, amount in part.items():
-            total[node] = total.get(node, 0) + amount
+        for place, amount in part.items():
+            total[place] = total.get(place, 0) + amount
     return total
 
 

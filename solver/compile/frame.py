@@ -17,8 +17,8 @@ class FrameRole:
 
     @property
     def gpus(self) -> int:
-        """Whole GPUs of one pod."""
-        return self.source.requests.gpus
+        """Whole devices of one pod."""
+        return self.source.gpus
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from solver.compile.problem import Problem
 from solver.domain.naming import natural_key
 from solver.domain.plan import Assignment
 from solver.domain.replicas import Replica
-from solver.domain.resources import MILLI_GPU
+from solver.domain.resources import GPU, MILLI_GPU
 
 _T = TypeVar("_T")
 
@@ -128,10 +128,10 @@ def _match(pods: tuple[str, ...], nodes: list[int], running: Mapping[str, int]) 
 
 
 def _with_devices(problem: Problem, placed: list[tuple[str, str, int]]) -> tuple[Assignment, ...]:
-    """Assignments with the lowest free device indices of each node."""
+    """Assignments with the lowest free indices of `gpu` on each node; plugins number no other devices."""
     snapshot = problem.snapshot
-    column = snapshot.resources.index("gpu")
-    gpus = {name: role.gpus for role in problem.frame.roles for name in role.source.names}
+    column = snapshot.resources.index(GPU)
+    gpus = {name: role.source.requests[GPU] // MILLI_GPU for role in problem.frame.roles for name in role.source.names}
     following: dict[int, int] = {}
     found = []
     for pod, role, node in placed:

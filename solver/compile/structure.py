@@ -24,9 +24,9 @@ class UnitRole:
     """Pods that are alike inside a unit.
 
     names: the declared roles merged into it. low, high: pods in one replica of the unit. mask: [nodes] where they may
-    go; equal masks have one mask_id. engine_gpus: of its engine; rank_gpus: of the smallest rank of its group. spread:
-    (level index, most). links: the flows and reach rules it belongs to, as ("from" | "to", position). engine_nodes: 1
-    throughout where no tier is limited by the NICs of a node.
+    go; equal masks have one mask_id. gpus: whole devices of one pod; engine_gpus: of its engine; rank_gpus: of the
+    smallest rank of its group. spread: (level index, most). links: the flows and reach rules it belongs to, as
+    ("from" | "to", position). engine_nodes: 1 throughout where no tier is limited by the NICs of a node.
     """
 
     names: tuple[str, ...]
@@ -35,6 +35,7 @@ class UnitRole:
     requests: Resources
     mask: Mask
     mask_id: int
+    gpus: int
     engine_gpus: int
     engine_nodes: int
     rank_gpus: int
@@ -43,7 +44,7 @@ class UnitRole:
 
     def traits(self) -> tuple[object, ...]:
         """What costs and rules read of the role, apart from its counts and nodes."""
-        return self.requests, self.engine_gpus, self.engine_nodes, self.rank_gpus, self.spread, self.links
+        return self.requests, self.gpus, self.engine_gpus, self.engine_nodes, self.rank_gpus, self.spread, self.links
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,9 @@ class _Builder:
     def __init__(self, gang: Gang, snapshot: Snapshot, tree: Tree, merge: bool) -> None:
         self.gang, self.snapshot, self.tree, self.merge = gang, snapshot, tree, merge
         self.levels = finest_levels(gang, tree)
-        self.engine_gpus, self.rank_gpus = engine_gpus(gang), rank_gpus(gang)
-        self.engine_nodes = engine_nodes(gang) if tree.spec.shares_nics else {}
+        devices = snapshot.accelerators
+        self.engine_gpus, self.rank_gpus = engine_gpus(gang, devices), rank_gpus(gang, devices)
+        self.engine_nodes = engine_nodes(gang, devices) if tree.spec.shares_nics else {}
         self.running = {member.pod for member in gang.running}
         self.mask_ids: dict[bytes, int] = {}
         for group in gang.root.walk():
@@ -189,6 +191,7 @@ class _Builder:
             requests=role.requests,
             mask=mask,
             mask_id=self.mask_ids.setdefault(mask.tobytes(), len(self.mask_ids)),
+            gpus=self.snapshot.accelerators.devices(role.requests),
             engine_gpus=self.engine_gpus[role.name],
             engine_nodes=self.engine_nodes.get(role.name, 1),
             rank_gpus=self.rank_gpus[role.name],

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from solver.domain.accelerators import KNOWN_ACCELERATORS, Accelerators
 from solver.domain.constraints import Taint
 from solver.domain.errors import InvalidRequest
 from solver.domain.levels import HOST_LABEL, TopologySpec
@@ -54,6 +55,7 @@ def assemble(
     pods: Sequence[BoundPod] = (),
     topologies: Mapping[str, TopologySpec] = MappingProxyType({}),
     queues: Mapping[str, QueueSpec] = MappingProxyType({}),
+    accelerators: Accelerators = KNOWN_ACCELERATORS,
 ) -> Snapshot:
     """The snapshot of all parts, equal to what `build_snapshot` makes of the same nodes.
 
@@ -87,6 +89,7 @@ def assemble(
         nominated=waiting,
         topologies=MappingProxyType(dict(topologies)),
         queues=MappingProxyType(dict(queues)),
+        accelerators=accelerators,
     )
     found.__dict__["node_idx"] = node_idx
     return found

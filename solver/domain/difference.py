@@ -19,13 +19,15 @@ def difference(
 ) -> list[Change] | None:
     """Changes of nodes and pods that make `after` of `before`, in an order that contradicts itself nowhere.
 
-    named: gives a pod a uid of its own, if it has none; changes cannot always name one without. None where topologies
-    or queues differ, or such a pod keeps none. Costs as much as what differs, and one pass over each column that is
-    not shared.
+    named: gives a pod a uid of its own, if it has none; changes cannot always name one without. None where topologies,
+    queues or accelerators differ, or such a pod keeps none. Costs as much as what differs, and one pass over each
+    column that is not shared.
     """
     if after is before:
         return []
     if _differ(before.topologies, after.topologies) or _differ(before.queues, after.queues):
+        return None
+    if before.accelerators != after.accelerators:
         return None
     gone, added = (list(map(named, pods)) for pods in before.pods.difference(after.pods))
     if any(not pod.uid for pod in (*gone, *added)):

@@ -43,7 +43,7 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One pod on one node; gpu_devices are indices local to the node, equal = same device."""
+    """One pod on one node; gpu_devices are indices of `gpu` local to the node, equal = same device."""
 
     pod: str
     role: str

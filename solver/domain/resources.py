@@ -58,5 +58,5 @@ class Resources:
 
     @property
     def gpus(self) -> int:
-        """Whole GPUs."""
+        """Whole devices of `gpu` alone; of every kind together: `solver.domain.accelerators.Accelerators.devices`."""
         return self[GPU] // MILLI_GPU

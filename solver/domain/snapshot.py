@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from solver.domain.accelerators import KNOWN_ACCELERATORS, MAX_DEVICES, Accelerators, device_unit
 from solver.domain.constraints import NOT_READY, UNREACHABLE, UNSCHEDULABLE, Taint, Toleration
 from solver.domain.errors import InvalidRequest
 from solver.domain.levels import HOST_LABEL, TopologySpec
 from solver.domain.naming import natural_key
 from solver.domain.pods import BoundPod, Pods
-from solver.domain.resources import CPU, EPHEMERAL_STORAGE, GPU, MEMORY, MILLI_GPU, PODS, Resources
+from solver.domain.resources import CPU, EPHEMERAL_STORAGE, GPU, MEMORY, PODS, Resources
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
@@ -69,7 +70,8 @@ class Snapshot:
     allocatable, free: [nodes, resources] in the units of `solver.domain.resources`; free is what bound pods leave
     and may be negative where a node is overcommitted. taint_sets[taint_codes[node_idx]] are a node's taints.
     repelling: those of `pods` that are bound and declare anti-affinity. nominated: those that wait for their node; what
-    they hold is still in `free`, see `solver.domain.nominated`.
+    they hold is still in `free`, see `solver.domain.nominated`. accelerators: the resources that are devices; GPUs are
+    devices of all kinds together.
     """
 
     version: int
@@ -87,6 +89,7 @@ class Snapshot:
     nominated: tuple[BoundPod, ...] = ()
     topologies: Mapping[str, TopologySpec] = field(default_factory=dict)
     queues: Mapping[str, QueueSpec] = field(default_factory=dict)
+    accelerators: Accelerators = KNOWN_ACCELERATORS
 
     @cached_property
     def node_idx(self) -> Mapping[str, int]:
@@ -129,10 +132,20 @@ class Snapshot:
             found = found | ~closed
         return found
 
+    @cached_property
+    def whole_gpus(self) -> Ints:
+        """[nodes] devices of a node, taken or free. Raises InvalidRequest for more than can be counted."""
+        return frozen(self.devices_in(self.allocatable))
+
     @property
     def gpu_capacity(self) -> int:
         """Devices of all nodes, taken or free."""
-        return exact_sum(self.allocatable[:, self.resources.index(GPU)]) // MILLI_GPU
+        return exact_sum(self.whole_gpus)
+
+    @cached_property
+    def devices_left(self) -> Ints:
+        """[nodes] devices wholly free, on closed nodes too."""
+        return frozen(self.devices_in(self.free))
 
     @cached_property
     def whole_free_gpus(self) -> Ints:
@@ -141,8 +154,21 @@ class Snapshot:
 
     def wholly_free_on(self, nodes: Mask) -> Ints:
         """[nodes] devices wholly free on some nodes; 0 on all others."""
-        column = self.free[:, self.resources.index(GPU)] // MILLI_GPU
-        return np.where(nodes, np.maximum(column, 0), 0)
+        return np.where(nodes, self.devices_left, 0)
+
+    def devices_in(self, amounts: Ints) -> Ints:
+        """[nodes] whole devices of all kinds in [nodes, resources] amounts, of which negative ones are nothing.
+
+        Raises InvalidRequest for more than can be counted.
+        """
+        found = np.zeros(len(self.nodes), dtype=np.int64)
+        for name in self.accelerators.among(self.resources):
+            column = amounts[:, self.resources.index(name)] // device_unit(name)
+            found += np.clip(column, 0, MAX_DEVICES + 1)
+            if found.max(initial=0) > MAX_DEVICES:
+                node = self.nodes[int(found.argmax())]
+                raise InvalidRequest(f"Node {node}: it has more devices than can be counted ({MAX_DEVICES})")
+        return found
 
     def with_pods(self, pods: Sequence[BoundPod]) -> "Snapshot":
         """A new version in which `pods` hold their capacity too."""
@@ -186,6 +212,7 @@ def build_snapshot(
     pods: Iterable[BoundPod] = (),
     topologies: Iterable[TopologySpec] = (),
     queues: Iterable[QueueSpec] = (),
+    accelerators: Accelerators = KNOWN_ACCELERATORS,
 ) -> Snapshot:
     """Columns from records, in natural name order whatever the input order.
 
@@ -225,6 +252,7 @@ def build_snapshot(
         nominated=nominated(bound),
         topologies=MappingProxyType({spec.name: spec for spec in specs}),
         queues=MappingProxyType({queue.name: queue for queue in queue_specs}),
+        accelerators=accelerators,
     )
 
 

@@ -47,13 +47,14 @@ def new_roles(structure: Structure, group: Group) -> list[Role]:
 
 
 def new_amounts(structure: Structure, group: Group, one: bool = False) -> Amounts:
-    """What `new_pods` ask for together, GPUs first and pods last."""
+    """What `new_pods` ask for together, devices first and pods last."""
     found: Amounts = {}
     for role, count in new_pods(structure, group, one):
         for resource, amount in (*role.requests, (PODS, 1)):
             found[resource] = found.get(resource, 0) + count * amount
-    order = {GPU: 0, PODS: 2}
-    return dict(sorted(found.items(), key=lambda item: (order.get(item[0], 1), item[0])))
+    counts = structure.snapshot.accelerators.counts
+    order = {name: 0 if counts(name) else 2 if name == PODS else 1 for name in found}
+    return dict(sorted(found.items(), key=lambda item: (order[item[0]], item[0] != GPU, item[0])))
 
 
 def running_nodes(structure: Structure, group: Group) -> list[int]:

@@ -154,7 +154,8 @@ def _what(group: Group, structure: Structure) -> str:
 def _fragmented(structure: Structure) -> Reason:
     """Every role would fit by itself, but the pods of all roles do not fit on the nodes together."""
     roles = new_roles(structure, structure.gang.root)
-    largest = max(roles, key=lambda role: (role.requests[GPU], role.requests.items))
+    devices = structure.snapshot.accelerators.devices
+    largest = max(roles, key=lambda role: (devices(role.requests), role.requests[GPU], role.requests.items))
     room = int(places(structure, largest).sum())
     text = (
         f"the free capacity is too fragmented: the eligible nodes have room for {counted(room, 'pod')} of role "

@@ -7,6 +7,7 @@ from fractions import Fraction
 from solver.compile.frame import Frame
 from solver.compile.shapes import Axis, axes_of
 from solver.compile.structure import Structure, Unit
+from solver.domain.accelerators import Accelerators
 from solver.domain.gang import Flow, Gang, Group, Role
 from solver.domain.plan import Assignment
 
@@ -41,10 +42,10 @@ class Bundle:
         return [tuple(items) for items in found]
 
 
-def bundle(gangs: Sequence[Gang]) -> Bundle:
+def bundle(gangs: Sequence[Gang], accelerators: Accelerators) -> Bundle:
     """A bundle of gangs without running members, all of one topology."""
     roots = tuple(_renamed(at, gang.root) for at, gang in enumerate(gangs))
-    flows = tuple(flow for at, gang in enumerate(gangs) for flow in _flows(at, gang))
+    flows = tuple(flow for at, gang in enumerate(gangs) for flow in _flows(at, gang, accelerators))
     reach = tuple(
         replace(rule, senders=_marked_all(at, rule.senders), receivers=_marked_all(at, rule.receivers))
         for at, gang in enumerate(gangs)
@@ -88,12 +89,12 @@ def _renamed_role(at: int, role: Role) -> Role:
     return replace(role, name=_marked(at, role.name), pods=_marked_all(at, role.pods))
 
 
-def _flows(at: int, gang: Gang) -> list[Flow]:
+def _flows(at: int, gang: Gang, accelerators: Accelerators) -> list[Flow]:
     """The gang's flows; one without any gets a silent one among its GPU pods, for `proximity`."""
     if gang.flows:
         return [
             replace(flow, senders=_marked_all(at, flow.senders), receivers=_marked_all(at, flow.receivers))
             for flow in gang.flows
         ]
-    users = _marked_all(at, [role.name for role in gang.roles if role.requests.gpus])
+    users = _marked_all(at, [role.name for role in gang.roles if accelerators.devices(role.requests)])
     return [Flow(users, users, 0, Fraction(0))] if users else []

@@ -46,7 +46,7 @@ def place_together(
     known = [gang for gang in gangs if not queue.missing(gang, snapshot) and fewest_pods(gang.root) is not None]
     if not known:
         return Joint(tuple(() for _ in gangs), proven=True)
-    together = bundle(known)
+    together = bundle(known, snapshot.accelerators)
     structure = build_structure(together.gang, snapshot, tree, merge=False)
     try:
         search = ShapeSearch(structure, _limits(together, structure), lowest, budget)

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from functools import lru_cache
 
+from solver.domain.accelerators import Accelerators
 from solver.domain.gang import Flow, Gang
 from solver.domain.levels import Tier
 from solver.topology.tree import Tree
@@ -24,32 +25,33 @@ def transfer_ns(flow: Flow, tier: Tier, gpus: int, nodes: int = 1) -> int:
     return round(flow.per_request * (setup + wire))
 
 
-def engine_gpus(gang: Gang) -> dict[str, int]:
-    """Role name → GPUs of one engine, at least 1: one pod's, or all of a multi-node replica's."""
+def engine_gpus(gang: Gang, accelerators: Accelerators) -> dict[str, int]:
+    """Role name → devices of one engine, at least 1: one pod's, or all of a multi-node replica's."""
     found: dict[str, int] = {}
     for group in gang.root.walk():
-        together = sum(role.replicas * role.requests.gpus for role in group.roles)
-        for role in group.roles:
-            found[role.name] = max(1, together if group.multinode else role.requests.gpus)
+        own = {role.name: accelerators.devices(role.requests) for role in group.roles}
+        together = sum(role.replicas * own[role.name] for role in group.roles)
+        found.update((name, max(1, together if group.multinode else gpus)) for name, gpus in own.items())
     return found
 
 
-def engine_nodes(gang: Gang) -> dict[str, int]:
+def engine_nodes(gang: Gang, accelerators: Accelerators) -> dict[str, int]:
     """Role name → nodes of one engine, at least 1: as many as a multi-node replica has pods with GPUs, else one."""
     found: dict[str, int] = {}
     for group in gang.root.walk():
-        ranks = sum(role.replicas for role in group.roles if role.requests.gpus)
+        ranks = sum(role.replicas for role in group.roles if accelerators.devices(role.requests))
         for role in group.roles:
             found[role.name] = max(1, ranks) if group.multinode else 1
     return found
 
 
-def rank_gpus(gang: Gang) -> dict[str, int]:
+def rank_gpus(gang: Gang, accelerators: Accelerators) -> dict[str, int]:
     """Role name → GPUs of the smallest rank of its group: the fewest that one of its pods with GPUs has, at least 1."""
     found: dict[str, int] = {}
     for group in gang.root.walk():
-        ranks = [role.requests.gpus for role in group.roles if role.replicas and role.requests.gpus]
-        found.update(dict.fromkeys((role.name for role in group.roles), min(ranks, default=1)))
+        ranks = [accelerators.devices(role.requests) for role in group.roles if role.replicas]
+        smallest = min((gpus for gpus in ranks if gpus), default=1)
+        found.update(dict.fromkeys((role.name for role in group.roles), smallest))
     return found
 
 

@@ -56,7 +56,7 @@ def verify(
     placement = place(gang, snapshot, tree, {item.pod: item.node for item in assignments})
     violations = tuple(f"{rule}: {text}" for rule, check in RULES.items() for text in check(placement))
     above, kept = terms.replicas(placement)
-    traffic = [terms.traffic(placement, flow) for flow in terms.proximity_flows(gang)]
+    traffic = [terms.traffic(placement, flow) for flow in terms.proximity_flows(gang, snapshot.accelerators)]
     flows = tuple(  # without any, the traffic is what proximity alone counts
         terms.flow_report(placement, flow, parts) for flow, parts in zip(gang.flows, traffic, strict=bool(gang.flows))
     )

@@ -6,10 +6,10 @@ from fractions import Fraction
 
 import numpy as np
 
+from solver.domain.accelerators import Accelerators
 from solver.domain.gang import Flow, Gang, Group, Pattern, Role
 from solver.domain.plan import FlowReport
 from solver.domain.replicas import Replica, fewest_pods, root_replica
-from solver.domain.resources import GPU, MILLI_GPU
 from solver.topology.costs import capped_costs, levels_climbed, paid, paid_level
 from solver.topology.tree import Tree
 from solver.verify.eligibility import open_to
@@ -82,13 +82,13 @@ def containment_domains(placement: Placement) -> int:
 def fragmentation(placement: Placement) -> int:
     """GPUs still wholly free in every domain that holds a pod, summed over levels below the root."""
     tree, snapshot = placement.tree, placement.snapshot
-    whole = np.maximum(placement.free[:, snapshot.resources.index(GPU)] // MILLI_GPU, 0)
+    whole = snapshot.devices_in(placement.free)
     free = np.where(snapshot.open_nodes, whole, 0)
     closed = np.flatnonzero(~snapshot.open_nodes)
     extra = [node for node in closed.tolist() if open_to(snapshot, placement.gang, node)]
     free[extra] = whole[extra]
     for role in placement.gang.roles:
-        gpus = role.requests.gpus
+        gpus = snapshot.accelerators.devices(role.requests)
         for pod in role.pods:
             if placement.is_new(pod):
                 free[placement.node_of[pod]] -= gpus
@@ -213,7 +213,7 @@ def _inside(bits: int, limit: int | None) -> int:
 
 def flow_report(placement: Placement, flow: Flow, parts: Sequence[Traffic]) -> FlowReport:
     """Mean transfer time of one flow, and the levels whose cost its traffic pays. parts: its traffic."""
-    tree, engine_of = placement.tree, senders(placement.gang, flow)
+    tree, engine_of = placement.tree, senders(placement.gang, flow, placement.snapshot.accelerators)
     limit = _limit(placement, flow)
     mean, shares = Fraction(0), dict[str, Fraction]()
     for part in parts:
@@ -231,9 +231,9 @@ def proximity(placement: Placement, parts: Iterable[Traffic]) -> Fraction:
     return sum((part.share * levels_climbed(height, part.bits) for part in parts), Fraction(0))
 
 
-def proximity_flows(gang: Gang) -> tuple[Flow, ...]:
+def proximity_flows(gang: Gang, accelerators: Accelerators) -> tuple[Flow, ...]:
     """The gang's flows; without any, one among all roles that use GPUs."""
     if gang.flows:
         return gang.flows
-    users = tuple(role.name for role in gang.roles if role.requests.gpus)
+    users = tuple(role.name for role in gang.roles if accelerators.devices(role.requests))
     return (Flow(users, users, 0),) if users else ()

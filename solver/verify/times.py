@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from solver.domain.accelerators import Accelerators
 from solver.domain.gang import Flow, Gang, Pattern
 from solver.domain.levels import Tier, TopologySpec
 
@@ -16,25 +17,26 @@ class Engine:
     nodes: int
 
 
-def engines(gang: Gang) -> dict[str, Engine]:
+def engines(gang: Gang, accelerators: Accelerators) -> dict[str, Engine]:
     """Role name → its engine: one pod, or all pods with GPUs of a replica of a multi-node group, at least 1 of each."""
     found: dict[str, Engine] = {}
     for group in gang.root.walk():
-        ranks = [(role.replicas, role.requests.gpus) for role in group.roles if role.requests.gpus]
+        own = {role.name: accelerators.devices(role.requests) for role in group.roles}
+        ranks = [(role.replicas, own[role.name]) for role in group.roles if own[role.name]]
         whole = Engine(max(1, sum(pods * gpus for pods, gpus in ranks)), max(1, sum(pods for pods, _ in ranks)))
         for role in group.roles:
-            found[role.name] = whole if group.multinode else Engine(max(1, role.requests.gpus), 1)
+            found[role.name] = whole if group.multinode else Engine(max(1, own[role.name]), 1)
     return found
 
 
-def senders(gang: Gang, flow: Flow) -> dict[str, Engine]:
+def senders(gang: Gang, flow: Flow, accelerators: Accelerators) -> dict[str, Engine]:
     """Role name → what sends: an engine, or in a collective each pod by itself, as fast as the one with fewest GPUs."""
     if flow.pattern is not Pattern.COLLECTIVE:
-        return engines(gang)
+        return engines(gang, accelerators)
     found: dict[str, Engine] = {}
     for group in gang.root.walk():
-        ranks = [role.requests.gpus for role in group.roles if role.replicas and role.requests.gpus]
-        slowest = Engine(min(ranks, default=1), 1)
+        ranks = [accelerators.devices(role.requests) for role in group.roles if role.replicas]
+        slowest = Engine(min(filter(None, ranks), default=1), 1)
         found.update({role.name: slowest for role in group.roles})
     return found
 

@@ -10,6 +10,7 @@ from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.resources import GANGS, NATIVE_POD_GROUPS, NODES, PODS, PRIORITY_CLASSES, Resource
 from adapters.kubernetes.selected_labels import SelectedKeys, named_by_pod
 from solver.domain.gang import BoundMember, Gang, Pack
+from solver.domain.resources import GPU
 from support.controlplane.api import Api, Json
 from support.controlplane.definitions import install_definitions
 from support.controlplane.fleet import RACK, ZONE, gpu_node, gpu_pod
@@ -116,5 +117,5 @@ def test_native_pod_group(control_plane: ControlPlane, namespace: str) -> None:
         api.create(PODS.path(namespace), gpu_pod(f"w-{at}", 8, gated=True, priorityClassName="tests-high", **group))
     gang, _ = read(api, key)
     (role,) = gang.roles
-    assert (role.replicas, role.min, role.requests.gpus) == (3, 2, 8)
+    assert (role.replicas, role.min, role.requests[GPU]) == (3, 2, 8000)
     assert (gang.root.pack, gang.priority) == (Pack(RACK), 77)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench, budgets, cases, engines, extender, growth, hotspots, measure, output, stream
+from solver.domain.accelerators import KNOWN_ACCELERATORS
 from solver.domain.plan import Status
 from solver.planner import plan
 from solver.topology.tree import build_tree
@@ -39,7 +40,7 @@ def test_sites_are_what_their_name_says() -> None:
     assert (snapshot.free >= 0).all()
     assert 0.3 < 1 - snapshot.whole_free_gpus.sum() / 2400 < 0.7
     assert (cases.build_site(site).free == snapshot.free).all()
-    held = sum(pod.requests.gpus for pod in snapshot.pods)
+    held = sum(KNOWN_ACCELERATORS.devices(pod.requests) for pod in snapshot.pods)
     assert held == 2400 - snapshot.whole_free_gpus.sum()
 
 

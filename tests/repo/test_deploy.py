@@ -93,7 +93,7 @@ def test_what_the_extender_adds() -> None:
     metadata = service["metadata"]
     assert extender["urlPrefix"] == f"https://{metadata['name']}.{metadata['namespace']}.svc:{port['port']}"
     assert {extender[f"{verb}Verb"] for verb in VERBS} == set(VERBS)
-    assert [each["name"] for each in extender["managedResources"]] == [MANAGED]
+    assert [each["name"] for each in extender["managedResources"]] == list(MANAGED)
 
 
 def test_image_is_of_this_version() -> None:

@@ -14,6 +14,7 @@ from adapters.files.documents import read_documents
 from adapters.manifests.gangs import GangOptions
 from datasets import generate
 from solver import planner
+from solver.domain.accelerators import KNOWN_ACCELERATORS
 from solver.domain.plan import GangPlan, Status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +61,9 @@ def test_gangs_have_the_stated_members(name: str) -> None:
     found = inputs_of(name, "h100-64.yaml")
     assert len(found.gangs) == 1
     gang = found.gangs[0]
-    members = {role.name: (len(role.pods), len(role.pods) * role.requests.gpus) for role in gang.roles}
+    members = {
+        role.name: (len(role.pods), len(role.pods) * KNOWN_ACCELERATORS.devices(role.requests)) for role in gang.roles
+    }
     assert members == MEMBERS[SAME.get(name, name)]
     assert gang.flows
 

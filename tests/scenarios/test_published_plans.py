@@ -8,6 +8,7 @@ import pytest
 
 from adapters.files.documents import read_documents
 from adapters.manifests.gangs import read_gangs
+from solver.domain.accelerators import KNOWN_ACCELERATORS
 from solver.domain.resources import EPHEMERAL_STORAGE
 from solver.domain.snapshot import Snapshot
 from solver.planner import Engine
@@ -61,7 +62,7 @@ def test_published_manifests_plan(name: str, engine: Engine) -> None:
     snapshot = _gb200() if name == GB200 else _h100()
     answer = placed(snapshot, gang, engine)
     assert answer.name == f"default/{gang_name}"
-    gpus = {role.name: role.requests.gpus for role in gang.roles}
+    gpus = {role.name: KNOWN_ACCELERATORS.devices(role.requests) for role in gang.roles}
     pods = Counter(item.role for item in answer.assignments)
     assert {role: (count, count * gpus[role]) for role, count in pods.items()} == totals
     assert {item.pod for item in answer.assignments} == {pod for role in gang.roles for pod in role.pods}

@@ -30,7 +30,6 @@ from solver.domain.budget import Stop
 from solver.domain.constraints import NodeConstraints, Toleration
 from solver.domain.gang import BoundMember, Gang, Group, Pack, Role
 from solver.domain.plan import Plan
-from solver.domain.resources import GPU, MILLI_GPU, Resources
 from solver.domain.snapshot import Snapshot, build_snapshot
 from solver.planner import Options, WarmTables, plan
 from solver.service.state import HeldCluster
@@ -486,7 +485,7 @@ def gang_of(pod: Mapping[str, Any]) -> str:
 def asked(pod: Mapping[str, Any]) -> int:
     """GPUs of a pod."""
     amounts = pod["spec"]["containers"][0]["resources"]["requests"]
-    return Resources.of({GPU: MILLI_GPU * int(amounts.get("nvidia.com/gpu", 0))}).gpus
+    return int(amounts.get("nvidia.com/gpu", 0))
 
 
 def target(pod: Mapping[str, Any]) -> str:

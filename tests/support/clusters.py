@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from solver.domain.accelerators import KNOWN_ACCELERATORS, Accelerators
 from solver.domain.changes import (
     Change,
     NodeGone,
@@ -34,10 +35,12 @@ class Objects:
     pods: dict[tuple[str, str], BoundPod] = field(default_factory=dict)
     topologies: dict[str, TopologySpec] = field(default_factory=dict)
     queues: dict[str, QueueSpec] = field(default_factory=dict)
+    accelerators: Accelerators = KNOWN_ACCELERATORS
 
     def snapshot(self) -> Snapshot:
         """What these objects come to, object by object."""
-        return build_snapshot(self.nodes.values(), self.pods.values(), self.topologies.values(), self.queues.values())
+        topologies, queues = self.topologies.values(), self.queues.values()
+        return build_snapshot(self.nodes.values(), self.pods.values(), topologies, queues, self.accelerators)
 
     def apply(self, change: Change) -> None:
         """One change. Raises KeyError for a pod on an unknown node."""
@@ -84,6 +87,8 @@ def random_objects(rng: random.Random, most_nodes: int = 12, most_pods: int = 30
     for _ in range(rng.randint(0, 3)):
         queue = random_queue(rng)
         found.queues[queue.name] = queue
+    if rng.random() < 0.3:
+        found.accelerators = Accelerators(tuple(rng.sample(("example.com/nic", "acme.example/*", "x.y/z?"), 2)))
     return found
 
 
@@ -187,6 +192,7 @@ def meaning(snapshot: Snapshot) -> dict[str, Any]:
         "nominated": {identity(pod) for pod in snapshot.nominated},
         "topologies": dict(snapshot.topologies),
         "queues": dict(snapshot.queues),
+        "accelerators": snapshot.accelerators,
         "node_idx": dict(snapshot.node_idx),
     }
 

@@ -4,7 +4,7 @@ An instance is a function of one seed: `random_instance(random.Random(seed))`; `
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import comb
@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
+from solver.domain.accelerators import Accelerators
 from solver.domain.constraints import (
     NO_EXECUTE,
     NO_SCHEDULE,
@@ -50,6 +51,7 @@ _WORDS = (
 _SHARES = (Fraction(1), Fraction(1), Fraction(1, 2), Fraction(2), Fraction(1, 3), Fraction(7, 3))
 _BYTES = (1_310_720_000, 65_536, 10**9, 10**6, 5 * 10**9, 0)
 _FABRIC = "fabric"  # an extended resource
+_KNOWN, _ADDED = "amd.com/gpu", "example.com/device"  # two kinds of device beside GPUs, the second by a setting
 
 
 def instances() -> st.SearchStrategy[Instance]:
@@ -70,6 +72,8 @@ def random_instance(rng: random.Random) -> Instance:
         if gang is None or not draw.least_pods <= sum(len(role.pods) for role in gang.roles) <= MAX_PODS:
             continue
         snapshot, gang = draw.cluster(gang)
+        if rng.random() < 0.2:
+            snapshot, gang = _with_devices(snapshot, gang, rng)
         if not unsupported(snapshot, gang) and _well_posed(snapshot, gang) and _maps(snapshot, gang) <= MAX_MAPS:
             return snapshot, gang
 
@@ -83,7 +87,7 @@ def classify(snapshot: Snapshot, gang: Gang, answer: OracleAnswer | None) -> set
     world = World(snapshot, gang)
     groups = list(gang.root.walk())
     fewest = terms.fewest_pods(world)
-    free = sum(row[GPU] for row in world.room)
+    free = sum(world.devices(row) for row in world.room)
     inner = groups[1:]
     facts = {
         "feasible": answer is not None,
@@ -120,6 +124,7 @@ def classify(snapshot: Snapshot, gang: Gang, answer: OracleAnswer | None) -> set
         "required": any(each.pack.required for each in groups),
         "preferred": any(each.pack.preferred for each in groups),
         "narrowest": any(each.pack.preferred == "narrowest" for each in groups),
+        "devices": any(world.devices({**dict(role.requests), GPU: 0}) for role in gang.roles),
         "both_packs": any(each.pack.required and each.pack.preferred for each in groups),
     }
     return {tag for tag, holds in facts.items() if holds}
@@ -135,17 +140,18 @@ def _collective_us(world: World, answer: OracleAnswer) -> Fraction:
 
 def _fewest_gpus(world: World) -> int:
     return min(
-        sum(world.demand[world.role_of[pod].name].get(GPU, 0) for pod in tree.new)
+        sum(world.devices(world.demand[world.role_of[pod].name]) for pod in tree.new)
         for tree in choices(world.root, world.running)
     ) if choices(world.root, world.running) else 0  # fmt: skip
 
 
 def _cpu_stops(world: World, role: Role) -> bool:
     demand = world.demand[role.name]
-    if not demand.get(GPU) or not demand.get(CPU) or not role.pods:
+    device = next((name for name in (GPU, _KNOWN, _ADDED) if demand.get(name)), None)
+    if device is None or not demand.get(CPU) or not role.pods:
         return False
     return any(
-        world.room[node][CPU] // demand[CPU] < min(world.room[node][GPU] // demand[GPU], len(role.pods))
+        world.room[node][CPU] // demand[CPU] < min(world.room[node].get(device, 0) // demand[device], len(role.pods))
         for node in world.eligible[role.name]
     )
 
@@ -552,6 +558,68 @@ class _Draw:
         return replace(gang, running=tuple(BoundMember(pod, node) for pod, node in homes.items())), members
 
 
+def _with_devices(snapshot: Snapshot, gang: Gang, rng: random.Random) -> Instance:
+    """Some roles ask for another kind of device instead of GPUs, some nodes have it instead of them or beside them.
+
+    The kind is in the table, or added by a setting, or now and then no device at all.
+    """
+    name = rng.choice([_KNOWN, _ADDED])
+    added = (_ADDED,) if rng.random() < 0.9 else ()
+    other = {role.name for role in gang.roles if rng.random() < 0.6}
+    root = _asking(gang.root, other, name)
+    role_of = {pod: role for group in root.walk() for role in group.roles for pod in role.pods}
+    records: list[NodeRecord] = []
+    replaced: set[str] = set()
+    for record in _records(snapshot):
+        gpus = record.allocatable[GPU] // MILLI_GPU
+        match rng.choice(["gpus", "other", "other", "both"]):
+            case "other":
+                replaced.add(record.name)
+                record = replace(record, allocatable=_instead(record.allocatable, name))
+            case "both":
+                amounts = Resources.of({**dict(record.allocatable), name: rng.choice([1, 2, gpus])})
+                record = replace(record, allocatable=amounts)
+        records.append(record)
+    pods = [
+        replace(pod, requests=role_of[pod.name].requests)
+        if pod.name in role_of
+        else replace(pod, requests=_instead(pod.requests, name) if pod.node in replaced else pod.requests)
+        for pod in snapshot.pods
+    ]
+    topologies, queues = snapshot.topologies.values(), snapshot.queues.values()
+    return build_snapshot(records, pods, topologies, queues, Accelerators(added)), replace(gang, root=root)
+
+
+def _asking(group: Group, roles: Collection[str], name: str) -> Group:
+    """The group with some roles asking for devices called `name` instead of GPUs."""
+    own = tuple(
+        replace(role, requests=_instead(role.requests, name)) if role.name in roles else role for role in group.roles
+    )
+    return replace(group, roles=own, groups=tuple(_asking(child, roles, name) for child in group.groups))
+
+
+def _instead(amounts: Resources, name: str) -> Resources:
+    """The amounts with devices called `name` in place of GPUs."""
+    return Resources.of({**dict(amounts), GPU: 0, name: amounts[GPU] // MILLI_GPU})
+
+
+def _records(snapshot: Snapshot) -> list[NodeRecord]:
+    """The nodes of a snapshot, one by one."""
+    found = []
+    for idx, node in enumerate(snapshot.nodes):
+        labels = {
+            key: column.values[column.codes[idx]] for key, column in snapshot.labels.items() if column.codes[idx] >= 0
+        }
+        amounts = dict(zip(snapshot.resources, snapshot.allocatable[idx].tolist(), strict=True))
+        found.append(
+            NodeRecord(
+                node, Resources.of(amounts), labels, snapshot.taint_sets[snapshot.taint_codes[idx]],
+                ready=bool(snapshot.ready[idx]), schedulable=bool(snapshot.schedulable[idx]),
+            )
+        )  # fmt: skip
+    return found
+
+
 def _unreplicated(group: Group) -> list[Role]:
     if group.replicas > 1:
         return []
@@ -594,21 +662,14 @@ class _Names:
     def snapshot(self) -> Snapshot:
         before = self.before
         records = []
-        for idx, name in enumerate(before.nodes):
-            labels = {
-                key: column.values[column.codes[idx]] for key, column in before.labels.items() if column.codes[idx] >= 0
-            }
-            labels[HOST_LABEL] = self.node.get(labels[HOST_LABEL], labels[HOST_LABEL])
-            amounts = dict(zip(before.resources, before.allocatable[idx].tolist(), strict=True))
-            records.append(
-                NodeRecord(
-                    self.node[name], Resources.of(amounts), labels, before.taint_sets[before.taint_codes[idx]],
-                    ready=bool(before.ready[idx]), schedulable=bool(before.schedulable[idx]),
-                )
-            )  # fmt: skip
+        for record in _records(before):
+            host = record.labels[HOST_LABEL]
+            labels = {**record.labels, HOST_LABEL: self.node.get(host, host)}
+            records.append(replace(record, name=self.node[record.name], labels=labels))
         pods = [replace(pod, name=self.pod[pod.name], node=self.node[pod.node]) for pod in self._shuffled(before.pods)]
         queues = self._shuffled(list(before.queues.values()))
-        return build_snapshot(self._shuffled(records), pods, before.topologies.values(), queues)
+        nodes, topologies = self._shuffled(records), before.topologies.values()
+        return build_snapshot(nodes, pods, topologies, queues, before.accelerators)
 
     def gang(self) -> Gang:
         gang = self.waiting

@@ -32,6 +32,7 @@ class SnapshotChunk(_message.Message):
     PODS_FIELD_NUMBER: _builtins.int
     TOPOLOGIES_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
+    ACCELERATORS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def nodes(self) -> Global___NodeColumns:
         """Nodes."""
@@ -48,6 +49,12 @@ class SnapshotChunk(_message.Message):
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___Queue]:
         """Queues, by name."""
 
+    @_builtins.property
+    def accelerators(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of further resources that are whole accelerator devices, beside those that are known to be: GPUs of every
+        kind. `*` stands for anything, `?` for one character. Changes leave them as they are.
+        """
+
     def __init__(
         self,
         *,
@@ -55,10 +62,11 @@ class SnapshotChunk(_message.Message):
         pods: Global___PodColumns | None = ...,
         topologies: _abc.Iterable[Global___Topology] | None = ...,
         queues: _abc.Iterable[Global___Queue] | None = ...,
+        accelerators: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "pods", b"pods"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "pods", b"pods", "queues", b"queues", "topologies", b"topologies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerators", b"accelerators", "nodes", b"nodes", "pods", b"pods", "queues", b"queues", "topologies", b"topologies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

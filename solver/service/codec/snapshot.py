@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from solver.api.v1 import cluster_service_pb2
 from solver.api.v1 import snapshot_pb2 as pb
+from solver.domain.accelerators import MAX_ADDED, Accelerators
 from solver.domain.changes import (
     Change,
     NodeGone,
@@ -47,6 +48,7 @@ class SnapshotAssembler:
         self._pod_names: set[str] = set()  # of pods without a uid
         self._topologies: dict[str, TopologySpec] = {}
         self._queues: dict[str, QueueSpec] = {}
+        self._accelerators: list[str] = []
         self._bytes = self._cells = 0
 
     def add(self, chunk: pb.SnapshotChunk) -> None:
@@ -63,6 +65,8 @@ class SnapshotAssembler:
         for at, queue in enumerate(chunk.queues):
             path = f"{self._field}.queues[{at}]"
             _add_once(self._queues, queue.name, decode_queue(queue, path), f"{path}.name")
+        self._accelerators += chunk.accelerators
+        _refuse_many(len(self._accelerators), MAX_ADDED, "names", f"{self._field}.accelerators")
 
     def finish(self) -> Snapshot:
         """The snapshot, version 0."""
@@ -70,7 +74,8 @@ class SnapshotAssembler:
             if pod.node not in self._node_names:
                 raise InvalidField(f"{self._field}.pods.nodes", f"pod {pod.name} is on {pod.node!r}, which is no node")
         with checking(self._field):
-            return assemble(self._nodes, self._pods, self._topologies, self._queues)
+            accelerators = Accelerators(tuple(self._accelerators))
+            return assemble(self._nodes, self._pods, self._topologies, self._queues, accelerators)
 
     def _add_nodes(self, message: pb.NodeColumns) -> None:
         path = f"{self._field}.nodes"
@@ -116,6 +121,8 @@ def encode_snapshot(snapshot: Snapshot, max_bytes: int) -> Iterator[pb.SnapshotC
     def some_pods(first: int, last: int) -> pb.SnapshotChunk:
         return pb.SnapshotChunk(pods=encode_pods(pods[first:last]))
 
+    if added := snapshot.accelerators.added:
+        yield pb.SnapshotChunk(accelerators=added)
     yield from _pieces(len(topologies), some_topologies, max_bytes)
     yield from _pieces(len(queues), some_queues, max_bytes)
     yield from _pieces(len(snapshot.nodes), some_nodes, max_bytes)
@@ -185,6 +192,7 @@ def _rules(snapshot: Snapshot) -> pb.SnapshotChunk:
     return pb.SnapshotChunk(
         topologies=map(encode_topology, snapshot.topologies.values()),
         queues=map(encode_queue, snapshot.queues.values()),
+        accelerators=snapshot.accelerators.added,
     )
 
 

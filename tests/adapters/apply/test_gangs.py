@@ -11,6 +11,7 @@ from adapters.kubernetes.placements import Owner
 from adapters.kubernetes.resources import GANGS, PODS
 from adapters.manifests.reading import GangOptions
 from solver.domain.gang import BoundMember, Gang, Kind, Pack, Pattern
+from solver.domain.resources import GPU
 from support.made_up_mirror import MadeUpMirror
 
 Read = Callable[..., LiveGang]
@@ -102,7 +103,7 @@ def test_pods_join_their_roles(live: Read) -> None:
     assert it.root.pack == Pack("zone", "rack")
     prefill, decode = it.roles
     assert (prefill.pods, prefill.min, prefill.kind) == (("ns/p-0", "ns/p-1"), 2, Kind.PREFILL)
-    assert (decode.pods, decode.min, decode.requests.gpus) == (("ns/d-0", "ns/d-1", "ns/d-2"), 1, 8)
+    assert (decode.pods, decode.min, decode.requests[GPU]) == (("ns/d-0", "ns/d-1", "ns/d-2"), 1, 8000)
     (flow,) = it.flows
     assert (flow.senders, flow.receivers, flow.bytes) == (("prefill",), ("decode",), 7)
     assert found.owner == Owner("huddle.scheduler/v1alpha1", "Gang", "g", "uid-of-g")
@@ -116,7 +117,7 @@ def test_templates_do_not_count(live: Read) -> None:
         "template: {spec: {containers: [{name: m, resources: {limits: {nvidia.com/gpu: 1}}, ports: [{hostPort: 1}]}]}}"
     )
     it = made(live(gang(f"{{root: {{roles: [{{name: a, replicas: 1, {template}}}]}}}}") + pod("x", "a", gpus=2)))
-    assert it.roles[0].requests.gpus == 2
+    assert it.roles[0].requests[GPU] == 2000
 
 
 def test_missing_pods_are_counted(live: Read) -> None:
@@ -154,7 +155,7 @@ def test_bound_members_run(live: Read) -> None:
 def test_unlike_bound_members_do_not_matter(live: Read) -> None:
     """A role is what has still to be placed: a bound pod of an older template may differ."""
     it = made(live(gang() + pod("p-0", "prefill", node="h1", gpus=1) + pod("p-1", "prefill", gpus=2)))
-    assert it.roles[0].requests.gpus == 2
+    assert it.roles[0].requests[GPU] == 2000
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def test_nobody_answers(run: Run, tmp_path: Path) -> None:
         (("--grace", "soon"), "'soon' is not a duration"),
         (("--log-level", "loud"), "'loud' is not one of"),
         (("--hand", "bind"), "No such option"),
+        (("--accelerator", "card"), "accelerators: 'card' is no name like example.com/device"),
     ],
 )
 def test_options_that_make_no_sense(run: Run, options: tuple[str, ...], problem: str) -> None:
@@ -71,7 +72,8 @@ def test_settings() -> None:
         "lease_name": "l",
         "lease_duration": 15.0,
     }
-    one, two = (config(**given, no_leader_election=alone) for alone in (False, True))
+    one, two = (config(**given, no_leader_election=alone, accelerators=["a.b/*"]) for alone in (False, True))
+    assert one.accelerators.added == ("a.b/*",)
     assert one.instance != two.instance
     assert two.lease is None
     assert one.lease is not None

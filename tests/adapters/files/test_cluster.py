@@ -387,3 +387,31 @@ def test_running_fractions_are_counted() -> None:
     loaded = load(node("n1"), pod("a", "n1", annotations={"gpu-fraction": "0.5"}))
     assert loaded.snapshot.whole_free_gpus.tolist() == [int(loaded.snapshot.gpu_capacity) - 1]
     assert [(notice.code, notice.object) for notice in loaded.notices] == [("gpu_share_counted", "Pod default/a")]
+
+
+def test_a_cluster_names_further_accelerators() -> None:
+    """Names of all Cluster objects, each once; an object without nodes may stand beside Nodes of a real cluster."""
+    card = {"prefix": "h", "count": 1, "gpus": 2, "resources": {"example.com/card": 4}}
+    first = cluster(card)
+    first.body["spec"]["accelerators"] = ["example.com/card"]
+    more = doc("Cluster", "more", "huddle.scheduler/v1alpha1", spec={"accelerators": ["x.y/*", "example.com/card"]})
+    snapshot = load(first, more).snapshot
+    assert snapshot.accelerators.added == ("example.com/card", "x.y/*")
+    assert snapshot.whole_free_gpus.tolist() == [6]
+    assert load(cluster(card)).snapshot.whole_free_gpus.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["card"], "spec.accelerators: 'card' is no name like example.com/device"),
+        ([1], "spec.accelerators[0]: "),
+        (["a/b"] * 65, "spec.accelerators: "),
+    ],
+)
+def test_wrong_names_of_accelerators_are_refused(names: list[Any], problem: str) -> None:
+    """In one line, with the field."""
+    wrong = doc("Cluster", "c", "huddle.scheduler/v1alpha1", spec={"accelerators": names})
+    with pytest.raises(InvalidRequest) as caught:
+        load(wrong)
+    assert f"in.yaml: Cluster c: {problem}" in str(caught.value)

@@ -22,6 +22,7 @@ from adapters.kubernetes.resources import (
 )
 from adapters.kubernetes.storage import claims_of
 from adapters.kubernetes.watching import Event, Verb
+from solver.domain.accelerators import Accelerators
 from solver.domain.constraints import Toleration
 from solver.domain.plan import Status
 from solver.domain.resources import CPU, GPU, MEMORY
@@ -326,3 +327,12 @@ def test_what_the_news_says() -> None:
         assert await told() == News(frozenset({"a/g", "a/h"}), room=True)
 
     asyncio.run(story())
+
+
+def test_a_mirror_may_know_further_accelerators() -> None:
+    """They are in the held state from the start and stay there through changes."""
+    mirror = Mirror(Api(), accelerators=Accelerators(("example.com/card",)))
+    for resource in MIRRORED:
+        mirror.listed(resource, resource.versions[0], [node("n1")] if resource is NODES else [])
+    change(mirror, NODES, node("n2"), verb=Verb.ADDED)
+    assert mirror.held.view().snapshot.accelerators.added == ("example.com/card",)

@@ -8,6 +8,7 @@ import pytest
 from adapters.manifests.gangs import GangInput
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang, Kind, Pack, Pattern, Role
+from solver.domain.resources import GPU
 
 Read = Callable[..., GangInput]
 
@@ -67,7 +68,7 @@ def test_services_become_roles_and_groups(read: Read) -> None:
     assert (engine.name, engine.replicas, engine.min_replicas) == ("decode", 2, 1)
     assert (engine.pack, engine.multinode) == (Pack("rack"), True)
     decode = engine.roles[0]
-    assert (decode.kind, decode.replicas, decode.min, decode.requests.gpus) == (Kind.DECODE, 4, 4, 8)
+    assert (decode.kind, decode.replicas, decode.min, decode.requests[GPU]) == (Kind.DECODE, 4, 4, 8000)
     assert decode.pods[:5] == tuple(f"prod/decode-{pod}" for pod in ("0-0", "0-1", "0-2", "0-3", "1-0"))
 
 

@@ -7,6 +7,7 @@ import pytest
 from adapters.manifests.gangs import GangInput, GangOptions
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import BoundMember, Kind, Pack
+from solver.domain.resources import GPU
 
 Read = Callable[..., GangInput]
 
@@ -44,7 +45,7 @@ def test_a_set_is_one_gang_per_replica(read: Read) -> None:
     leader, worker = gang.roles
     assert (leader.name, leader.pods, leader.kind) == ("leader", ("ns/vllm-decode-1",), Kind.DECODE)
     assert (worker.name, worker.pods) == ("worker", ("ns/vllm-decode-1-1", "ns/vllm-decode-1-2"))
-    assert (leader.requests.gpus, worker.requests.gpus, worker.min) == (0, 8, 2)
+    assert (leader.requests[GPU], worker.requests[GPU], worker.min) == (0, 8000, 2)
 
 
 def test_a_set_without_leader_template(read: Read) -> None:

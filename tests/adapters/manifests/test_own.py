@@ -8,6 +8,7 @@ import pytest
 from adapters.manifests.gangs import GangInput
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Kind, Pack, Pattern, Spread
+from solver.domain.resources import GPU
 
 Read = Callable[..., GangInput]
 
@@ -60,7 +61,7 @@ def test_every_field_arrives(read: Read) -> None:
     assert (engine.replicas, engine.min_replicas, engine.min, engine.multinode) == (8, 6, None, True)
     assert (engine.pack, engine.spread) == (Pack("nvl"), (Spread("rack", 2),))
     (decode,) = engine.roles
-    assert (decode.kind, decode.replicas, decode.min, decode.requests.gpus) == (Kind.DECODE, 2, 2, 8)
+    assert (decode.kind, decode.replicas, decode.min, decode.requests[GPU]) == (Kind.DECODE, 2, 2, 8000)
     assert decode.constraints.selector == (("gpu", "h100"),)
     assert decode.constraints.namespace == "prod"
     assert decode.pods[:3] == ("prod/decode-0", "prod/decode-1", "prod/decode-2")

@@ -7,6 +7,7 @@ import pytest
 from adapters.manifests.gangs import GangInput
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import BoundMember, Group, Kind, Pack
+from solver.domain.resources import GPU
 
 Read = Callable[..., GangInput]
 
@@ -53,7 +54,7 @@ def test_equal_pods_are_one_role(read: Read) -> None:
     assert (gang.name, gang.queue, gang.topology, gang.priority) == ("ns/g", "q", "t", 50)
     assert (gang.root.name, gang.root.min, gang.root.pack) == ("ns/g", None, Pack("rack"))
     (role,) = gang.roles
-    assert (role.name, role.replicas, role.min, role.requests.gpus) == ("g", 3, 2, 1)
+    assert (role.name, role.replicas, role.min, role.requests[GPU]) == ("g", 3, 2, 1000)
     assert role.pods == ("ns/p-1", "ns/p-9", "ns/p-10")
 
 

@@ -8,6 +8,7 @@ import yaml
 
 from adapters.kubernetes.objects import Document
 from adapters.manifests.gangs import GangInput, read_gangs
+from solver.domain.accelerators import KNOWN_ACCELERATORS
 from solver.domain.gang import Gang
 
 EXPECTED = {
@@ -72,7 +73,9 @@ def _read(path: Path) -> GangInput:
 
 def _totals(gang: Gang) -> dict[str, tuple[int, int]]:
     """Role → pods and GPUs of all of them."""
-    return {role.name: (len(role.pods), len(role.pods) * role.requests.gpus) for role in gang.roles}
+    return {
+        role.name: (len(role.pods), len(role.pods) * KNOWN_ACCELERATORS.devices(role.requests)) for role in gang.roles
+    }
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))

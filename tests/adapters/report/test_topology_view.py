@@ -94,3 +94,10 @@ def test_text_names_what_is_wrong_and_fits(snapshot: Snapshot) -> None:
     assert "broken nesting: topology.kubernetes.io/rack=r1 (level rack) is in 2 places: z1, z2" in text
     tidy = rendered(io.StringIO(), lambda console: print_topology(console, topology_document(snapshot)), 80)
     assert max(map(len, tidy.splitlines())) <= 80
+
+
+def test_devices_of_every_kind_are_free_gpus() -> None:
+    """Slices and devices of other makers count beside GPUs, network cards do not."""
+    amounts = {GPU: 1000, CPU: 1000, "nvidia.com/mig-1g.10gb": 7, "amd.com/gpu": 2, "rdma/hca": 4}
+    document = topology_document(build_snapshot([NodeRecord("a", Resources.of(amounts))]))
+    assert (document["gpus"], document["free_gpus"]) == (10, 10)

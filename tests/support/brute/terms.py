@@ -8,7 +8,6 @@ from itertools import combinations
 import networkx as nx
 
 from solver.domain.gang import Flow, Pattern
-from solver.domain.resources import GPU, MILLI_GPU
 from support.brute.trees import choices, may_differ
 from support.brute.world import Replica, World
 
@@ -88,7 +87,7 @@ class Traffic:
         """Term 5: levels climbed by the same flows, or by every pair of pods with GPUs."""
         flows = self.world.gang.flows
         if not flows:
-            roles = tuple(role.name for role in self.world.gang.roles if role.requests[GPU])
+            roles = tuple(role.name for role in self.world.gang.roles if self.world.devices(dict(role.requests)))
             flows = (Flow(roles, roles, 0),)
         total = Fraction(0)
         for number, flow in enumerate(flows):
@@ -197,12 +196,12 @@ def fragmentation(world: World, where: Where) -> Fraction:
     """Term 6: GPUs still wholly free in the domains that hold a pod of the gang."""
     left = []
     for node in world.nodes:
-        taken = sum(
-            world.demand[world.role_of[pod].name].get(GPU, 0)
-            for pod, at in where.items()
-            if at == node and pod not in world.running
-        )
-        left.append((world.room[node][GPU] - taken) // MILLI_GPU if world.is_open(node) else 0)
+        new = [world.role_of[pod] for pod, at in where.items() if at == node and pod not in world.running]
+        after = {
+            name: room - sum(world.demand[role.name].get(name, 0) for role in new)
+            for name, room in world.room[node].items()
+        }
+        left.append(world.devices(after) if world.is_open(node) else 0)
     total = 0
     for level in range(1, world.height + 1):
         held = {world.domain(node, level) for node in where.values()} - {None}
@@ -229,7 +228,7 @@ def engine_gpus(world: World) -> dict[str, int]:
     for role in world.gang.roles:
         group = world.group_of[role.name]
         ranks = [(each, each.replicas) for each in group.roles] if group.multinode else [(role, 1)]
-        found[role.name] = max(1, sum(pods * (each.requests[GPU] // MILLI_GPU) for each, pods in ranks))
+        found[role.name] = max(1, sum(pods * world.devices(dict(each.requests)) for each, pods in ranks))
     return found
 
 
@@ -238,7 +237,7 @@ def engine_nodes(world: World) -> dict[str, int]:
     found = {}
     for role in world.gang.roles:
         group = world.group_of[role.name]
-        with_gpus = [pod.replicas for pod in group.roles if pod.requests[GPU] >= MILLI_GPU]
+        with_gpus = [pod.replicas for pod in group.roles if world.devices(dict(pod.requests))]
         found[role.name] = max(1, sum(with_gpus)) if group.multinode else 1
     return found
 
@@ -259,6 +258,6 @@ def rank_gpus(world: World) -> dict[str, int]:
     """Role name → GPUs with which a rank beside it sends: the fewest of a pod of its group that has any; at least 1."""
     found = {}
     for role in world.gang.roles:
-        ranks = [each.requests[GPU] // MILLI_GPU for each in world.group_of[role.name].roles if each.replicas]
+        ranks = [world.devices(dict(each.requests)) for each in world.group_of[role.name].roles if each.replicas]
         found[role.name] = min((gpus for gpus in ranks if gpus), default=1)
     return found

@@ -16,7 +16,7 @@ from solver.domain.constraints import (
 from solver.domain.gang import Gang, Group, Role
 from solver.domain.levels import TopologySpec, discovered_topology
 from solver.domain.pods import BoundPod
-from solver.domain.resources import PODS
+from solver.domain.resources import GPU, PODS
 from solver.domain.snapshot import Snapshot
 
 #: Labels whose values are NVLink domains.
@@ -87,6 +87,11 @@ class World:
         self.demand = {role.name: demand_of(role) for role in gang.roles}
         self._domains = [self._path(node) for node in self.nodes]
         self._common: dict[tuple[int, int], tuple[int, ...]] = {}
+
+    def devices(self, amounts: Mapping[str, int]) -> int:
+        """Whole devices in some amounts: thousandths of `gpu`, and each unit of another resource that counts them."""
+        counted = {name: each for name, each in amounts.items() if self.snapshot.accelerators.counts(name)}
+        return sum(each // 1000 if name == GPU else each for name, each in counted.items())
 
     def level(self, word: str) -> int:
         """Position of the level called `word`."""

@@ -1,9 +1,10 @@
 """How many gangs there can be room for, by counting."""
 
-from solver.batch.supplies import gpu_needs, most_by_class, supplies
+from solver.batch.supplies import device_needs, most_by_class, supplies
+from solver.domain.accelerators import KNOWN_ACCELERATORS
 from solver.domain.constraints import UNSCHEDULABLE, NodeConstraints, Toleration
 from solver.domain.gang import Gang
-from solver.domain.resources import MAX_AMOUNT
+from solver.domain.resources import GPU, MAX_AMOUNT
 from solver.domain.snapshot import Snapshot
 from support.builders import cluster, constraints, gang, group, node, queue, role
 
@@ -80,7 +81,8 @@ def test_elastic_gangs_need_their_least() -> None:
     """The cheapest choice that meets every minimum counts, resource by resource; running members need nothing more."""
     either = group("either", group("big", role("big", 1, 4)), group("two", role("two", 2, 1)), min=1)
     elastic = gang(either, role("router", 1, 0), role("extra", 3, 2, min=1), name="ns/e")
-    assert gpu_needs([elastic]) == {1000: (4,), 2000: (1,), 4000: (0,)}
+    known = KNOWN_ACCELERATORS
+    assert device_needs([elastic], known) == {(GPU, 1000): (4,), (GPU, 2000): (1,), (GPU, 4000): (0,)}
     running = gang(role("w", 2), name="ns/r", running={"ns/w-0": "n"})
-    assert gpu_needs([running]) == {1000: (0,)}
+    assert device_needs([running], known) == {(GPU, 1000): (0,)}
     assert most(cluster(node("n", 0)), [elastic, running], [0, 1]) == [1]

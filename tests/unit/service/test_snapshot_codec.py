@@ -236,6 +236,18 @@ def test_repeats_in_different_pieces_are_refused() -> None:
             assembled([chunk, piece])
 
 
+def test_wrong_names_of_accelerators_are_refused() -> None:
+    """One that is no resource, and more than there may be, in one piece or in several."""
+    with pytest.raises(InvalidField, match="no name like") as caught:
+        assembled([SnapshotChunk(accelerators=["gpu"])])
+    assert caught.value.field == "chunk"
+    many = [SnapshotChunk(accelerators=[f"a/{at}"]) for at in range(65)]
+    assert assembled(many[:64]).accelerators.added == tuple(f"a/{at}" for at in range(64))
+    with pytest.raises(InvalidField, match="more than the limit of 64") as caught:
+        assembled(many)
+    assert caught.value.field == "chunk.accelerators"
+
+
 LIMITS = [
     (Limits(max_nodes=1), "chunk.nodes.names"),
     (Limits(max_bound_pods=1), "chunk.pods.names"),

@@ -20,7 +20,7 @@ from solver.service.held import Applied, Cause, Needed
 from solver.service.recorder import Recorder
 from solver.service.state import Clusters, HeldCluster
 from support.builders import amounts, apart, bound, cluster, node, topology
-from support.clusters import Objects, meaning, random_change, random_objects, tidy
+from support.clusters import meaning, random_change, random_objects, tidy
 from support.strategies import seeds
 
 
@@ -85,7 +85,13 @@ def test_a_contradiction_changes_nothing(seed: int) -> None:
     found = HeldCluster("prod")
     found.put("b", objects.snapshot())
     before, shown = found.view(), meaning(found.view().snapshot)
-    copy = Objects(dict(objects.nodes), dict(objects.pods), dict(objects.topologies), dict(objects.queues))
+    copy = replace(
+        objects,
+        nodes=dict(objects.nodes),
+        pods=dict(objects.pods),
+        topologies=dict(objects.topologies),
+        queues=dict(objects.queues),
+    )
     group: list[Change] = []
     for _ in range(rng.randint(0, 4)):
         group.append(random_change(rng, copy))
