@@ -53,11 +53,21 @@ def read_workload(reading: Reading, kind: WorkloadKind) -> FoundGang | None:
         raise doc.refuse("metadata.name", "is missing")
     jobset = _JOBSET_RULES if doc.kind == "JobSet" else frozenset[str]()
     reading.refuse_foreign(jobset)
+    _refuse_task_rules(reading)
     podsets = [podset for podset in kind.podsets(doc) if podset.names]
     if not podsets:
         return None
     crews = {podset.name: _crew(reading, kind, podset, len(podsets)) for podset in podsets}
     return _Building(reading, podsets, crews).gang()
+
+
+def _refuse_task_rules(reading: Reading) -> None:
+    """Rules that tasks of a Volcano Job have beside their templates: partitions in one domain each, and NUMA nodes."""
+    for part in reading.doc.parts("spec.tasks"):
+        if part.mapping("partitionPolicy"):
+            reading.unsupported(Finding(part.path("partitionPolicy"), "partitions of a task are not supported"))
+        if part.text("topologyPolicy", "") not in ("", "none", "best-effort"):
+            reading.unsupported(Finding(part.path("topologyPolicy"), "NUMA policies are not supported"))
 
 
 class _Building:

@@ -277,6 +277,14 @@ def test_a_volcano_job(read: Read) -> None:
     assert [role.min for role in whole.roles] == [1, 3]
 
 
+@pytest.mark.parametrize("rule", ["partitionPolicy: {totalPartitions: 2}", "topologyPolicy: restricted"])
+def test_rules_of_volcano_tasks_are_refused(read: Read, rule: str) -> None:
+    """Partitions and NUMA policies of a task are named."""
+    text = thing("batch.volcano.sh/v1alpha1", "Job", f"tasks: [{{name: a, {rule}, template: {template()}}}]")
+    with pytest.raises(InvalidRequest, match=rf"spec\.tasks\[0\]\.{rule.partition(':')[0]}: "):
+        read(text)
+
+
 @pytest.mark.parametrize("kind", ["RayJob", "MPIJob", "RoleBasedGroup"])
 def test_other_gangs_are_refused(read: Read, kind: str) -> None:
     """Kinds that stand for gangs and are not read are named."""
