@@ -90,8 +90,8 @@ def _print_all(console: Console, inputs: Inputs, scene: Scene, rows: list[Row], 
     console.print("\nthe same deployment placed in simpler ways, measured by the same checker:", soft_wrap=True)
     print_comparison(console, rows)
     console.print(
-        "excess: how much longer the transfers of one request take, which is how much later its first token comes "
-        "where nothing queues",
+        "later: how much longer the transfers of one request take, so how much later its first token comes where "
+        "nothing queues; steps: levels wider than asked",
         soft_wrap=True,
     )
     console.print("\nto repeat it:", soft_wrap=True)
@@ -102,28 +102,27 @@ def _print_all(console: Console, inputs: Inputs, scene: Scene, rows: list[Row], 
     )
 
 
-def _excess(found_us: float, best_us: float) -> str:
-    """What one request waits longer for its KV cache, and how much of the best transfer that is."""
-    return f"+{milliseconds((found_us - best_us) / 1000)} ({percent(found_us / best_us - 1)})"
-
-
 def print_comparison(console: Console, rows: list[Row]) -> None:
-    """A row for each placer; excess is its transfer time over that of the first row."""
-    headers = ("RACKS", "CONTAINMENT", "TRANSFER", "EXCESS", "TOOK")
+    """A row for each placer; later and excess: its transfer time over that of the first row."""
+    headers = ("RACKS", "STEPS", "TRANSFER", "LATER", "EXCESS", "TOOK")
     table = plain_table("PLACER", numbers=headers)
     best = rows[0].found.objective["transfer_us"] if rows[0].found else None
     for row in rows:
         took = f"{row.spent_ms:.1f} ms"
         if row.found is None:
-            table.add_row(row.placer, "-", "-", "nothing placed", "-", took)
+            table.add_row(row.placer, "-", "-", "nothing placed", "-", "-", took)
             continue
         terms = row.found.objective
-        excess = "-" if not best or row is rows[0] else _excess(float(terms["transfer_us"]), float(best))
+        later, excess = "-", "-"
+        if best and row is not rows[0]:
+            later = f"{float(terms['transfer_us'] - best) / 1000:.2f} ms"
+            excess = percent(terms["transfer_us"] / best - 1)
         table.add_row(
             row.placer,
             str(row.found.domains.get("rack", 0)),
             short(terms["containment_steps"]),
             f"{float(terms['transfer_us']) / 1000:.2f} ms",
+            later,
             excess,
             took,
         )
