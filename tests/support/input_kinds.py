@@ -155,6 +155,34 @@ def _koordinator() -> InputKind:
     return InputKind("koordinator", (), tuple(_pod(f"k-{at}", annotations=marks) for at in range(4)))
 
 
+def _grouped(kind: str, plural: str, group_version: str, spec: Json) -> InputKind:
+    """A workload of Kubernetes itself whose template names a group; its controller would make the pods."""
+    marks = {"pod-group-name": NAME, "huddle.scheduler/size": "4", **_TOPOLOGY}
+    owner = (group_version, kind, "engine")
+    pods = [_pod(f"engine-{at}", labels={"app": "engine"}, annotations=marks, owner=owner) for at in range(4)]
+    made = _template(pods[0])
+    if kind == "Job":
+        made["spec"] = {**made["spec"], "restartPolicy": "Never"}
+    body = {"kind": kind, "metadata": {"name": "engine"}, "spec": {**spec, "template": made}}
+    declared = Declared(plural, group_version, body)
+    return InputKind(kind.lower(), (declared,), tuple(pods), is_built_in=True)
+
+
+def _stateful_set() -> InputKind:
+    spec = {"replicas": 4, "serviceName": "engine", "selector": {"matchLabels": {"app": "engine"}}}
+    return _grouped("StatefulSet", "statefulsets", "apps/v1", spec)
+
+
+def _deployment() -> InputKind:
+    return _grouped(
+        "Deployment", "deployments", "apps/v1", {"replicas": 4, "selector": {"matchLabels": {"app": "engine"}}}
+    )
+
+
+def _job() -> InputKind:
+    return _grouped("Job", "jobs", "batch/v1", {"parallelism": 4, "completions": 4})
+
+
 def _dynamo() -> InputKind:
     prefix = "nvidia.com/dynamo"
     pods = {
@@ -190,6 +218,9 @@ _MADE: tuple[Callable[[], InputKind], ...] = (
     _koordinator,
     _lws,
     _dynamo,
+    _stateful_set,
+    _deployment,
+    _job,
     _annotated,
 )
 
