@@ -3,7 +3,7 @@
 import click
 
 COMMANDS = frozenset({"explain", "capacity", "whatif"})
-OPTIONS = frozenset({"--allow-evict", "--allow-moves", "--as", "--html"})
+OPTIONS = frozenset({"--allow-evict", "--allow-moves", "--as", "--html", "--ttft"})
 
 
 class Group(click.Group):

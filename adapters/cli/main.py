@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import click
 
 from adapters.cli import later
+from adapters.cli.calibrate import calibrate_command
 from adapters.cli.controller import controller_command
 from adapters.cli.outcome import guarded
 from adapters.cli.plan import plan_command
@@ -45,6 +46,7 @@ def huddle() -> None:
 
 huddle.add_command(plan_command)
 huddle.add_command(topology_command)
+huddle.add_command(calibrate_command)
 huddle.add_command(serve_command)
 huddle.add_command(controller_command)
 huddle.add_command(snapshot_command)

@@ -31,9 +31,18 @@ def read_documents(paths: Iterable[str]) -> list[Document]:
         return [document for path in paths for document in _documents(path)]
 
 
-def _documents(path: str) -> list[Document]:
+def read_text(path: str) -> tuple[str, str]:
+    """The text of a file, `-` is standard input, and what messages call it.
+
+    Raises InvalidRequest for what is no UTF-8 text and SourceUnavailable for files that cannot be opened.
+    """
     source = STDIN if path == "-" else path
-    values = [parsed for parsed in _parsed(_text(_bytes(path), source), source) if parsed.value is not None]
+    return _text(_bytes(path), source), source
+
+
+def _documents(path: str) -> list[Document]:
+    text, source = read_text(path)
+    values = [parsed for parsed in _parsed(text, source) if parsed.value is not None]
     if not values:
         raise _refuse(source, None, "holds no objects")
     return [document for parsed in values for document in _opened(parsed.value, source, parsed.line, "")]
