@@ -21,6 +21,7 @@ from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.added_labels import LEADER_WORKER_SET_KEYS, leader_worker_set_labels
 from adapters.manifests.compute_domains import domains_of, keep_domains, refuse_sharing
 from adapters.manifests.kinds import kind_of
+from adapters.manifests.own_claims import with_own_claims
 from adapters.manifests.packing import annotated, kept_together
 from adapters.manifests.podsets import Family, PodsetRule, podset_rule
 from adapters.manifests.reading import FoundGang, Reading, located
@@ -131,8 +132,12 @@ def _gang(common: _Set, index: int) -> FoundGang:
     templates = [doc.part(at) for at in common.shapes.templates.values()]
     rule = annotated(doc.annotations, *(part.texts("metadata.annotations") for part in templates))
     kind = _kind(reading, templates)
-    found = list(common.shapes.of(index, common.size))
     running = _running(reading, pods)
+    there = {member.pod for member in running}
+    found = [
+        (role, template, _with_claims(reading, shape, [pods[rank] for rank in ranks if pods[rank] not in there]), ranks)
+        for role, template, shape, ranks in common.shapes.of(index, common.size)
+    ]
     key = leader_worker_set_labels(doc.namespace, doc.name, index, 0)[LWS_GROUP_KEY]
     with located(doc):
         roles = tuple(
@@ -153,6 +158,11 @@ def _gang(common: _Set, index: int) -> FoundGang:
             running=running,
         )
     return reading.found(gang)
+
+
+def _with_claims(reading: Reading, shape: PodShape, waiting: Sequence[str]) -> PodShape:
+    """The shape with where the claims of each pod are."""
+    return with_own_claims(reading, shape, f"{_TEMPLATE}.volumeClaimTemplates", waiting)
 
 
 def _domains_by_role(common: _Set, root: Group) -> dict[str, tuple[str, ...]]:

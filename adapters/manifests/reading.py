@@ -310,8 +310,7 @@ class Reading:
                 if problem:
                     self.unsupported(Finding(pod.path(at), problem), doc)
         notices = tuple(Notice(code, doc.described, pod.path(at), message) for code, at, message in said)
-        volumes = tuple(dict.fromkeys(found.nodes))
-        rules = replace(rules, volumes=volumes) if volumes else rules
+        rules = replace(rules, volumes=tuple(dict.fromkeys((*rules.volumes, *found.nodes))))
         return replace(shape, constraints=rules, notices=(*shape.notices, *notices))
 
     def told_apart(self, shape: PodShape) -> PodShape:

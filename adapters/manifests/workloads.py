@@ -20,6 +20,7 @@ from adapters.manifests.added_labels import job_set_labels
 from adapters.manifests.compute_domains import domains_of, keep_domains
 from adapters.manifests.engines import Engine, read_engine
 from adapters.manifests.kinds import kind_of
+from adapters.manifests.own_claims import job_volumes, with_own_claims, with_volumes
 from adapters.manifests.packing import annotated, one_topology
 from adapters.manifests.podsets import PodsetRule, in_slices, inside, podset_rule
 from adapters.manifests.reading import FoundGang, Reading, located
@@ -36,6 +37,7 @@ _JOBSET_RULES = frozenset({JOBSET_EXCLUSIVE, JOBSET_BY_SELECTOR})
 _NAMESPACED_JOB = "alpha.jobset.sigs.k8s.io/namespaced-job"
 _NO_SCHEDULE = "alpha.jobset.sigs.k8s.io/no-schedule"
 _AT = "metadata.annotations"
+_CLAIM_TEMPLATES = "spec.volumeClaimTemplates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,19 @@ class _Building:
 
     def __init__(self, reading: Reading, podsets: Sequence[Podset], crews: Mapping[str, _Crew]) -> None:
         self.reading, self.podsets, self.crews = reading, podsets, crews
-        self.shapes = {
-            podset.name: reading.shape(podset.template.body, podset.template.at, podset.labels) for podset in podsets
-        }
+        self.shapes = {podset.name: self.shape(podset) for podset in podsets}
         self.running = tuple(member for crew in crews.values() for member in crew.running)
+
+    def shape(self, podset: Podset) -> PodShape:
+        """What a pod of a podset asks for that has still to be placed."""
+        reading, doc, crew = self.reading, self.reading.doc, self.crews[podset.name]
+        pod = with_volumes(podset.template, job_volumes(doc))
+        shape = reading.shape(pod, podset.template.at, podset.labels)
+        if doc.kind != "StatefulSet":
+            return shape
+        there = {member.pod for member in crew.running}
+        waiting = [pod for part in crew.parts for pod in part if pod not in there]
+        return with_own_claims(reading, shape, _CLAIM_TEMPLATES, waiting)
 
     def gang(self) -> FoundGang:
         """The gang, with every rule that its object and templates carry."""

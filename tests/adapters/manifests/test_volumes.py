@@ -282,3 +282,53 @@ def test_malformed_volumes_are_refused(read: Read, objects: str, text: str) -> N
     """By the object that is wrong."""
     with pytest.raises(InvalidRequest, match=text):
         read(pod("x", "c"), cluster=NODE + claim("c", "volumeName: p") + objects)
+
+
+CLAIMED = "[{metadata: {name: data}, spec: {storageClassName: disks}}]"
+STATEFUL = f"""---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: db, namespace: ns}}
+spec:
+  replicas: 2
+  template: {{spec: {{containers: [{{name: main, resources: {{limits: {{nvidia.com/gpu: 1}}}}}}]}}}}
+  volumeClaimTemplates: {CLAIMED}
+"""
+LEADERS = SET.replace(", volumes: [{name: w, VOLUME}]", "").replace(
+    "    size: 2\n", f"    size: 2\n    volumeClaimTemplates: {CLAIMED}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"), [(STATEFUL, ("data-db-0", "data-db-1")), (LEADERS, ("data-s-0", "data-s-0-1"))]
+)
+def test_claims_that_each_pod_of_a_set_has(read: Read, text: str, names: tuple[str, str]) -> None:
+    """Those that exist keep the pods to their nodes; those to come are where their class allows them."""
+    allowed = f"allowedTopologies: [{{matchLabelExpressions: [{{key: {ZONE},values: [y]}}]}}]"
+    late = NODE + kind(f"{LATE}, {allowed}")
+    assert [terms for _, terms in volumes(read(text, cluster=late))] == [(at(ZONE, "y"),)]
+    first, second = (claim(name, f"volumeName: p{index}") for index, name in enumerate(names))
+    same = late + first + second + volume("p0", on("a")) + volume("p1", on("a"))
+    assert [terms for _, terms in volumes(read(text, cluster=same))] == [(at(HOST, "a"),)]
+    apart = late + first + second + volume("p0", on("a")) + volume("p1", on("b"))
+    with pytest.raises(InvalidRequest, match="volumeClaimTemplates: the volumes of its pods are on different nodes"):
+        read(text, cluster=apart)
+    with pytest.raises(InvalidRequest, match="its StorageClass disks is not in the input"):
+        read(text, cluster=NODE)
+
+
+def test_volumes_of_a_volcano_job(read: Read) -> None:
+    """They are those of all its pods."""
+    text = (
+        "---\napiVersion: batch.volcano.sh/v1alpha1\nkind: Job\nmetadata: {name: j, namespace: ns}\n"
+        "spec: {minAvailable: 1, volumes: [VOLUME], tasks: [{name: w, replicas: 1, "
+        "template: {spec: {containers: [{name: main}]}}}]}\n"
+    )
+    cluster = NODE + claim("c", "volumeName: p") + volume("p", on("a"))
+    named = text.replace("VOLUME", "{mountPath: /d, volumeClaimName: c}")
+    assert volumes(read(named, cluster=cluster)) == [("ns/c", (at(HOST, "a"),))]
+    with pytest.raises(InvalidRequest, match="claim ns/c is not in the input"):
+        read(named, cluster=NODE)
+    made = text.replace("VOLUME", "{mountPath: /d, volumeClaim: {storageClassName: disks}}")
+    with pytest.raises(InvalidRequest, match="its StorageClass disks is not in the input"):
+        read(made, cluster=NODE)
