@@ -24,7 +24,7 @@ from solver.domain.snapshot import Ints, Mask, Snapshot
 from solver.topology.costs import engine_gpus, paid, pair_ns, rank_gpus
 from solver.topology.tree import Tree, build_tree
 from solver.verify.checker import TERMS, verify
-from solver.verify.eligibility import needed_levels, objections
+from solver.verify.eligibility import named_levels, objections
 
 Answer = tuple[Assignment, ...]
 Floats = npt.NDArray[np.float64]
@@ -250,8 +250,8 @@ class Greedy(Placer):
 
 def eligible_nodes(snapshot: Snapshot, tree: Tree, gang: Gang) -> dict[str, Mask]:
     """Role name → [nodes] that its pods may use, capacity aside."""
-    levels = needed_levels(gang, tree)
-    found: dict[tuple[object, int], Mask] = {}
+    levels = {name: frozenset(levels) for name, levels in named_levels(gang, tree).items()}
+    found: dict[tuple[object, frozenset[int]], Mask] = {}
     for role in gang.roles:
         key = (role.constraints, levels[role.name])
         if key not in found:
@@ -259,15 +259,17 @@ def eligible_nodes(snapshot: Snapshot, tree: Tree, gang: Gang) -> dict[str, Mask
     return {role.name: found[role.constraints, levels[role.name]] for role in gang.roles}
 
 
-def _eligible(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: int) -> Mask:
-    mask: Mask = snapshot.open_nodes & tree.has_levels_to[level]
+def _eligible(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, named: frozenset[int]) -> Mask:
+    mask: Mask = snapshot.open_nodes.copy()
+    for level in named if tree.spec.discovered else range(1, max(named, default=0) + 1):
+        mask &= tree.real[level][tree.domain_of[level]]
     tolerated = [
         all(not taint.repels or any(t.tolerates(taint) for t in role.constraints.tolerations) for taint in taints)
         for taints in snapshot.taint_sets
     ]
     mask = mask & np.array(tolerated)[snapshot.taint_codes]
     for node in np.flatnonzero(mask).tolist() if _is_particular(snapshot, role) else ():
-        mask[node] = next(objections(snapshot, tree, role, level, node, gang), None) is None
+        mask[node] = next(objections(snapshot, tree, role, named, node, gang), None) is None
     return mask
 
 

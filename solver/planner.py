@@ -126,8 +126,8 @@ class _Solver:
     def answered(self) -> GangPlan:
         clock = Clock()
         self.reporter.stage(self.gang.name, "compiling")
-        spec, notice = choose_topology(self.snapshot, self.gang.topology)
-        notices = [notice] if notice else []
+        spec, told = choose_topology(self.snapshot, self.gang, self.options.levels)
+        notices = list(told)
         if self.gang.queue and not self.snapshot.queues:
             message = f"queue {self.gang.queue} is not in the input; no limit is applied"
             notices.append(Notice("queue_unknown", self.gang.name, "queue", message))

@@ -22,7 +22,7 @@ class Fits:
 
     def __init__(self, held: HeldCluster) -> None:
         self._held = held
-        self._trees: dict[str, TreeOf] = {}
+        self._tree_of = TreeOf()
 
     def problem(self, gang: Gang, assignments: Sequence[Assignment]) -> str:
         """What is wrong with a plan now, whatever else is promised to the gang; empty when it holds."""
@@ -34,9 +34,9 @@ class Fits:
             if node not in snapshot.node_idx:
                 return f"node {node} of pod {pod} is gone"
         try:
-            spec, _ = choose_topology(snapshot, gang.topology)
+            spec, _ = choose_topology(snapshot, gang)
             snapshot = holding_running(snapshot, [gang])
-            tree = self._trees.setdefault(gang.topology, TreeOf()).get(snapshot, spec)
+            tree = self._tree_of.get(snapshot, spec)
             checked = verify(snapshot, gang, spec, assignments, tree)
         except InvalidRequest as error:
             return str(error)

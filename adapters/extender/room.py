@@ -17,7 +17,7 @@ from solver.domain.resources import Resources
 from solver.domain.snapshot import Snapshot
 from solver.ledger import Phase, Promise, PromisedPod
 from solver.service.fitting import TreeOf
-from solver.topology.choice import choose_topology
+from solver.topology.choice import cluster_topology
 
 Body = Mapping[str, Any]
 
@@ -102,7 +102,7 @@ class Room:
 
     def _scores(self, snapshot: Snapshot) -> dict[str, int]:
         """Of each node: the mean over the levels of how much of its domain is taken."""
-        spec, _ = choose_topology(snapshot, "")
+        spec = cluster_topology(snapshot)
         tree = self._tree_of.get(snapshot, spec)
         free, whole = snapshot.whole_free_gpus.astype(np.float64), snapshot.whole_gpus.astype(np.float64)
         shares = []

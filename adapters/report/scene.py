@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from solver.domain.gang import Gang, Role
-from solver.domain.levels import TopologySpec, discovered_topology
+from solver.domain.levels import TopologySpec
 from solver.domain.plan import Assignment, GangPlan, Plan
 from solver.domain.snapshot import Snapshot
+from solver.topology.choice import choose_topology, cluster_topology, joint_words
 from solver.topology.tree import Tree, build_tree
 
 
@@ -25,16 +26,21 @@ class Scene:
         return {gang.name: gang for gang in self.gangs}
 
     @cached_property
-    def _trees(self) -> dict[str, Tree]:
+    def _trees(self) -> dict[TopologySpec, Tree]:
         return {}
+
+    @cached_property
+    def _words(self) -> Sequence[str]:
+        """Levels that every gang has: of a batch, what any of them names."""
+        return joint_words(self.snapshot, self.gangs)[0] if self.plan.batch else ()
 
     def tree_of(self, gang_plan: GangPlan) -> Tree:
         """The tree a gang was planned on."""
         gang = self.gang_of.get(gang_plan.name)
-        name = gang.topology if gang else ""
-        if name not in self._trees:
-            self._trees[name] = build_tree(self.snapshot, topology_of(self.snapshot, name))
-        return self._trees[name]
+        spec = choose_topology(self.snapshot, gang, self._words)[0] if gang else cluster_topology(self.snapshot)
+        if spec not in self._trees:
+            self._trees[spec] = build_tree(self.snapshot, spec)
+        return self._trees[spec]
 
     def roles_of(self, gang_plan: GangPlan) -> dict[str, Role]:
         """Role name → role, in declared order; empty for a gang that is not part of the scene."""
@@ -48,15 +54,6 @@ class Scene:
     def running_on_nodes(self, gang_plan: GangPlan) -> dict[tuple[str, int], list[Assignment]]:
         """(role, node index) → its pods that already run there."""
         return _grouped(gang_plan.running, self.roles_of(gang_plan), self.snapshot)
-
-
-def topology_of(snapshot: Snapshot, name: str = "") -> TopologySpec:
-    """The named topology, else the only one, else the levels that well-known labels show."""
-    if name in snapshot.topologies:
-        return snapshot.topologies[name]
-    if not name and len(snapshot.topologies) == 1:
-        return next(iter(snapshot.topologies.values()))
-    return discovered_topology(snapshot.labels.keys(), name)
 
 
 def _grouped(

@@ -8,13 +8,13 @@ import numpy as np
 from rich.console import Console
 
 from adapters.report.numbers import counted, plain, short
-from adapters.report.scene import topology_of
 from adapters.report.structured import sorted_notices
 from adapters.report.tables import plain_table
 from solver.domain.levels import HOST_LABEL, TopologySpec
 from solver.domain.naming import natural_key
 from solver.domain.plan import Notice
 from solver.domain.snapshot import Ints, Snapshot
+from solver.topology.choice import cluster_topology
 from solver.topology.tree import Tree, build_tree
 
 Document = dict[str, Any]
@@ -44,7 +44,7 @@ def topology_document(snapshot: Snapshot, notices: Sequence[Notice] = ()) -> Doc
         "gpus": int(gpus.total.sum()),
         "free_gpus": int(gpus.free.sum()),
         "bound_pods": len(snapshot.pods) - len(snapshot.nominated),
-        "topologies": [_topology(snapshot, spec, gpus, declared) for spec in (specs or [topology_of(snapshot)])],
+        "topologies": [_topology(snapshot, spec, gpus, declared) for spec in (specs or [cluster_topology(snapshot)])],
         "warnings": [
             {"code": notice.code, "object": notice.object, "field": notice.field, "message": notice.message}
             for notice in sorted_notices(notices)

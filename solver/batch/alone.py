@@ -24,7 +24,7 @@ class Alone:
         """Plan a gang that is not known yet; without time it stays unknown."""
         left = min(budget.left_s, ALONE_S)
         if at not in self._plans and left >= MIN_TIME_LIMIT_S:
-            options = Options(self._engine, left, budget.memory_mib)
+            options = Options(self._engine, left, budget.memory_mib, levels=self._site.words)
             (found,) = plan(self._site.alone, [self._site.gangs[at]], options, warm=self._warm, stop=budget.stop).gangs
             self._plans[at] = found
 

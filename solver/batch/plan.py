@@ -56,14 +56,16 @@ def plan_batch(
     held = holding_running(snapshot, present)
     alike = seen_alike(held, present)
     site = Site(held if alike is None else alike, present, warm)
-    first = plan(site.snapshot, ranked, replace(options, certificate=False), reporter, warm, stop)
+    options = replace(options, certificate=False, levels=site.words)
+    first = plan(site.snapshot, ranked, options, reporter, warm, stop)
     start = first_state(site, first)
     search = _without_verifying(budget, first)
     alone = Alone(site, options.engine, warm)
     improver = Improver(start, alone, options.engine, search, reporter, warm)
     improver.run()
     answers = _answers(first, improver.state, improver.state is not start, alone, improver.proven)
-    return Plan(answers, first.warnings, batch_of(improver.state, ranks, alone, improver.proven))
+    warnings = first.warnings if site.apart is None else (*first.warnings, site.apart)
+    return Plan(answers, warnings, batch_of(improver.state, ranks, alone, improver.proven))
 
 
 def _without_verifying(budget: Budget, first: Plan) -> Budget:

@@ -14,7 +14,7 @@ from solver.domain.nominated import seen_by, unnominated
 from solver.domain.plan import Assignment, GangPlan, Plan
 from solver.domain.pods import BoundPod
 from solver.domain.snapshot import Snapshot
-from solver.topology.choice import choose_topology
+from solver.topology.choice import choose_topology, joint_words
 from solver.topology.tree import Tree
 from solver.verify.checker import TERMS, Verification, verify
 
@@ -36,11 +36,13 @@ class Site:
     """The cluster without the batch, and the topology of each gang.
 
     Its snapshot has nominated pods only where they do not count for all gangs alike; then nothing is placed jointly.
+    words: levels that every gang has, because some gang names them. apart: says why no topology holds them all.
     """
 
     def __init__(self, snapshot: Snapshot, gangs: Sequence[Gang], warm: WarmTables) -> None:
         self.snapshot, self.gangs, self._warm = snapshot, tuple(gangs), warm
-        self._specs = [choose_topology(snapshot, gang.topology)[0] for gang in gangs]
+        self.words, self.apart = joint_words(snapshot, gangs)
+        self._specs = [choose_topology(snapshot, gang, self.words)[0] for gang in gangs]
 
     @property
     def one_view(self) -> bool:

@@ -1,6 +1,6 @@
 """Which nodes each role may use, evaluated on columns: one pass per label, never per node."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -30,32 +30,44 @@ _STATES = {
 }
 
 
-def finest_levels(gang: Gang, tree: Tree) -> dict[str, int]:
-    """Role name → finest level its rules name (0 = none); its nodes need that level and every coarser one."""
-    found: dict[str, int] = {}
-    _descend(gang.root, 0, tree, found)
+def needed_levels(gang: Gang, tree: Tree) -> dict[str, tuple[int, ...]]:
+    """Role name → levels that its nodes need, coarse to fine: those its rules name, and all coarser ones of these.
+
+    In a topology that labels tell, only those its rules name.
+    """
+    named: dict[str, frozenset[int]] = {}
+    _descend(gang.root, frozenset(), tree, named)
     for reach in gang.reach:
         for name in (*reach.senders, *reach.receivers):
-            found[name] = max(found[name], tree.level(reach.level))
-    return found
+            named[name] |= {tree.level(reach.level)}
+    if tree.spec.discovered:
+        return {role: tuple(sorted(levels)) for role, levels in named.items()}
+    return {role: tuple(range(1, max(levels, default=0) + 1)) for role, levels in named.items()}
 
 
-def _descend(group: Group, above: int, tree: Tree, found: dict[str, int]) -> None:
+def _descend(group: Group, above: frozenset[int], tree: Tree, named: dict[str, frozenset[int]]) -> None:
     preferred = None if group.pack.preferred == NARROWEST else group.pack.preferred
     words = [group.pack.required, preferred, *(spread.level for spread in group.spread)]
-    here = max([above, *(tree.level(word) for word in words if word)])
+    here = above | {tree.level(word) for word in words if word}
     for role in group.roles:
-        found[role.name] = max([here, *(tree.level(spread.level) for spread in role.spread)])
+        named[role.name] = here | {tree.level(spread.level) for spread in role.spread}
     for child in group.groups:
-        _descend(child, here, tree, found)
+        _descend(child, here, tree, named)
 
 
-def exclusions(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: int) -> Iterator[tuple[str, Mask]]:
-    """(cause, [nodes] excluded by it) for new pods of `role`, cause by cause; causes may overlap."""
+def exclusions(
+    snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, levels: Iterable[int]
+) -> Iterator[tuple[str, Mask]]:
+    """(cause, [nodes] excluded by it) for new pods of `role`, cause by cause; causes may overlap.
+
+    levels: that its nodes need. A node counts for the coarsest of them that it lacks.
+    """
     rules = role.constraints
-    for at in range(1, level + 1):
-        label = tree.spec.levels[at - 1].label
-        yield f"missing label {label}", tree.has_levels_to[at - 1] & ~tree.has_levels_to[at]
+    known = np.ones(len(snapshot.nodes), dtype=np.bool_)
+    for at in levels:
+        there = tree.real[at][tree.domain_of[at]]
+        yield f"missing label {tree.spec.levels[at - 1].label}", known & ~there
+        known &= there
     for key, value in rules.selector:
         yield f"nodeSelector {key}={value}", ~_labelled(snapshot, key, value)
     if rules.affinity:
@@ -69,10 +81,10 @@ def exclusions(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: in
         yield "anti-affinity with running pods", repelled
 
 
-def eligible(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, level: int) -> Mask:
-    """[nodes] where a new pod of `role` may go, capacity aside."""
+def eligible(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, levels: Iterable[int]) -> Mask:
+    """[nodes] where a new pod of `role` may go, capacity aside. levels: that its nodes need."""
     mask = np.ones(len(snapshot.nodes), dtype=np.bool_)
-    for _, excluded in exclusions(snapshot, tree, gang, role, level):
+    for _, excluded in exclusions(snapshot, tree, gang, role, levels):
         mask &= ~excluded
     return mask
 

@@ -7,7 +7,7 @@ Afterwards every group is either *rigid* (all its replicas have the same content
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from solver.compile.eligibility import eligible, finest_levels
+from solver.compile.eligibility import eligible, needed_levels
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Flow, Gang, Group, Reach, Role
 from solver.domain.levels import NARROWEST, TopologySpec
@@ -136,7 +136,7 @@ def _running_groups(gang: Gang) -> list[Group]:
 class _Builder:
     def __init__(self, gang: Gang, snapshot: Snapshot, tree: Tree, merge: bool) -> None:
         self.gang, self.snapshot, self.tree, self.merge = gang, snapshot, tree, merge
-        self.levels = finest_levels(gang, tree)
+        self.levels = needed_levels(gang, tree)
         devices = snapshot.accelerators
         self.engine_gpus, self.rank_gpus = engine_gpus(gang, devices), rank_gpus(gang, devices)
         self.engine_nodes = engine_nodes(gang, devices) if tree.spec.shares_nics else {}

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from solver.domain.constraints import NodeConstraints, Toleration
 from solver.domain.errors import InvalidRequest
+from solver.domain.levels import NARROWEST
 from solver.domain.resources import Resources
 
 #: Most pods one gang may have.
@@ -282,6 +283,16 @@ class Gang:
     def roles(self) -> tuple[Role, ...]:
         """All roles, in declared order."""
         return tuple(role for group in self.root.walk() for role in group.roles)
+
+    @property
+    def level_words(self) -> tuple[str, ...]:
+        """Words by which its rules call levels, each once; `narrowest` is none."""
+        words: list[str | None] = []
+        for group in self.root.walk():
+            words += [group.pack.required, group.pack.preferred, *(spread.level for spread in group.spread)]
+            words += [spread.level for role in group.roles for spread in role.spread]
+        words += [reach.level for reach in self.reach]
+        return tuple(dict.fromkeys(word for word in words if word and word != NARROWEST))
 
     @property
     def tolerations(self) -> frozenset[tuple[Toleration, ...]]:

@@ -56,12 +56,17 @@ WELL_KNOWN_LABELS = {
     "topology.kubernetes.io/region": "region",
     "topology.kubernetes.io/zone": "zone",
     "network.topology.nvidia.com/datacenter": "datacenter",
+    "topology.k8s.aws/network-node-layer-1": "layer-1",
+    "topology.k8s.aws/network-node-layer-2": "layer-2",
+    "topology.k8s.aws/network-node-layer-3": "layer-3",
     "fabric.topograph.run/tier-3": "tier-3",
     "fabric.topograph.run/tier-2": "tier-2",
     "network.topology.nvidia.com/spine": "spine",
     "topology.kubernetes.io/block": "block",
     "fabric.topograph.run/tier-1": "tier-1",
     "network.topology.nvidia.com/block": "block",
+    "cloud.google.com/gce-topology-block": "block",
+    "cloud.google.com/gce-topology-subblock": "subblock",
     "topology.kubernetes.io/rack": "rack",
     "fabric.topograph.run/tier-0": "tier-0",
     "network.topology.nvidia.com/accelerator": NVL,
@@ -104,6 +109,7 @@ class TopologySpec:
     node_gbps: `Tier.node_gbps` of every tier that states none and whose paths use the NICs: of the root, of the levels
     coarser than NVLink's, and without such a level of the host, too, unless it states a tier. handover_ms: what the
     connector takes for one hand-over beside the transfer, the same wherever pods are; told, never minimised.
+    discovered: nobody declared it, node labels tell it; then nodes need the levels that rules name and no coarser ones.
     Raises InvalidRequest for repeated names or labels, a host that is not last, more than 16 levels, a level called by
     the reserved word `narrowest`, or a number out of its range (`node_gbps` 0.001 … 10⁶, `handover_ms` 0 … 10⁷).
     """
@@ -113,6 +119,7 @@ class TopologySpec:
     root_tier: Tier | None = None
     node_gbps: float | None = None
     handover_ms: float | None = None
+    discovered: bool = False
     tiers: tuple[Tier, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -202,4 +209,4 @@ def discovered_topology(labels: Collection[str], name: str = "") -> TopologySpec
         level = well_known_name(key) or key
         if level != HOST and level not in {other.name for other in levels}:
             levels.append(Level(level, key))
-    return TopologySpec(name, tuple(levels))
+    return TopologySpec(name, tuple(levels), discovered=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from solver.compile.eligibility import exclusions, finest_levels
+from solver.compile.eligibility import exclusions, needed_levels
 from solver.compile.shapes import Shape, TooManyShapes, shapes_of
 from solver.compile.structure import Structure
 from solver.domain.gang import Group, Role
@@ -75,9 +75,9 @@ def smallest_shape(structure: Structure) -> Shape | None:
 
 def eligible_nodes(structure: Structure, role: Role) -> Mask:
     """[nodes] where a new pod of the role may go, capacity aside."""
-    level = finest_levels(structure.gang, structure.tree)[role.name]
+    levels = needed_levels(structure.gang, structure.tree)[role.name]
     mask = np.ones(len(structure.snapshot.nodes), dtype=np.bool_)
-    for _, excluded in exclusions(structure.snapshot, structure.tree, structure.gang, role, level):
+    for _, excluded in exclusions(structure.snapshot, structure.tree, structure.gang, role, levels):
         mask &= ~excluded
     return mask
 
@@ -98,7 +98,7 @@ def places(structure: Structure, role: Role) -> Ints:
 
 def excluded_nodes(structure: Structure, roles: Sequence[Role]) -> list[tuple[str, int]]:
     """(cause, nodes) for nodes that none of the roles may use, most first; a node counts for each of its causes."""
-    levels = finest_levels(structure.gang, structure.tree)
+    levels = needed_levels(structure.gang, structure.tree)
     by_role = [
         dict(exclusions(structure.snapshot, structure.tree, structure.gang, role, levels[role.name])) for role in roles
     ]

@@ -31,13 +31,15 @@ class Options:
     engine: see Engine. time_limit_s: wall-clock budget for the whole call in seconds, at least 0.001; what is not
     proven by then is answered as feasible or unknown. search_memory_mib: most memory, in MiB and at least 64, of a
     search that runs in a process of its own; one that needs more is answered as unknown. certificate: with engine
-    auto, CP-SAT confirms what the tree proves; without, the tree's proof stands alone and calls are shorter.
+    auto, CP-SAT confirms what the tree proves; without, the tree's proof stands alone and calls are shorter. levels:
+    words of levels that count as named by every gang, see `choose_topology`.
     """
 
     engine: Engine = Engine.AUTO
     time_limit_s: float = 5.0
     search_memory_mib: int = 1024
     certificate: bool = True
+    levels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not MIN_TIME_LIMIT_S <= self.time_limit_s <= 86_400:

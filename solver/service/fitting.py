@@ -1,8 +1,9 @@
 """Whether a plan still fits: the verifier's answer for the state as it is now."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from solver.bound.warm import MAX_TREES
 from solver.compile.structure import check_levels
 from solver.domain.gang import Gang
 from solver.domain.holding import as_bound, holding_running
@@ -19,18 +20,24 @@ from solver.topology.tree import Tree, build_tree
 from solver.verify.checker import verify
 
 
-@dataclass
 class TreeOf:
-    """The tree of one cluster, kept while its labels and its topology stay. Not for two threads at a time."""
+    """Trees of one cluster, the last few kept while its labels stay. Not for two threads at a time."""
 
-    labels: Mapping[str, Column] | None = None
-    tree: Tree | None = None
+    def __init__(self) -> None:
+        self._labels: Mapping[str, Column] | None = None
+        self._trees: OrderedDict[TopologySpec, Tree] = OrderedDict()
 
     def get(self, snapshot: Snapshot, spec: TopologySpec) -> Tree:
         """The tree of `spec` over the snapshot's nodes."""
-        if self.tree is None or self.labels is not snapshot.labels or self.tree.spec != spec:
-            self.labels, self.tree = snapshot.labels, build_tree(snapshot, spec)
-        return self.tree
+        if self._labels is not snapshot.labels:
+            self._labels = snapshot.labels
+            self._trees.clear()
+        if spec not in self._trees:
+            self._trees[spec] = build_tree(snapshot, spec)
+            while len(self._trees) > MAX_TREES:
+                self._trees.popitem(last=False)
+        self._trees.move_to_end(spec)
+        return self._trees[spec]
 
 
 def check_fits(state: HeldCluster, gang: Gang, assignments: Sequence[Assignment], tree_of: TreeOf) -> None:
@@ -43,8 +50,8 @@ def check_fits(state: HeldCluster, gang: Gang, assignments: Sequence[Assignment]
     _check_nodes(snapshot, gang, assignments)
     for pod in state.bound(item.pod for item in assignments):
         raise _moved_on(gang, f"pod {pod.name} is bound to node {pod.node}")
-    spec, _ = choose_topology(snapshot, gang.topology)
     with checking("gang"):
+        spec, _ = choose_topology(snapshot, gang)
         check_levels(gang, spec)
         reach.check(gang)
         snapshot = holding_running(snapshot, [gang])

@@ -53,14 +53,6 @@ class Tree:
         return self.level(word or "") if position is None else position
 
     @cached_property
-    def has_levels_to(self) -> tuple[Mask, ...]:
-        """[level][node_idx]: the node has this level and every coarser one."""
-        masks = [np.ones(len(self.domain_of[0]), dtype=np.bool_)]
-        for level in range(1, self.height + 1):
-            masks.append(masks[-1] & self.real[level][self.domain_of[level]])
-        return tuple(masks)
-
-    @cached_property
     def path_bits(self) -> tuple[Ints, ...]:
         """[level][domain_idx]: bit i set when the ancestor-or-self at level i is real; the root always is."""
         bits = [np.ones(1, dtype=np.int64)]

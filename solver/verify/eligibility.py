@@ -1,6 +1,6 @@
 """Rule `eligible`, one pod and one node at a time, straight from the definition."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 
 from solver.domain.constraints import NodeConstraints, NodeSelectorTerm, Taint
@@ -11,42 +11,50 @@ from solver.domain.snapshot import Snapshot
 from solver.topology.tree import Tree
 
 
-def needed_levels(gang: Gang, tree: Tree) -> dict[str, int]:
-    """Role name → finest level its rules name; its nodes need that level and all coarser ones."""
-    found: dict[str, int] = {}
-    _collect_levels(gang.root, 0, tree, found)
+def named_levels(gang: Gang, tree: Tree) -> dict[str, set[int]]:
+    """Role name → levels that its rules and those of the groups around it name."""
+    found: dict[str, set[int]] = {}
+    _collect_levels(gang.root, [], tree, found)
     for reach in gang.reach:
         for name in (*reach.senders, *reach.receivers):
-            found[name] = max(found[name], tree.level(reach.level))
+            found[name].add(tree.level(reach.level))
     return found
 
 
-def _collect_levels(group: Group, above: int, tree: Tree, found: dict[str, int]) -> None:
-    words = [word for word in (group.pack.required, group.pack.preferred) if word and word != NARROWEST]
+def _collect_levels(group: Group, above: list[str], tree: Tree, found: dict[str, set[int]]) -> None:
+    words = above + [word for word in (group.pack.required, group.pack.preferred) if word and word != NARROWEST]
     words += [spread.level for spread in group.spread]
-    finest = max([above, *map(tree.level, words)])
     for role in group.roles:
-        found[role.name] = max([finest, *(tree.level(spread.level) for spread in role.spread)])
+        found[role.name] = {tree.level(word) for word in (*words, *(spread.level for spread in role.spread))}
     for child in group.groups:
-        _collect_levels(child, finest, tree, found)
+        _collect_levels(child, words, tree, found)
+
+
+def lacks_levels(tree: Tree, named: Collection[int], node: int) -> bool:
+    """Whether the node has no place at a level that is named or, in a topology that is declared, at a coarser one."""
+    needed = named if tree.spec.discovered else range(1, max(named, default=0) + 1)
+    return not all(tree.real[level][tree.domain_of[level][node]] for level in needed)
 
 
 def objections(
     snapshot: Snapshot,
     tree: Tree,
     role: Role,
-    level: int,
+    named: Collection[int],
     node: int,
     gang: Gang,
     nominated: Sequence[BoundPod] = (),
 ) -> Iterator[str]:
-    """Why a new pod of `role` must not use the node; nothing when it may. nominated: waiting pods that count."""
+    """Why a new pod of `role`, whose rules name some levels, must not use the node; nothing when it may.
+
+    nominated: waiting pods that count.
+    """
     rules = role.constraints
     for taint, text in _state(snapshot, node):
         if not any(toleration.tolerates(taint) for toleration in rules.tolerations):
             yield text
-    if not tree.has_levels_to[level][node]:
-        yield f"it lacks a label up to level {tree.level_names[level]}"
+    if lacks_levels(tree, named, node):
+        yield f"it lacks a label up to level {tree.level_names[max(named)]}"
     for key, value in rules.selector:
         if _label(snapshot, node, key) != value:
             yield f"it does not match nodeSelector {key}={value}"

@@ -9,7 +9,7 @@ from solver.domain.gang import Group
 from solver.domain.replicas import Replica, fewest_pods, root_replica
 from solver.domain.resources import PODS, Resources
 from solver.domain.snapshot import QueueSpec
-from solver.verify.eligibility import needed_levels, objections
+from solver.verify.eligibility import named_levels, objections
 from solver.verify.placement import Placement
 
 
@@ -68,7 +68,7 @@ def check_capacity(placement: Placement) -> Iterator[str]:
 def check_eligible(placement: Placement) -> Iterator[str]:
     """Rule `eligible`: every new pod may use its node."""
     gang, snapshot = placement.gang, placement.snapshot
-    levels = needed_levels(gang, placement.tree)
+    levels = named_levels(gang, placement.tree)
     for role in gang.roles:
         used = {placement.node_of[pod] for pod in role.pods if placement.is_new(pod)}
         for node in sorted(used):

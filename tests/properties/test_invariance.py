@@ -83,7 +83,7 @@ def test_more_capacity_never_hurts(seed: int) -> None:
 def solved_problems(seed: int) -> Iterator[tuple[Problem, tuple[Term, ...], TreeAnswer]]:
     """Up to two shapes of an instance that the tree can place."""
     snapshot, gang = instance(seed)
-    spec, _ = choose_topology(snapshot, gang.topology)
+    spec, _ = choose_topology(snapshot, gang)
     structure = build_structure(gang, snapshot, build_tree(snapshot, spec))
     shapes = shapes_of(structure.root)[:2] if structure.root else []
     for shape in shapes:

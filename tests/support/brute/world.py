@@ -173,8 +173,9 @@ class World:
         for taint in snapshot.taint_sets[snapshot.taint_codes[node]]:
             if taint.repels and not any(each.tolerates(taint) for each in wanted.tolerations):
                 return False
-        finest = max(self.named_levels(role), default=0)
-        if any(self.domain(node, level) is None for level in range(1, finest + 1)):
+        named = self.named_levels(role)
+        needed = named if self.spec.discovered else range(1, max(named, default=0) + 1)
+        if any(self.domain(node, level) is None for level in needed):
             return False
         return not self._kept_apart(role, node)
 

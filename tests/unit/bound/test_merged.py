@@ -38,7 +38,7 @@ def patience() -> Budget:
 def problems(snapshot: Snapshot, of: Gang, most: int, rng: random.Random) -> Iterator[Problem]:
     """Up to `most` shapes of a gang with pods, each over the snapshot."""
     snapshot = holding_running(snapshot, [of])
-    spec, _ = choose_topology(snapshot, of.topology)
+    spec, _ = choose_topology(snapshot, of)
     structure = build_structure(of, snapshot, build_tree(snapshot, spec))
     shapes = [] if structure.root is None else shapes_of(structure.root)
     for shape in rng.sample(shapes, min(most, len(shapes))):

@@ -22,7 +22,7 @@ from support.builders import cluster, flow, gang, group, node, role, with_runnin
 
 def problem_of(snapshot: Snapshot, of: Gang) -> Problem:
     """The only shape of a gang over a snapshot."""
-    spec, _ = choose_topology(snapshot, of.topology)
+    spec, _ = choose_topology(snapshot, of)
     structure = build_structure(of, snapshot, build_tree(snapshot, spec))
     assert structure.root is not None
     (shape,) = shapes_of(structure.root)
