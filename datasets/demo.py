@@ -19,13 +19,14 @@ from adapters.manifests.gangs import GangOptions
 from adapters.report.consoles import rendered
 from adapters.report.numbers import percent, short
 from adapters.report.plan_text import print_plan
-from adapters.report.scene import Scene, topology_of
+from adapters.report.scene import Scene
 from adapters.report.tables import milliseconds, plain_table
 from benchmarks import yardsticks
 from datasets.generate import h100_fragmented, write_list
 from solver.domain.gang import Gang
 from solver.domain.plan import Plan
 from solver.domain.snapshot import Snapshot
+from solver.topology.choice import choose_topology
 from solver.verify.checker import Verification, verify
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +69,7 @@ def main() -> None:
 
 def compare(snapshot: Snapshot, gang: Gang, plan: Plan, plan_ms: float) -> list[Row]:
     """Huddle's answer and those of simpler placers, all measured by the same checker."""
-    spec = topology_of(snapshot, gang.topology)
+    spec, _ = choose_topology(snapshot, gang)
     answer = plan.gangs[0].assignments
     rows = [Row("Huddle", verify(snapshot, gang, spec, answer) if answer else None, plan_ms)]
     for name, placer in OTHERS.items():

@@ -21,9 +21,10 @@ from adapters.manifests.gangs import GangOptions, read_gangs
 from adapters.manifests.reading import COMPUTE_DOMAIN_PREFERRED, COMPUTE_DOMAIN_REQUIRED
 from adapters.report.consoles import rendered
 from adapters.report.plan_text import plan_notices, print_plan
-from adapters.report.scene import Scene, topology_of
+from adapters.report.scene import Scene
 from adapters.report.structured import formatted, plan_document
 from solver.domain.plan import Plan
+from solver.topology.choice import cluster_topology
 
 #: Names of `solver.planner.Engine`, spelt out so that --help need not load the engine.
 ENGINES = ("auto", "cpsat", "tree")
@@ -131,7 +132,7 @@ def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOpti
     file_documents, cluster_documents = read_documents(files), read_documents(clusters)
     loaded = load_cluster([*cluster_documents, *file_documents])
     options = replace(options, accelerators=loaded.snapshot.accelerators)
-    spec_of, nodes = partial(topology_of, loaded.snapshot), loaded.snapshot.node_idx
+    spec_of, nodes = partial(cluster_topology, loaded.snapshot), loaded.snapshot.node_idx
     found = read_gangs(file_documents, options, cluster_documents, spec_of, nodes)
     return Inputs(loaded.snapshot, found.gangs, (*loaded.notices, *found.general), found.notices, found.sources)
 

@@ -31,10 +31,12 @@ def choose_topology(
     return labelled_topology(snapshot, (*gang.level_words, *words), gang)
 
 
-def cluster_topology(snapshot: Snapshot) -> TopologySpec:
-    """The only topology there is, else what well-known labels tell."""
+def cluster_topology(snapshot: Snapshot, name: str = "") -> TopologySpec:
+    """The named topology, without a name the only one there is, else what well-known labels tell."""
     declared = snapshot.topologies
-    return next(iter(declared.values())) if len(declared) == 1 else labelled_topology(snapshot)[0]
+    if name in declared:
+        return declared[name]
+    return next(iter(declared.values())) if len(declared) == 1 and not name else labelled_topology(snapshot)[0]
 
 
 def labelled_topology(

@@ -11,11 +11,11 @@ import yaml
 from adapters.files.documents import read_documents
 from adapters.kubernetes.objects import Document
 from adapters.manifests.gangs import GangOptions, read_gangs
-from adapters.report.scene import topology_of
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, ReasonCode, Status
 from solver.domain.snapshot import Snapshot
 from solver.planner import Engine
+from solver.topology.choice import cluster_topology
 from support.builders import GIB, cluster, node
 from tests.unit.planner.solving import each_engine, placed, solved
 
@@ -69,7 +69,7 @@ def _site(domains: int, nodes: int) -> Snapshot:
 
 def _gang(documents: Iterable[Document], snapshot: Snapshot, **options: object) -> Gang:
     wish = GangOptions(**options)  # type: ignore[arg-type]
-    (gang,) = read_gangs(list(documents), wish, topology_of=lambda name: topology_of(snapshot, name)).gangs
+    (gang,) = read_gangs(list(documents), wish, topology_of=lambda name: cluster_topology(snapshot, name)).gangs
     return gang
 
 
