@@ -33,13 +33,14 @@ _STATES = {
 def needed_levels(gang: Gang, tree: Tree) -> dict[str, tuple[int, ...]]:
     """Role name → levels that its nodes need, coarse to fine: those its rules name, and all coarser ones of these.
 
-    In a topology that labels tell, only those its rules name.
+    In a topology that labels tell, only those its rules name, but for reach rules, under which traffic that leaves a
+    domain pays what the levels around it would.
     """
     named: dict[str, frozenset[int]] = {}
     _descend(gang.root, frozenset(), tree, named)
     for reach in gang.reach:
         for name in (*reach.senders, *reach.receivers):
-            named[name] |= {tree.level(reach.level)}
+            named[name] |= set(range(1, tree.level(reach.level) + 1))
     if tree.spec.discovered:
         return {role: tuple(sorted(levels)) for role, levels in named.items()}
     return {role: tuple(range(1, max(levels, default=0) + 1)) for role, levels in named.items()}

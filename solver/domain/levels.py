@@ -109,7 +109,7 @@ class TopologySpec:
     node_gbps: `Tier.node_gbps` of every tier that states none and whose paths use the NICs: of the root, of the levels
     coarser than NVLink's, and without such a level of the host, too, unless it states a tier. handover_ms: what the
     connector takes for one hand-over beside the transfer, the same wherever pods are; told, never minimised.
-    discovered: nobody declared it, node labels tell it; then nodes need the levels that rules name and no coarser ones.
+    discovered: nobody declared it, node labels tell it; then nodes need what rules name, not all that is coarser.
     Raises InvalidRequest for repeated names or labels, a host that is not last, more than 16 levels, a level called by
     the reserved word `narrowest`, or a number out of its range (`node_gbps` 0.001 … 10⁶, `handover_ms` 0 … 10⁷).
     """

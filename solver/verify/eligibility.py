@@ -12,12 +12,12 @@ from solver.topology.tree import Tree
 
 
 def named_levels(gang: Gang, tree: Tree) -> dict[str, set[int]]:
-    """Role name → levels that its rules and those of the groups around it name."""
+    """Role name → levels that its rules and those of the groups around it name; a reach rule means all coarser too."""
     found: dict[str, set[int]] = {}
     _collect_levels(gang.root, [], tree, found)
     for reach in gang.reach:
         for name in (*reach.senders, *reach.receivers):
-            found[name].add(tree.level(reach.level))
+            found[name].update(range(1, tree.level(reach.level) + 1))
     return found
 
 

@@ -141,15 +141,18 @@ class World:
     # Rule 3
 
     def named_levels(self, role: Role) -> list[int]:
-        """Levels that the rules of the role and of the groups around it name."""
+        """Levels that the rules of the role and of the groups around it name; for a reach rule all coarser ones too."""
         replica = self.replica_of[role.pods[0]]
         words = [spread.level for spread in role.spread]
         for each in (*replica.above, replica):
             packs = (each.group.pack.required, each.group.pack.preferred)
             words += [word for word in packs if word and word != "narrowest"]
             words += [spread.level for spread in each.group.spread]
-        words += [rule.level for rule in self.gang.reach if role.name in (*rule.senders, *rule.receivers)]
-        return [self.level(word) for word in words]
+        levels = [self.level(word) for word in words]
+        for rule in self.gang.reach:
+            if role.name in (*rule.senders, *rule.receivers):
+                levels += range(1, self.level(rule.level) + 1)
+        return levels
 
     @cached_property
     def eligible(self) -> dict[str, list[int]]:
