@@ -29,6 +29,7 @@ from solver.domain.plan import (
 from solver.domain.replicas import fewest_pods
 from solver.domain.snapshot import Snapshot
 from solver.explain.causes import reasons_for
+from solver.explain.requests import doubtful_requests
 from solver.rules import reach
 from solver.search.cpsat import Answer
 from solver.search.options import Engine, Options, Reporter
@@ -131,6 +132,7 @@ class _Solver:
         if self.gang.queue and not self.snapshot.queues:
             message = f"queue {self.gang.queue} is not in the input; no limit is applied"
             notices.append(Notice("queue_unknown", self.gang.name, "queue", message))
+        notices += doubtful_requests(self.gang, self.snapshot.accelerators)
         check_levels(self.gang, spec)
         reach.check(self.gang)
         if not self.budget.left_s:

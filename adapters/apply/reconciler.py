@@ -6,7 +6,7 @@ mirror does not show yet) only saves work: after a restart it finds the same aga
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -36,7 +36,7 @@ from adapters.kubernetes.api_errors import ApiError, Conflict
 from adapters.kubernetes.placements import Phase, PlacementRecord, Why
 from adapters.kubernetes.resources import GANGS, PLACEMENTS
 from solver.domain.errors import HuddleError, InvalidRequest
-from solver.domain.plan import Status
+from solver.domain.plan import Notice, Status
 from solver.domain.pods import BoundPod
 
 Body = Mapping[str, Any]
@@ -297,6 +297,7 @@ class Reconciler:
         self._tell_state(key, record, sight)
         self._entered(key, sight.seen.record, record)
         self._say(record)
+        self._warn(record, plan.warnings)
         self.mark([key])
 
     def _remember(self, key: str, sight: Sight, found: Found) -> None:
@@ -387,6 +388,15 @@ class Reconciler:
         self._told.add(task)
         task.add_done_callback(self._told.discard)
 
+    def _warn(self, record: PlacementRecord, notices: Sequence[Notice]) -> None:
+        """Tell people what is doubtful about a gang that was planned, without waiting for it."""
+        for notice in notices:
+            _log.warning("doubtful", gang=record.gang, code=notice.code, field=notice.field, problem=notice.message)
+        if notices and len(self._told) < MOST_TOLD:
+            task = asyncio.create_task(self._telling.warn(record, notices, self._now()))
+            self._told.add(task)
+            task.add_done_callback(self._told.discard)
+
     def _confirmed(self, key: str, sight: Sight, step: Confirm) -> None:
         memory, record = self._memory[key], sight.seen.record
         memory.tries, memory.acted = 0, {}
@@ -428,4 +438,5 @@ def _why_not(found: Found) -> tuple[Why, ...]:
         return (Why("unknown", "time ran out before a placement was found or ruled out"),)
     if found.plan.status.placed:
         return (Why("no_room", "there is no room for members that the gang can do without"),)
-    return outcome.whys(found.plan.reasons) or (Why("capacity", "there is no room"),)
+    reasons = outcome.whys(found.plan.reasons) or (Why("capacity", "there is no room"),)
+    return (*reasons, *(Why(notice.code, notice.message) for notice in found.plan.warnings))

@@ -1,7 +1,7 @@
 """What people are told: events, and the condition on the Gang. Nothing depends on them: what fails is left out."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,11 @@ from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
 from adapters.kubernetes.placement_objects import API_VERSION
 from adapters.kubernetes.placements import Phase, PlacementRecord
 from adapters.kubernetes.resources import GANGS
+from solver.domain.plan import Notice
 
 _CONTROLLER = "huddle.scheduler/controller"
 _LONGEST_NOTE = 1024
+_MOST_WARNINGS = 16
 _WARNINGS = (Phase.REPAIRING, Phase.EVICTING)
 
 _log = structlog.get_logger("huddle.apply")
@@ -43,6 +45,15 @@ class Telling:
         except ApiError as error:
             _log.warning("could_not_tell", gang=record.gang, problem=str(error))
 
+    async def warn(self, record: PlacementRecord, notices: Sequence[Notice], now: datetime) -> None:
+        """Tell what is doubtful about a gang that was planned."""
+        path = f"/apis/events.k8s.io/v1/namespaces/{record.namespace}/events"
+        try:
+            for notice in notices[:_MOST_WARNINGS]:
+                await self._create_once(path, warning(record, notice, now, self._instance))
+        except ApiError as error:
+            _log.warning("could_not_tell", gang=record.gang, problem=str(error))
+
     async def _create_once(self, path: str, body: Mapping[str, Any]) -> None:
         """Create an object of a name that nobody else would give; the answer to an earlier try may have got lost."""
         try:
@@ -54,8 +65,18 @@ class Telling:
 
 def event(record: PlacementRecord, now: datetime, instance: str) -> dict[str, Any]:
     """The event about what a Placement says now."""
+    kind = "Warning" if record.phase in _WARNINGS else "Normal"
+    return _event(record, now, instance, word(record), sentence(record), kind)
+
+
+def warning(record: PlacementRecord, notice: Notice, now: datetime, instance: str) -> dict[str, Any]:
+    """The event about what the solver has to say of the gang besides its plan."""
+    reason = "".join(part.capitalize() for part in notice.code.split("_"))
+    return _event(record, now, instance, reason, notice.message, "Warning")
+
+
+def _event(record: PlacementRecord, now: datetime, instance: str, reason: str, note: str, kind: str) -> dict[str, Any]:
     moment = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    note = sentence(record)
     regarding = {"apiVersion": API_VERSION, "kind": "Placement", "name": record.name, "uid": record.uid}
     if record.owner:
         owner = record.owner
@@ -68,10 +89,10 @@ def event(record: PlacementRecord, now: datetime, instance: str) -> dict[str, An
         "reportingController": _CONTROLLER,
         "reportingInstance": instance[:128],
         "action": "Placing",
-        "reason": word(record),
+        "reason": reason,
         "regarding": {**regarding, "namespace": record.namespace},
         "note": note if len(note) <= _LONGEST_NOTE else f"{note[: _LONGEST_NOTE - 1]}…",
-        "type": "Warning" if record.phase in _WARNINGS else "Normal",
+        "type": kind,
     }
 
 

@@ -89,7 +89,14 @@ def _endpoints(components: Sequence[Component]) -> list[Endpoint]:
     marked = [_marked(component) for component in components]
     alone = Kind.DECODE if Kind.PREFILL in marked and Kind.DECODE not in marked else Kind.WORKER
     return [
-        Endpoint(component.name, kind or _unmarked(component, alone), component.engine, component.gpus, component.nodes)
+        Endpoint(
+            component.name,
+            kind or _unmarked(component, alone),
+            component.engine,
+            component.gpus,
+            component.nodes,
+            is_dynamo=True,
+        )
         for component, kind in zip(components, marked, strict=True)
     ]
 

@@ -34,6 +34,11 @@ class Engine:
     dtype_bytes: int = DEFAULT_DTYPE_BYTES
     side: Kind | None = None
 
+    @property
+    def is_stated(self) -> bool:
+        """Whether the command line is one of an inference engine: it names a model, ranks or a side."""
+        return bool(self.models or self.tp or self.side)
+
 
 def read_engine(container: Fields, *outer_env: Sequence[Fields]) -> Engine:
     """The engine of a container (`command`, `args`, `env`); `outer_env` are variables it inherits, weakest first."""

@@ -32,6 +32,11 @@ def kind_of_name(name: str) -> Kind | None:
     return found.pop() if len(found) == 1 else None
 
 
+def is_typed(labels: Mapping[str, str]) -> bool:
+    """Whether Dynamo's labels say what a pod is."""
+    return COMPONENT_TYPE in labels or SUB_COMPONENT_TYPE in labels
+
+
 def kind_of(labels: Mapping[str, str], name: str) -> Kind:
     """The kind of a role by Dynamo's labels, else by name, else `other`.
 

@@ -9,7 +9,7 @@ from adapters.kubernetes.objects import Document, Fields
 from adapters.kubernetes.pods import Finding, PodShape, pod_shape
 from adapters.manifests.compute_domains import domains_of
 from adapters.manifests.engines import Engine, read_engine
-from adapters.manifests.kinds import kind_of
+from adapters.manifests.kinds import is_typed, kind_of
 from adapters.manifests.podsets import NO_RULE, Family, PodsetRule, podset_rule
 from adapters.manifests.reading import Reading, World
 from adapters.manifests.traffic import Endpoint
@@ -59,7 +59,7 @@ class Likes:
     def endpoint(self) -> Endpoint:
         """The role as flows see it: every pod is an engine."""
         first = self.members[0]
-        return Endpoint(self.name, self.kind, _engine(first.doc), self.gpus)
+        return Endpoint(self.name, self.kind, _engine(first.doc), self.gpus, is_dynamo=is_typed(first.doc.labels))
 
 
 def read_members(reading: Reading, pods: Iterable[Document]) -> tuple[Member, ...]:

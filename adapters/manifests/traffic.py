@@ -25,13 +25,23 @@ MAX_BYTES = 10**15
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A role as the flows see it. gpus: of one engine, all ranks together. ranks: pods of one engine."""
+    """A role as the flows see it.
+
+    gpus: of one engine, all ranks together. ranks: pods of one engine. is_dynamo: it is a component of a Dynamo
+    deployment, or labelled as one.
+    """
 
     role: str
     kind: Kind
     engine: Engine
     gpus: int
     ranks: int = 1
+    is_dynamo: bool = False
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether more than its name says that it serves a language model: Dynamo, or the engine's command line."""
+        return self.is_dynamo or self.engine.is_stated
 
 
 def role_names(endpoints: Sequence[Endpoint], kind: Kind) -> tuple[str, ...]:
@@ -62,8 +72,8 @@ def deployment_flows(
 ) -> tuple[Flow, ...]:
     """Prefill → decode with the KV cache of one prompt, router → prefill, and the collectives of multi-node engines.
 
-    A side without roles has no flow. pattern: of the KV flow. Notes `model_assumed` once where a flow needs the model
-    and it is not known.
+    A side without roles has no flow. pattern: of the KV flow. Where a flow needs the model and it is not known, notes
+    once `model_assumed`, or `flow_assumed` where nothing but the names of roles says that there is such a flow.
     """
     flows = []
     has_cache = bool(role_names(endpoints, Kind.PREFILL) and role_names(endpoints, Kind.DECODE))
@@ -116,6 +126,10 @@ def _model(reading: Reading, ends: Sequence[Endpoint]) -> ModelShape:
     known = [shape for name in names if (shape := find_model(name))]
     if known:
         return known[0]
-    why = f"model {names[0]!r} is not known" if names else "no model is named"
-    reading.note("model_assumed", "spec", f"{why}; {DEFAULT_MODEL} is assumed, --model sets another")
+    if any(end.is_engine for end in ends):
+        why = f"model {names[0]!r} is not known" if names else "no model is named"
+        reading.note("model_assumed", "spec", f"{why}; {DEFAULT_MODEL} is assumed, --model sets another")
+    else:
+        what = "by their names alone its roles are taken for prefill and decode"
+        reading.note("flow_assumed", "spec", f"{what}, with the KV caches of {DEFAULT_MODEL}; a Gang states its flows")
     return named_model(DEFAULT_MODEL)

@@ -19,7 +19,7 @@ from adapters.kubernetes.running import QUEUE_LABEL
 from adapters.manifests.added_labels import job_set_labels
 from adapters.manifests.compute_domains import domains_of, keep_domains
 from adapters.manifests.engines import Engine, read_engine
-from adapters.manifests.kinds import kind_of
+from adapters.manifests.kinds import is_typed, kind_of
 from adapters.manifests.own_claims import job_volumes, with_own_claims, with_volumes
 from adapters.manifests.packing import annotated, one_topology
 from adapters.manifests.podsets import PodsetRule, in_slices, inside, podset_rule
@@ -211,8 +211,7 @@ class _Building:
         """ComputeDomains that the pods of a role have claims in."""
         name = role.partition("#")[0]
         podset = next(podset for podset in self.podsets if podset.name == name)
-        has_gpus = self.shapes[name].requests.gpus > 0
-        return domains_of(self.reading.world, podset.template, self.reading.doc.namespace, has_gpus)
+        return domains_of(self.reading.world, podset.template, self.reading.doc.namespace, self._devices(name) > 0)
 
     def rule(self, podset: Podset) -> PodsetRule:
         """What Kueue's annotations of a template ask for; a slice is one job of a JobSet unless they say its size."""
@@ -220,9 +219,14 @@ class _Building:
 
     def endpoint(self, podset: Podset) -> Endpoint:
         """A podset as flows see it."""
-        kind = kind_of({**self.reading.doc.labels, **podset.template.texts("metadata.labels")}, podset.name)
-        gpus = self.shapes[podset.name].requests.gpus * (podset.size if podset.is_engine else 1)
-        return Endpoint(podset.name, kind, _engine(podset.template), gpus)
+        labels = {**self.reading.doc.labels, **podset.template.texts("metadata.labels")}
+        gpus = self._devices(podset.name) * (podset.size if podset.is_engine else 1)
+        kind, engine = kind_of(labels, podset.name), _engine(podset.template)
+        return Endpoint(podset.name, kind, engine, gpus, is_dynamo=is_typed(labels))
+
+    def _devices(self, podset: str) -> int:
+        """Devices of one pod of a podset."""
+        return self.reading.options.accelerators.devices(self.shapes[podset].requests)
 
     def priority(self) -> int:
         """Of the object itself, else of the first template that names a class."""

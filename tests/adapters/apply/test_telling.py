@@ -12,6 +12,7 @@ from adapters.apply.outcome import PLACED
 from adapters.apply.telling import Telling
 from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
 from adapters.kubernetes.placements import Condition, Phase, PlacementRecord
+from solver.domain.plan import Notice
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RECORD = PlacementRecord(
@@ -82,3 +83,23 @@ def test_an_event_that_is_there_already_was_told() -> None:
     """The answer to the first try got lost; a conflict of another kind is logged."""
     assert told(FakeCalls(at_events=Conflict(409, "AlreadyExists", "it exists"))) == []
     assert len(told(FakeCalls(at_events=Conflict(409, "Conflict", "made to fail")))) == 1
+
+
+def test_doubts_about_a_gang_are_warnings() -> None:
+    """One event for each notice, about what stands for the gang, in the words of the solver; only so many."""
+    notice = Notice("requests_nothing", "ns/g", "role w", "role w asks for nothing")
+    calls = FakeCalls()
+    asyncio.run(Telling(calls, "me").warn(RECORD, [notice] * 20, NOW))  # type: ignore[arg-type]
+    assert len(calls.events) == 16
+    said = calls.events[0]
+    assert (said["type"], said["reason"], said["note"]) == ("Warning", "RequestsNothing", "role w asks for nothing")
+    assert said["regarding"]["name"] == "g"
+
+
+def test_doubts_that_cannot_be_told_are_logged() -> None:
+    """An answer other than "it exists" is no reason to stop."""
+    refused = ApiError(500, "InternalError", "no")
+    with capture_logs() as logs:
+        notice = Notice("no_accelerator", "ns/g", "role w", "words")
+        asyncio.run(Telling(FakeCalls(at_events=refused), "me").warn(RECORD, [notice], NOW))  # type: ignore[arg-type]
+    assert [entry["event"] for entry in logs] == ["could_not_tell"]
