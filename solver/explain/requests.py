@@ -34,8 +34,8 @@ def doubtful_requests(gang: Gang, accelerators: Accelerators) -> list[Notice]:
 
 
 def _moves_caches(flow: Flow, routers: Collection[str]) -> bool:
-    between_engines = flow.pattern in (Pattern.ALL_TO_ALL, Pattern.NEAREST)
-    return between_engines and bool(flow.bytes and flow.per_request) and not {*routers} & {*_ends(flow)}
+    sends = bool(flow.bytes and flow.per_request) and flow.pattern is not Pattern.COLLECTIVE
+    return sends and not {*routers} & {*_ends(flow)}
 
 
 def _ends(flow: Flow) -> tuple[str, ...]:

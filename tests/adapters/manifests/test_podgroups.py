@@ -294,3 +294,18 @@ def test_kinds_of_roles(read: Read, labels: str, name: str, kind: Kind) -> None:
     """Dynamo's labels decide, the more exact one first; then the name."""
     (gang,) = read(_sub(f"{{name: {name}}}") + pod("a", subgroup=name, labels=labels)).gangs
     assert gang.roles[0].kind is kind
+
+
+def test_a_flow_known_by_names_alone_is_said_to_be_assumed(read: Read) -> None:
+    """Roles called prefill and decode have a KV flow; only an engine's words or Dynamo's labels make it a model's."""
+    tree = kai("{subGroups: [{name: prefill, minMember: 1}, {name: decode, minMember: 1}]}")
+    pods = pod("p", subgroup="prefill") + pod("d", subgroup="decode")
+    (plain,) = read(tree + pods).notices["ns/g"]
+    assert (plain.code, "by their names alone" in plain.message) == ("flow_assumed", True)
+    labelled = pods.replace("labels: {", "labels: {nvidia.com/dynamo-component-type: worker, ", 1)
+    assert labelled != pods
+    served = pods.replace("containers: [{", "containers: [{args: [--model, acme/tiny], ", 1)
+    assert served != pods
+    for text in (labelled, served):
+        assert [notice.code for notice in read(tree + text).notices["ns/g"]] == ["model_assumed"]
+    assert read(tree + pods, model="qwen3-8b").all_notices == ()
