@@ -6,6 +6,7 @@ from functools import cache
 
 from adapters.files.own_cluster import is_own_cluster, read_own_clusters
 from adapters.kubernetes.cluster import ClusterObjects, queues_by_gang, sorted_objects
+from adapters.kubernetes.device_claims import ClaimBook, held_devices, with_devices
 from adapters.kubernetes.garbage import garbage_collection_paused
 from adapters.kubernetes.nodes import read_node
 from adapters.kubernetes.objects import Document
@@ -54,11 +55,14 @@ def _loaded(objects: ClusterObjects) -> LoadedCluster:
         cache(lambda: Priorities(doc for doc in objects.others if doc.kind == "PriorityClass")),
     )
     topologies, notices = _topologies(objects, own.topologies)
+    book = ClaimBook.of(objects.others)
+    held, unknown = held_devices(book, objects.pods, frozenset(node.name for node in nodes))
+    nodes = with_devices(book, nodes)
     return LoadedCluster(
         snapshot=build_snapshot(
-            nodes, (*own.load, *pods.bound), topologies, map(read_queue, objects.queues), own.accelerators
+            nodes, (*own.load, *held, *pods.bound), topologies, map(read_queue, objects.queues), own.accelerators
         ),
-        notices=(*notices, *pods.notices),
+        notices=(*notices, *pods.notices, *unknown),
         pending=pods.pending,
         pod_groups={group.full_name: group for group in objects.pod_groups},
         others=tuple(doc for doc in objects.others if not is_own_cluster(doc)),

@@ -113,6 +113,7 @@ class PodStatus(TypedDict, total=False):
     resources: Any
     allocatedResources: Any
     resize: Any
+    resourceClaimStatuses: Any
 
 
 class Pod(TypedDict, total=False):

@@ -144,9 +144,3 @@ def _soft(pod: Fields) -> Iterator[tuple[str, str, str]]:
         if constraint.text("whenUnsatisfiable", "") == "ScheduleAnyway":
             field = f"spec.topologySpreadConstraints[{index}]"
             yield "unsupported_soft", field, "a soft topology spread constraint is not considered"
-    if pod.items("spec.resourceClaims"):
-        yield "unsupported_soft", "spec.resourceClaims", "resource claims are not counted"
-    for index, container in enumerate(pod.parts("spec.containers")):
-        if container.items("resources.claims"):
-            field = f"spec.containers[{index}].resources.claims"
-            yield "unsupported_soft", field, "resource claims are not counted"

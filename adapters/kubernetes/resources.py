@@ -57,6 +57,14 @@ VOLUMES = Resource("", ("v1",), "persistentvolumes", "PersistentVolume", namespa
 STORAGE_CLASSES = Resource("storage.k8s.io", ("v1",), "storageclasses", "StorageClass", namespaced=False)
 
 STORAGE = (CLAIMS, VOLUMES, STORAGE_CLASSES)
+_CLAIM_VERSIONS = ("v1", "v1beta2", "v1beta1")
+DEVICE_CLASSES = Resource("resource.k8s.io", _CLAIM_VERSIONS, "deviceclasses", "DeviceClass", namespaced=False)
+RESOURCE_SLICES = Resource("resource.k8s.io", _CLAIM_VERSIONS, "resourceslices", "ResourceSlice", namespaced=False)
+RESOURCE_CLAIMS = Resource("resource.k8s.io", _CLAIM_VERSIONS, "resourceclaims", "ResourceClaim")
+CLAIM_TEMPLATES = Resource("resource.k8s.io", _CLAIM_VERSIONS, "resourceclaimtemplates", "ResourceClaimTemplate")
+
+#: Devices and claims of them: read from files, not followed. The controller refuses pods with claims by name.
+DEVICES = (DEVICE_CLASSES, RESOURCE_SLICES, RESOURCE_CLAIMS, CLAIM_TEMPLATES)
 TOPOLOGIES = (KAI_TOPOLOGIES, KUEUE_TOPOLOGIES, GROVE_BINDINGS, GROVE_TOPOLOGIES)
 POD_GROUPS = (
     NATIVE_POD_GROUPS,

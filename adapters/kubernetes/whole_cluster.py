@@ -10,6 +10,7 @@ from adapters.kubernetes.listing import Listing, list_kind
 from adapters.kubernetes.resources import (
     BIND_REQUESTS,
     COMPUTE_DOMAINS,
+    DEVICES,
     DYNAMO_DEPLOYMENTS,
     GANGS,
     NODES,
@@ -37,6 +38,7 @@ KINDS = (
     COMPUTE_DOMAINS,
     DYNAMO_DEPLOYMENTS,
     *STORAGE,
+    *DEVICES,
 )
 _PAGE = 1000
 

@@ -81,7 +81,7 @@ def with_volumes(reading: Reading, member: Member) -> Member:
 
 def read_without_volumes(reading: Reading, doc: Document) -> Member:
     """One pod as a member, whatever its volumes are."""
-    shape = pod_shape(doc, doc.body, "", reading.honours)
+    shape = reading.with_claims(pod_shape(doc, doc.body, "", reading.honours), doc, doc=doc)
     for found in (*shape.unsupported, *_homeless(reading, doc)):
         reading.unsupported(found, doc)
     if doc.has("spec.workloadRef"):

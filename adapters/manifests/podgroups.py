@@ -46,7 +46,7 @@ def native_group(reading: Reading, members: Sequence[Member]) -> FoundGang:
         place = "spec.parentCompositePodGroupName"
         reading.unsupported(Finding(place, "composite pod groups are not supported yet"))
     if doc.items("spec.resourceClaims"):
-        reading.note("unsupported_soft", "spec.resourceClaims", "resource claims are not counted")
+        reading.unsupported(Finding("spec.resourceClaims", "claims of a pod group are not supported"))
     keys = [part.text("key") for part in doc.parts("spec.schedulingConstraints.topology")]
     if len(keys) > 1:
         raise doc.refuse("spec.schedulingConstraints.topology", "holds at most one constraint")

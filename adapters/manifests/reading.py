@@ -8,8 +8,9 @@ from functools import cached_property
 
 from adapters.kubernetes.constraints import repelled_keys
 from adapters.kubernetes.contests import Contests
+from adapters.kubernetes.device_claims import ClaimBook, claimed
 from adapters.kubernetes.foreign_rules import foreign_rules
-from adapters.kubernetes.objects import Document, Part, Raw, one_line, shown
+from adapters.kubernetes.objects import Document, Fields, Part, Raw, one_line, shown
 from adapters.kubernetes.pods import Finding, PodShape, pod_shape
 from adapters.kubernetes.priorities import Priorities
 from adapters.kubernetes.running import gang_of, has_ended, nominated_node, own_gang_of, read_bind_requests
@@ -22,6 +23,7 @@ from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang, Group
 from solver.domain.levels import TopologySpec
 from solver.domain.plan import Notice
+from solver.domain.resources import Resources
 
 #: Deepest nesting of groups that is read.
 MAX_DEPTH = 32
@@ -215,6 +217,11 @@ class World:
         return {(doc.namespace, template): doc.name for doc in domains if (template := doc.text(at, ""))}
 
     @cached_property
+    def claims(self) -> ClaimBook:
+        """Resource claims, their templates, and the devices they are for."""
+        return ClaimBook.of((*self.files, *self.cluster))
+
+    @cached_property
     def default_priority(self) -> int | None:
         """The value of the PriorityClass that says it is the default, if any."""
         return self._priorities.default
@@ -290,7 +297,21 @@ class Reading:
             self.unsupported(found)
         shape = self.mounting(shape, self.doc.within(pod, at), self.doc)
         self.notices.extend(shape.notices)
-        return self.told_apart(shape)
+        return self.told_apart(self.with_claims(shape, self.doc.within(pod, at), at))
+
+    def with_claims(self, shape: PodShape, pod: Fields, at: str = "", doc: Document | None = None) -> PodShape:
+        """The shape with the devices of the pod's resource claims; what cannot be honoured of them is unsupported.
+
+        at: where the pod is. doc: its object, if it is another one. Claims of a ComputeDomain are for no devices.
+        """
+        namespace = (doc or self.doc).namespace
+        channels = (template for where, template in self.world.compute_domains if where == namespace)
+        asked = claimed(self.world.claims, pod, namespace, channels)
+        for place, problem in asked.refused:
+            self.unsupported(Finding(f"{at}.{place}" if at else place, problem), doc)
+        if not asked.requests.items:
+            return shape
+        return replace(shape, requests=Resources.total((shape.requests, asked.requests)))
 
     def mounting(self, shape: PodShape, pod: Part, doc: Document, name: str = "", runs: bool = False) -> PodShape:
         """The shape with where the volumes of the pod let it go; what is not known is refused or noted.

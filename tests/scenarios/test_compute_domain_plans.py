@@ -124,6 +124,7 @@ def test_an_engine_is_kept_together_without_any_rule(engine: Engine) -> None:
     """Without a ComputeDomain the engine of eight nodes still lies in two domains of four, not in three."""
     snapshot = _site(3, 4)
     deployment = [doc for doc in _own() if doc.kind != "ComputeDomain"]
-    found = _domains(placed(snapshot, _gang(deployment, snapshot), engine))
+    waiting = _gang(deployment, snapshot, ignore_unsupported=True)  # nobody knows what its claims are for
+    found = _domains(placed(snapshot, waiting, engine))
     assert len(found["decode"]) == 2
     assert not found["prefill"] & found["decode"]

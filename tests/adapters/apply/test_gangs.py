@@ -511,7 +511,8 @@ def test_pods_of_a_compute_domain_share_nvlink(live: Read) -> None:
     (group,) = made(live(text + COMPUTE_DOMAIN)).root.groups
     assert (group.name, group.pack) == ("ComputeDomain fabric", Pack(required="nvl"))
     assert [role.name for role in group.roles] == ["prefill"]
-    assert made(live(text)).root.groups == ()
+    problem = "claim template channel is not in the input"
+    assert live(text).problem.endswith(f"spec.resourceClaims[0].resourceClaimTemplateName: {problem}")
     wish = GangOptions(compute_domain="preferred")
     assert made(live(text + COMPUTE_DOMAIN, options=wish)).root.groups[0].pack == Pack(preferred="nvl")
 

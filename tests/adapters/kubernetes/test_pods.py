@@ -251,12 +251,6 @@ def test_harmless_fields_are_no_findings(spec: dict[str, Any]) -> None:
             "unsupported_soft",
             "spec.topologySpreadConstraints[0]",
         ),
-        ({"resourceClaims": [{"name": "x"}]}, "unsupported_soft", "spec.resourceClaims"),
-        (
-            {"containers": [{"resources": {"claims": [{"name": "x"}]}}]},
-            "unsupported_soft",
-            "spec.containers[0].resources.claims",
-        ),
     ],
 )
 def test_wishes_that_are_not_considered_are_noticed(spec: dict[str, Any], code: str, field: str) -> None:
