@@ -30,7 +30,7 @@ from solver.domain.replicas import fewest_pods
 from solver.domain.snapshot import Snapshot
 from solver.explain.causes import reasons_for
 from solver.explain.requests import doubtful_requests
-from solver.rules import reach
+from solver.rules import bandwidth, reach
 from solver.search.cpsat import Answer
 from solver.search.options import Engine, Options, Reporter
 from solver.search.solve import Clock, Outcome, Settled, solve_gang
@@ -139,6 +139,7 @@ class _Solver:
             stats = self.stats(clock, Proof.NONE, 0.0)
             return GangPlan(self.gang.name, Status.UNKNOWN, warnings=tuple(notices), stats=stats)
         structure = self.structure(spec)
+        notices += bandwidth.notices(self.gang, structure.tree)
         clock.compile_ms += clock.lap()
         self.reporter.stage(self.gang.name, "solving")
         outcome = solve_gang(

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from functools import partial
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from adapters.cli import later
 from adapters.cli.durations import duration_option, duration_or_none_option
 from adapters.cli.inputs import cluster_option, output_option, refuse_double_stdin
 from adapters.cli.outcome import exit_for, warn, write_out
+from adapters.cli.rates import rate_or_none_option
 from adapters.cli.server_options import server_address, server_options
 from adapters.cli.solving import Inputs, Wish, solve
 from adapters.files.cluster import load_cluster
@@ -87,6 +89,12 @@ Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
     help="Tokens of one prompt: with the model they give the bytes of one KV transfer.",
 )
 @click.option(
+    "--rps",
+    metavar="N",
+    callback=rate_or_none_option,
+    help="Requests a second of a gang that does not say: keeps its traffic within NICs and uplinks.",
+)
+@click.option(
     "--ignore-unsupported",
     is_flag=True,
     help="Warn about hard constraints that cannot be honoured instead of refusing them.",
@@ -108,6 +116,7 @@ def plan_command(
     fair_after: float,
     model: str | None,
     prompt_tokens: int,
+    rps: Fraction | None,
     ignore_unsupported: bool,
     compute_domain: str,
     **server: Any,
@@ -116,7 +125,7 @@ def plan_command(
     refuse_double_stdin([*files, *clusters])
     if fair_after and not batch:
         raise click.UsageError("--fair-after needs --batch: one after another, gangs go by priority and input order")
-    options = GangOptions(model, prompt_tokens, ignore_unsupported, compute_domain)
+    options = GangOptions(model, prompt_tokens, ignore_unsupported, compute_domain, requests_per_second=rps)
     inputs = read_inputs(files, clusters, options)
     wish = Wish(engine, time_limit, batch, fair_before(datetime.now(UTC), fair_after))
     plan = solve(inputs, wish, server_address(**server))

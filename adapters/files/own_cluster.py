@@ -1,7 +1,7 @@
 """`kind: Cluster` → nodes, running load and topology."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapters.files.schema import check_schema
 from adapters.kubernetes.objects import Document, Fields, Part, shown
@@ -9,7 +9,16 @@ from adapters.kubernetes.quantity import QuantityError, parse_quantity
 from solver.domain.accelerators import KNOWN_ACCELERATORS, Accelerators
 from solver.domain.constraints import NO_SCHEDULE, Taint
 from solver.domain.errors import InvalidRequest
-from solver.domain.levels import HOST, HOST_LABEL, WELL_KNOWN_LABELS, Level, Tier, TopologySpec, well_known_name
+from solver.domain.levels import (
+    HOST,
+    HOST_LABEL,
+    MAX_LINK_SHARE,
+    WELL_KNOWN_LABELS,
+    Level,
+    Tier,
+    TopologySpec,
+    well_known_name,
+)
 from solver.domain.pods import BoundPod
 from solver.domain.resources import CPU, EPHEMERAL_STORAGE, GPU, MAX_AMOUNT, MEMORY, MILLI_GPU, PODS, Resources
 from solver.domain.snapshot import NodeRecord
@@ -117,7 +126,12 @@ def _level(entry: Fields) -> Level:
         raise entry.refuse("label", "is missing")
     if (name == HOST) != (label == HOST_LABEL):
         raise entry.refuse("label", f"level {HOST!r} and label {HOST_LABEL!r} belong together")
-    return Level(name, label, _tier(entry) if entry.has("gbps") else None)
+    tier = _tier(entry) if entry.has("gbps") else None
+    uplink, ratio = entry.number("uplinkGbps", None), entry.number("oversubscription", None)
+    try:
+        return Level(name, label, tier, (), uplink, ratio, entry.number("usedGbps", None))
+    except InvalidRequest as error:
+        raise entry.refuse("", str(error)) from error
 
 
 def _tier(entry: Fields) -> Tier:
@@ -130,14 +144,17 @@ def _topology(doc: Document, levels: tuple[Level, ...]) -> TopologySpec:
     words = [word for level in levels for word in (level.name, level.label)]
     known = [well_known_name(level.label) or "" for level in levels]
     named = tuple(
-        Level(level.name, level.label, level.tier, (word,))
-        if word and word not in words and known.count(word) == 1
-        else level
+        replace(level, also=(word,)) if word and word not in words and known.count(word) == 1 else level
         for level, word in zip(levels, known, strict=True)
     )
     try:
         return TopologySpec(
-            doc.name, named, root_tier, settings.number("nodeGbps", None), settings.number("handoverMs", None)
+            doc.name,
+            named,
+            root_tier,
+            settings.number("nodeGbps", None),
+            settings.number("handoverMs", None),
+            max_link_share=settings.number("maxLinkShare", MAX_LINK_SHARE),
         )
     except InvalidRequest as error:
         raise doc.refuse("spec.topology.levels", str(error).removeprefix(f"Topology {doc.name}: ")) from error

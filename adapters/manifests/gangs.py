@@ -108,12 +108,20 @@ def read_gangs(
         for each in map(desk.lost.noted, desk.read(doc)):
             if each.gang.name in found:
                 raise doc.refuse("metadata.name", f"another gang is called {each.gang.name} too")
-            found[each.gang.name] = each
+            found[each.gang.name] = _with_rate(each, options)
             sources[each.gang.name] = f"{doc.source}: {doc.described}"
     if not found:
         raise _nothing_found(documents)
     notices = {name: each.notices for name, each in found.items()}
     return GangInput(tuple(each.gang for each in found.values()), notices, tuple(desk.general), sources)
+
+
+def _with_rate(found: FoundGang, options: GangOptions) -> FoundGang:
+    """The gang with the requests per second of the options where its manifest states none."""
+    rate = options.requests_per_second
+    if rate is None or found.gang.requests_per_second is not None:
+        return found
+    return replace(found, gang=replace(found.gang, requests_per_second=rate))
 
 
 class _Desk:

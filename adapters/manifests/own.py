@@ -35,6 +35,7 @@ def read_gang(reading: Reading) -> FoundGang:
             topology=spec.text("topology", "") or rule.topology,
             flows=flows,
             reach=reach,
+            requests_per_second=_ratio(spec, "requestsPerSecond", 0) if spec.has("requestsPerSecond") else None,
         )
     return reading.found(gang)
 

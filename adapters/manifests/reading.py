@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from fractions import Fraction
 from functools import cached_property
 
 from adapters.kubernetes.constraints import repelled_keys
@@ -43,6 +44,7 @@ class GangOptions:
     ignore_unsupported: hard constraints that cannot be honoured become notices instead of errors. compute_domain:
     whether all pods of a ComputeDomain are `required` to lie in one NVLink domain, or only `preferred` to.
     accelerators: which resources are devices, of which an engine's number is guessed where its flags do not say.
+    requests_per_second: of each gang whose manifest does not say; None = unknown.
     Raises InvalidRequest for a number of tokens out of range and for another word.
     """
 
@@ -51,6 +53,7 @@ class GangOptions:
     ignore_unsupported: bool = False
     compute_domain: str = COMPUTE_DOMAIN_REQUIRED
     accelerators: Accelerators = KNOWN_ACCELERATORS
+    requests_per_second: Fraction | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.prompt_tokens <= MAX_PROMPT_TOKENS:

@@ -55,14 +55,19 @@ class Improver:
         self.better(movable)
 
     def movable(self) -> list[int]:
-        """Gangs that may be placed together: one topology and view, nothing running, no anti-affinity among them."""
+        """Gangs that may be placed together: one topology and view, nothing running, none with the rule `bandwidth`.
+
+        Nor with anti-affinity among them.
+        """
         gangs = self.state.site.gangs
         if not (self.state.site.one_topology and self.state.site.one_view):
             return []
         return [
             at
             for at, gang in enumerate(gangs)
-            if not gang.running and not any(_repels(gang, other) or _repels(other, gang) for other in gangs)
+            if not gang.running
+            and gang.requests_per_second is None
+            and not any(_repels(gang, other) or _repels(other, gang) for other in gangs)
         ]
 
     def admit(self, movable: Sequence[int], budget: Budget) -> None:

@@ -81,6 +81,7 @@ def _relaxed(problem: Problem, stream: Stream, budget: Budget) -> Relaxed | None
         for group in frame.groups
     )
     smaller = build_problem(Frame(frame.structure, roles, groups, frame.shape))
+    smaller = replace(smaller, links=None)  # its rule would see a part of the traffic only
 
     def terms(here: Problem) -> Sequence[Term]:
         return (_alone(here, stream),)

@@ -87,7 +87,7 @@ class Relaxation:
             self._problem(),
             parts,
             Lanes(tuple(slots), (0,) * len(slots), self.lanes.count),
-            lambda level, real: everything,
+            lambda level, real, link: everything,
             budget,
             TableStore(),
         )
@@ -95,7 +95,9 @@ class Relaxation:
     def feasible(self, counts: Sequence[int]) -> bool:
         """Whether merged counts of the whole cluster are not proven impossible."""
         root = self.tables.root
-        return root is not None and bool(root[0, self._state(counts)] < INFINITE // 2)
+        if root is None:  # no pod can go anywhere
+            return not any(counts)
+        return bool(root[0, self._state(counts)] < INFINITE // 2)
 
     def optimum(self) -> Relaxed:
         """The bound of the whole gang, which must be feasible; every level is listed."""
@@ -249,7 +251,7 @@ class Relaxation:
         ]
         problem = self.vectors.problem
         layout = _SameEverywhere(problem.frame, (self.space,) * (self.height + 1))
-        return replace(problem, layout=layout, node_class=self.vectors.host_kind, classes=classes)
+        return replace(problem, layout=layout, node_class=self.vectors.host_kind, classes=classes, links=None)
 
     def _lane(self, lane: int) -> Callable[[int, int], Ints | None]:
         """One lane of the own costs by level and path; a host's path carries its kind in the bits above."""

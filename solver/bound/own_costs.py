@@ -12,9 +12,9 @@ from solver.terms.base import Term
 
 
 class OwnCosts:
-    """Tables of what domains of one problem add, by level and path.
+    """Tables of what domains of one problem add, by level, path and link.
 
-    allowed(level, real): [states] that no rule forbids there. kept: what was computed for this gang shape before.
+    allowed(level, real, link): [states] that no rule forbids there. kept: what was computed for this gang shape before.
     """
 
     def __init__(
@@ -22,22 +22,22 @@ class OwnCosts:
         problem: Problem,
         terms: Sequence[Term],
         lanes: Lanes,
-        allowed: Callable[[int, bool], Mask],
-        kept: dict[tuple[int, int], Ints],
+        allowed: Callable[[int, bool, int], Mask],
+        kept: dict[tuple[int, int, int], Ints],
     ) -> None:
         self._problem, self._lanes, self._allowed, self._kept = problem, lanes, allowed, kept
         self._slots = list(zip(terms, lanes.slots, strict=True))
 
-    def of(self, level: int, bits: int) -> Ints:
-        """[lanes, states] for a domain of `level` with path `bits`, infeasible where it may not be."""
-        key = (level, bits)
+    def of(self, level: int, bits: int, link: int) -> Ints:
+        """[lanes, states] for a domain of `level` with path `bits` and such a link, infeasible where it may not be."""
+        key = (level, bits, link)
         if key not in self._kept:
             table = np.zeros((self._lanes.count, self._problem.layout.spaces[level].size), dtype=np.int64)
             for term, (lane, weight) in self._slots:
                 cost = term.cost(level, bits)
                 if cost is not None:
                     table[lane] += weight * cost
-            table[0, ~self._allowed(level, bool(bits >> level & 1))] = INFINITE
+            table[0, ~self._allowed(level, bool(bits >> level & 1), link)] = INFINITE
             if level < self._problem.tree.height:
                 table[0, ~self._problem.layout.whole(level)] = INFINITE
             self._kept[key] = settle(table)
@@ -55,7 +55,7 @@ class OwnCosts:
         assert node.fits is not None, "the layout was checked"
         table = infeasible(self._lanes.count, len(node.fits))
         table[0, node.fits] = 0
-        table += self.of(self._problem.tree.height, node.bits)
+        table += self.of(self._problem.tree.height, node.bits, self._problem.link_of_node(node.bits))
         table[:, 1:] += (self.hole_weights() * counted_hole(self._problem.tree.height, node.bits, node.hole))[:, None]
         return settle(table)
 

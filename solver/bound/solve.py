@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from solver.bound.lanes import INFINITE, plan_lanes
 from solver.bound.tables import TreeTables, assignment
@@ -44,7 +45,7 @@ def solve_shape(
     problem.layout.check()
     lanes = plan_lanes(terms)
     store = warm.store(lanes) if warm else None
-    tables = TreeTables(problem, terms, lanes, lambda level, real: allowed_states(problem, level, real), budget, store)
+    tables = TreeTables(problem, terms, lanes, partial(allowed_states, problem), budget, store)
     root = tables.root
     if root is None or root[0, problem.final] >= INFINITE // 2:
         return None
@@ -70,9 +71,7 @@ def placeable(
     problem = build_problem(frame, kept.book)
     problem.layout.check()
     lanes = plan_lanes(())
-    tables = TreeTables(
-        problem, (), lanes, lambda level, real: allowed_states(problem, level, real), budget, kept.store(lanes)
-    )
+    tables = TreeTables(problem, (), lanes, partial(allowed_states, problem), budget, kept.store(lanes))
     root = tables.root
     if root is None:
         return [shape.pods == 0 for shape in shapes]

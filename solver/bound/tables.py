@@ -12,6 +12,7 @@ from solver.bound.members import Members, children, grouped
 from solver.bound.own_costs import OwnCosts, counted_hole
 from solver.bound.parts import Parts
 from solver.bound.pool import Pool
+from solver.compile.links import NO_LINK
 from solver.compile.problem import Problem
 from solver.domain.budget import Budget
 from solver.domain.snapshot import Codes, Ints, Mask
@@ -21,7 +22,7 @@ from solver.topology.tree import Tree
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Domains of a level that are alike: the same children, path and hole.
+    """Domains of a level that are alike: the same children, path, hole and link.
 
     inner: number of their children's joined table, in the children's space; table: of the finished one, in the
     level's own space. A node class has no children.
@@ -44,13 +45,14 @@ class _Last:
 class TableStore:
     """Tables of one gang shape, found by content, so that they never go stale; kept between snapshots.
 
-    kinds[level]: kinds of domains, node classes at the host level. found: (level, joined children, path, hole) → kind.
-    own: (level, path) → what such a domain adds. indices[level]: of each state the children's state it stands for.
+    kinds[level]: kinds of domains, node classes at the host level. found: (level, joined children, path, hole, link) →
+    kind. own: (level, path, link) → what such a domain adds. indices[level]: of each state the children's state it
+    stands for.
     """
 
     kinds: dict[int, list[Kind]] = field(default_factory=dict)
-    found: dict[tuple[int, int, int, int], int] = field(default_factory=dict)
-    own: dict[tuple[int, int], Ints] = field(default_factory=dict)
+    found: dict[tuple[int, int, int, int, int], int] = field(default_factory=dict)
+    own: dict[tuple[int, int, int], Ints] = field(default_factory=dict)
     indices: dict[int, Ints] = field(default_factory=dict)
     last: _Last | None = None
     _pool: Pool | None = None
@@ -81,7 +83,7 @@ class TreeTables:
         problem: Problem,
         terms: Sequence[Term],
         lanes: Lanes,
-        allowed: Callable[[int, bool], Mask],
+        allowed: Callable[[int, bool, int], Mask],
         budget: Budget,
         store: TableStore | None = None,
     ) -> None:
@@ -172,7 +174,11 @@ class TreeTables:
         """(domain, its kind) for domains with the joined table of their children; new kinds are made."""
         found, kinds = self.store.found, self.kinds[level]
         path_bits, holes = self.problem.tree.path_bits[level], self.problem.holes[level]
-        keys = [(level, inner, int(path_bits[domain]), int(holes[domain])) for domain, inner in domains]
+        links = self.problem.links_at(level)
+        keys = [
+            (level, inner, int(path_bits[at]), int(holes[at]), NO_LINK if links is None else int(links[at]))
+            for at, inner in domains
+        ]
         fresh = [key for key in dict.fromkeys(keys) if key not in found]
         if fresh:
             first = self.pool.count
@@ -183,12 +189,12 @@ class TreeTables:
         for (domain, _), key in zip(domains, keys, strict=True):
             yield domain, found[key]
 
-    def _finish(self, level: int, keys: Sequence[tuple[int, int, int, int]]) -> None:
+    def _finish(self, level: int, keys: Sequence[tuple[int, int, int, int, int]]) -> None:
         """Add each domain's own cost, and its hole to every state with pods."""
         layout = self.problem.layout
-        holes = [counted_hole(level, bits, hole) for _, _, bits, hole in keys]
-        owns = [self.own_costs.of(level, bits) for _, _, bits, _ in keys]
-        domains = Domains([inner for _, inner, _, _ in keys], owns, holes, self.own_costs.hole_weights())
+        holes = [counted_hole(level, bits, hole) for _, _, bits, hole, _ in keys]
+        owns = [self.own_costs.of(level, bits, link) for _, _, bits, _, link in keys]
+        domains = Domains([inner for _, inner, *_ in keys], owns, holes, self.own_costs.hole_weights())
         worker = kernel.arithmetic(self.pool, layout.spaces[level].shape, 0)
         worker.finish(self.pool, layout.spaces[level + 1].size, self.index(level), domains)
 

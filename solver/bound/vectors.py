@@ -8,6 +8,7 @@ import numpy as np
 
 from solver.bound.projection import Projection
 from solver.compile.layout import TreeTooLarge
+from solver.compile.links import NO_LINK
 from solver.compile.listing import Room, fits_node, listed, node_room, rooms_by_path, vectors_within
 from solver.compile.problem import Problem
 from solver.domain.budget import Budget
@@ -133,11 +134,18 @@ class VectorTables:
     def _vectors(self, level: int, bits: int, counts: Ints) -> Vectors:
         """The vectors among `counts` [dims, …] that the rules of a domain allow, with their costs."""
         here = listed(self.problem, level, counts)
-        allowed = allowed_states(here, level, bool(bits >> level & 1))
+        allowed = allowed_states(here, level, bool(bits >> level & 1), self._link(level, bits))
         if here.frame.shape is None:
             allowed &= here.layout.whole(level)
         here = listed(self.problem, level, counts[:, allowed])
         return Vectors(here.layout.spaces[level].pods, costs_of(here, self.make_terms(here), level, bits))
+
+    def _link(self, level: int, bits: int) -> int:
+        """What may go over the links of a level and path; of those that differ the loosest, which forbids least."""
+        problem = self.problem
+        if level == problem.tree.height:
+            return problem.link_of_node(bits)
+        return NO_LINK if problem.links is None else problem.links.loosest(level, problem.tree.path_bits[level] == bits)
 
     def _host_kinds(self, budget: Budget) -> Codes:
         problem = self.problem

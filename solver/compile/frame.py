@@ -66,6 +66,11 @@ class Frame:
         """Pods over all roles."""
         return sum(role.total for role in self.roles)
 
+    @property
+    def settled(self) -> bool:
+        """Whether every count is what will be placed."""
+        return self.shape is not None or not self.groups[0].flexible
+
     def shape_key(self) -> object:
         """Equal for frames that differ in names and in what their nodes look like only."""
         gang, tree = self.structure.gang, self.structure.tree
@@ -75,7 +80,15 @@ class Frame:
         )
         flows = tuple((flow.bytes, flow.per_request, flow.pattern) for flow in gang.flows)
         reaches = tuple((tree.level(reach.level), reach.ratio) for reach in gang.reach)
-        return roles, groups, flows, reaches, self._bindings(), tree.spec.tiers, self.shape is None
+        links = self._link_settings() if gang.requests_per_second is not None else None
+        return roles, groups, flows, reaches, self._bindings(), tree.spec.tiers, self.shape is None, links
+
+    def _link_settings(self) -> object:
+        """What the rule `bandwidth` reads of gang and topology."""
+        spec = self.structure.tree.spec
+        levels = tuple((level.uplink_gbps, level.oversubscription, level.used_gbps) for level in spec.levels)
+        rate = self.structure.gang.requests_per_second
+        return rate, spec.node_gbps, spec.max_link_share, spec.nvlink, levels
 
     def _spread_family(self, role: FrameRole) -> int:
         """The first role that is the same declared role; spread counts them together."""

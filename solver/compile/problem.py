@@ -9,6 +9,7 @@ import numpy as np
 from solver.compile.classes import ClassBook, NodeClass, NodeColumns
 from solver.compile.frame import Frame
 from solver.compile.layout import Layout, build_layout
+from solver.compile.links import NO_LINK, Links, links_of
 from solver.domain.resources import PODS
 from solver.domain.snapshot import Codes, Ints, Mask, Snapshot
 from solver.topology.tree import Tree
@@ -21,7 +22,7 @@ class Problem:
     resources, requests: the resources the gang asks for and [roles, resources] of one pod. node_class: [nodes] index
     into classes, −1 where no pod can go. running: [roles, nodes] running members. holes: by level, [domains] GPUs
     wholly free on nodes open to the gang, plus those of running members. impossible: a running member belongs to what
-    the frame leaves out.
+    the frame leaves out. links: what the rule `bandwidth` allows; None without the rule, and while counts are open.
     """
 
     frame: Frame
@@ -34,6 +35,7 @@ class Problem:
     classes: Sequence[NodeClass]
     holes: tuple[Ints, ...]
     impossible: bool
+    links: Links | None = None
 
     @property
     def tree(self) -> Tree:
@@ -44,6 +46,14 @@ class Problem:
     def snapshot(self) -> Snapshot:
         """The cluster state."""
         return self.frame.structure.snapshot
+
+    def link_of_node(self, bits: int) -> int:
+        """Bytes a second that the gang may send through the NICs of a node with path `bits`, NO_LINK = any number."""
+        return NO_LINK if self.links is None else self.links.of_node(bits)
+
+    def links_at(self, level: int) -> Ints | None:
+        """[domains] the same of the links of a level above the hosts; None where it has none."""
+        return None if self.links is None else self.links.at(level)
 
     @property
     def classes_in_use(self) -> int:
@@ -93,7 +103,16 @@ def build_problem(frame: Frame, book: ClassBook | None = None) -> Problem:
         book.classes,
         _holes(frame.structure.tree, hole),
         impossible,
+        _links(frame),
     )
+
+
+def _links(frame: Frame) -> Links | None:
+    """Links of the topology for a gang that says how much it serves."""
+    gang = frame.structure.gang
+    if not gang.requests_per_second or not gang.hands_over or not frame.settled:
+        return None
+    return links_of(frame.structure.tree)
 
 
 def _running(frame: Frame) -> tuple[Ints, bool]:

@@ -28,6 +28,9 @@ class DomainView(Protocol):
     def absolute(self, left: Sequence[int], right: Sequence[int], by_left: int, by_right: int) -> Expr:
         """At least |n_left · by_left − n_right · by_right|."""
 
+    def excess(self, left: Sequence[int], right: Sequence[int], by_left: int, by_right: int) -> Expr:
+        """At least max(0, n_left · by_left − n_right · by_right)."""
+
     def present(self, roles: Sequence[int]) -> Expr:
         """1 when any pod of the roles is here, and only then."""
 

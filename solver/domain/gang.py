@@ -13,6 +13,8 @@ from solver.domain.resources import Resources
 
 #: Most pods one gang may have.
 MAX_PODS = 100_000
+#: Most requests a second one gang may serve.
+MAX_RATE = 10**9
 
 
 class Kind(StrEnum):
@@ -212,9 +214,11 @@ class Gang:
     name: `namespace/name`. priority: higher first. queue: name or empty. topology: name of a TopologySpec or
     empty for the only one. running: bound members, only in groups that do not replicate. created: since when it
     waits, with its time zone; None = nobody knows. pod_priority: with which its pods meet nominated ones at their
-    scheduler; None = `priority`.
+    scheduler; None = `priority`. requests_per_second: what the whole gang serves, for the rule `bandwidth`; None = no
+    such rule.
     Raises InvalidRequest for repeated role or pod names, a root that replicates, references to unknown roles, a
-    collective of anything but whole multi-node groups, a gang without pods, and a moment without a time zone.
+    collective of anything but whole multi-node groups, a gang without pods, a moment without a time zone, and a rate
+    outside 0 … 10⁹.
     """
 
     name: str
@@ -227,6 +231,7 @@ class Gang:
     running: tuple[BoundMember, ...] = ()
     created: datetime | None = None
     pod_priority: int | None = None
+    requests_per_second: Fraction | None = None
     _bound: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -234,6 +239,7 @@ class Gang:
             raise InvalidRequest(f"gang {self.name}: the root group cannot replicate")
         if self.created is not None and self.created.tzinfo is None:
             raise InvalidRequest(f"gang {self.name}: created {self.created} has no time zone")
+        _check_rate(f"gang {self.name}", self.requests_per_second)
         object.__setattr__(self, "root", _named(self.root, 1, self.namespace))
         object.__setattr__(self, "_bound", frozenset((member.pod, member.node) for member in self.running))
         roles = self.roles
@@ -298,6 +304,11 @@ class Gang:
     def tolerations(self) -> frozenset[tuple[Toleration, ...]]:
         """What its roles tolerate, each different one once."""
         return frozenset(role.constraints.tolerations for role in self.roles)
+
+
+def _check_rate(where: str, rate: Fraction | None) -> None:
+    if rate is not None and not 0 <= rate <= MAX_RATE:
+        raise InvalidRequest(f"{where}: requestsPerSecond {float(rate):g} is out of range (0 to {MAX_RATE})")
 
 
 def _named(group: Group, copies: int, namespace: str) -> Group:

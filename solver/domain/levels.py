@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from solver.domain.errors import InvalidRequest
 
@@ -14,6 +15,13 @@ NVL = "nvl"
 #: What a preferred pack may say instead of a level: the narrowest place above the host that the topology has.
 NARROWEST = "narrowest"
 MAX_LEVELS = 16
+#: Share of what is left of a link that the traffic of a gang may use where a topology states none.
+MAX_LINK_SHARE = 0.6
+
+
+def decimal(value: float | None) -> Fraction:
+    """The number as it is written: 0.6 is three fifths; None is 0."""
+    return Fraction(str(value or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,12 @@ class Tier:
 
 
 def _check_gbps(name: str, value: float | None) -> None:
-    if value is not None and not (math.isfinite(value) and 0.001 <= value <= 1e6):
-        raise InvalidRequest(f"{name} {value} is out of range (0.001 to 1000000)")
+    _check_range(name, value, 0.001, 1e6)
+
+
+def _check_range(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not (math.isfinite(value) and low <= value <= high):
+        raise InvalidRequest(f"{name} {value} is out of range ({low:g} to {high:.0f})")
 
 
 DEFAULT_TIERS = {
@@ -90,12 +102,26 @@ class Level:
 
     name: how answers call it. label: the node label whose values are the domains. tier: None takes the default
     by name, else by position. also: further names by which constraints may call it (alias, well-known name).
+    uplink_gbps: GB/s of one domain's uplink, per direction; or oversubscription, by which the NICs of a domain's nodes
+    together exceed its uplink. used_gbps: what others send over each link of the level, those of the host's being the
+    NICs of a node. Raises InvalidRequest unless they lie in 0.001 … 10⁶, 1 … 10⁶ and 0 … 10⁶, and for both of the
+    first two.
     """
 
     name: str
     label: str
     tier: Tier | None = None
     also: tuple[str, ...] = ()
+    uplink_gbps: float | None = None
+    oversubscription: float | None = None
+    used_gbps: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_gbps("uplinkGbps", self.uplink_gbps)
+        _check_range("oversubscription", self.oversubscription, 1, 1e6)
+        _check_range("usedGbps", self.used_gbps, 0, 1e6)
+        if self.uplink_gbps is not None and self.oversubscription is not None:
+            raise InvalidRequest(f"level {self.name!r}: uplinkGbps and oversubscription exclude each other")
 
     def answers_to(self, word: str) -> bool:
         """Whether a constraint that says `word` means this level."""
@@ -110,8 +136,11 @@ class TopologySpec:
     coarser than NVLink's, and without such a level of the host, too, unless it states a tier. handover_ms: what the
     connector takes for one hand-over beside the transfer, the same wherever pods are; told, never minimised.
     discovered: nobody declared it, node labels tell it; then nodes need what rules name, not all that is coarser.
+    max_link_share: part of what is left of a link that the traffic of a gang may use (rule `bandwidth`).
     Raises InvalidRequest for repeated names or labels, a host that is not last, more than 16 levels, a level called by
-    the reserved word `narrowest`, or a number out of its range (`node_gbps` 0.001 … 10⁶, `handover_ms` 0 … 10⁷).
+    the reserved word `narrowest`, a number out of its range (`node_gbps` 0.001 … 10⁶, `handover_ms` 0 … 10⁷,
+    `max_link_share` 0.001 … 1), an uplink of the host or inside NVLink's domains, and where a number that another one
+    needs is missing.
     """
 
     name: str
@@ -120,6 +149,7 @@ class TopologySpec:
     node_gbps: float | None = None
     handover_ms: float | None = None
     discovered: bool = False
+    max_link_share: float = MAX_LINK_SHARE
     tiers: tuple[Tier, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -138,10 +168,12 @@ class TopologySpec:
             raise InvalidRequest(f"{where}: {NARROWEST!r} is no name for a level: it is a word of preferred packs")
         if any(level.label == HOST_LABEL for level in levels[:-1]):
             raise InvalidRequest(f"{where}: {HOST_LABEL} must be the last level")
-        _check_gbps("nodeGbps", self.node_gbps)
-        if self.handover_ms is not None and not (math.isfinite(self.handover_ms) and 0 <= self.handover_ms <= 1e7):
-            raise InvalidRequest(f"handoverMs {self.handover_ms} is out of range (0 to 10000000)")
         object.__setattr__(self, "levels", levels)
+        _check_gbps("nodeGbps", self.node_gbps)
+        _check_range("handoverMs", self.handover_ms, 0, 1e7)
+        _check_range("maxLinkShare", self.max_link_share, 0.001, 1)
+        for position, level in enumerate(levels, start=1):
+            self._check_links(position, level, where)
         tiers = (self.root_tier or DEFAULT_TIERS[ROOT], *_tiers(levels))
         object.__setattr__(self, "tiers", tuple(self._with_nics(at, tier) for at, tier in enumerate(tiers)))
 
@@ -154,6 +186,18 @@ class TopologySpec:
     def shares_nics(self) -> bool:
         """Whether any tier is limited by the NICs of a node."""
         return any(tier.node_gbps is not None for tier in self.tiers)
+
+    def _check_links(self, position: int, level: Level, where: str) -> None:
+        has_uplink = level.uplink_gbps is not None or level.oversubscription is not None
+        is_host, nvlink = position == len(self.levels), self.nvlink
+        if has_uplink and (is_host or (nvlink is not None and position > nvlink)):
+            problem = "has no uplink: the link of a node is nodeGbps of the topology" if is_host else "is inside NVLink"
+            raise InvalidRequest(f"{where}: level {level.name!r} {problem}")
+        if level.oversubscription is not None and self.node_gbps is None:
+            raise InvalidRequest(f"{where}: level {level.name!r}: oversubscription needs nodeGbps of the topology")
+        if level.used_gbps is not None and not (self.node_gbps is not None if is_host else has_uplink):
+            needed = "nodeGbps of the topology" if is_host else "uplinkGbps or oversubscription"
+            raise InvalidRequest(f"{where}: level {level.name!r}: usedGbps needs {needed}")
 
     def _with_nics(self, position: int, tier: Tier) -> Tier:
         """The tier with the NICs of a node where its paths use them."""

@@ -81,6 +81,7 @@ class ReasonCode(StrEnum):
     SPREAD = "spread"
     REACH = "reach"
     QUEUE = "queue"
+    BANDWIDTH = "bandwidth"
     PODS_MISSING = "pods_missing"
     TAKEN = "taken"
 

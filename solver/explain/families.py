@@ -22,6 +22,7 @@ from solver.explain.facts import (
     places,
     running_nodes,
 )
+from solver.explain.links import any_placeable, link_reason, without_links
 from solver.explain.wording import amount_text, counted, in_devices, reason, request_text, with_exclusions
 from solver.rules import queue
 
@@ -30,6 +31,7 @@ def rule_families(structure: Structure, budget: Budget) -> Iterator[Reason]:
     """Rule families that alone make the difference; when none does, every family that takes part."""
     gang = structure.gang
     without = {
+        ReasonCode.BANDWIDTH: without_links(structure),
         ReasonCode.REACH: replace(gang, reach=()) if gang.reach else None,
         ReasonCode.SPREAD: _dropped(gang, spread=True),
         ReasonCode.PACK: _dropped(gang, pack=True),
@@ -49,7 +51,7 @@ def rule_families(structure: Structure, budget: Budget) -> Iterator[Reason]:
     if ReasonCode.SPREAD in alone and any(group.spread for group in gang.root.walk()):
         alone = [code for code in alone if code is not ReasonCode.PACK]  # a group's spread goes with its pack level
     for code in alone or present:
-        yield from _of_family(structure, code)
+        yield from link_reason(structure, budget) if code is ReasonCode.BANDWIDTH else _of_family(structure, code)
 
 
 def _dropped(gang: Gang, pack: bool = False, spread: bool = False) -> Gang | None:
@@ -58,7 +60,7 @@ def _dropped(gang: Gang, pack: bool = False, spread: bool = False) -> Gang | Non
 
 
 def _bare(gang: Gang) -> Gang:
-    return replace(gang, root=_stripped(gang.root, pack=True, spread=True), reach=())
+    return replace(gang, root=_stripped(gang.root, pack=True, spread=True), reach=(), requests_per_second=None)
 
 
 def _stripped(group: Group, pack: bool, spread: bool) -> Group:
@@ -79,7 +81,12 @@ def _fits(structure: Structure, gang: Gang, budget: Budget) -> bool:
         return False
     rooms = queue.rooms(other.gang, other.snapshot)
     shapes = [shape for shape in shapes_of(other.root) if queue.allows(rooms, other.root, shape)]
-    return any(placeable(other, shapes, budget)) if shapes else False
+    if not shapes:
+        return False
+    fits = placeable(other, shapes, budget)
+    if without_links(other) is None or not other.root.flexible:
+        return any(fits)
+    return any_placeable(other, [shape for shape, fit in zip(shapes, fits, strict=True) if fit], budget)
 
 
 def _of_family(structure: Structure, code: ReasonCode) -> Iterator[Reason]:

@@ -7,17 +7,19 @@ patterns explode, the nodes of a domain carry counts with capacity rows instead.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
 from solver.compile.classes import NodeClass
 from solver.compile.layout import Space
+from solver.compile.links import NO_LINK
 from solver.compile.problem import Problem
 from solver.domain.budget import Budget
-from solver.domain.snapshot import Ints
+from solver.domain.snapshot import Ints, Mask
 from solver.model.domain_view import DomainVariables
 from solver.model.variables import Expr, Hint, Variables, scaled, weighted
-from solver.rules import pack, reach, spread
+from solver.rules import bandwidth, pack, reach, spread
 from solver.rules.registry import allowed_states
 from solver.terms.base import Term
 
@@ -95,8 +97,9 @@ class _Builder:
         self.patterns: list[PatternUse] = []
         self.single_nodes: list[tuple[int, DomainVariables]] = []
         self.height = problem.tree.height
-        listed = bool(problem.classes) and problem.classes[0].fits is not None
-        self.host_states = allowed_states(problem, self.height, real=True) if listed else None
+        self.listed = bool(problem.classes) and problem.classes[0].fits is not None
+        self.loads = None if problem.links is None else bandwidth.Loads(problem)
+        self.host_states = cache(self._host_states)
 
     def build(self) -> PlacementModel:
         below = self.hosts()
@@ -107,6 +110,10 @@ class _Builder:
                 below = self.gather(level, views)
         root = views.get(0) or self.domain(0, 0, self.nothing(1))
         return PlacementModel(self.problem, self.variables, root, self.sums, self.patterns, self.single_nodes)
+
+    def _host_states(self, bits: int) -> Mask:
+        """[host states] that no rule forbids on a node with path `bits`."""
+        return allowed_states(self.problem, self.height, True, self.problem.link_of_node(bits))
 
     def nothing(self, level: int) -> Subtree:
         dims = len(self.problem.layout.spaces[level].dims)
@@ -138,7 +145,7 @@ class _Builder:
 
     def patterns_listed(self, classes: Sequence[NodeClass]) -> bool:
         """Whether the patterns of a lowest domain's classes are few enough to have a variable each."""
-        if self.host_states is None:
+        if not self.listed:
             return False
         listed = (node_class.fits for node_class in classes if node_class.fits is not None)
         return sum(int(fits.sum()) for fits in listed) <= MAX_PATTERNS
@@ -165,8 +172,7 @@ class _Builder:
         space = self.problem.layout.spaces[-1]
         nodes = self.enough(node_class, nodes)
         assert node_class.fits is not None
-        assert self.host_states is not None
-        fits = node_class.fits & self.host_states
+        fits = node_class.fits & self.host_states(node_class.bits)
         states = [int(s) for s in np.flatnonzero(fits) if s or not node_class.empty_allowed]
         vectors = space.coordinates[:, states]
         pods = space.pods[:, states]
@@ -224,7 +230,7 @@ class _Builder:
             pods_by_role = [view.pods((role,)) for role in range(len(asked))]
             held = int(problem.requests[:, resource] @ here)
             self.variables.add(weighted(pods_by_role, asked) <= int(room[resource]) + held)
-        self.finish(view)
+        self.finish(view, problem.link_of_node(node_class.bits))
         self.single_nodes.append((node, view))
         return view
 
@@ -248,7 +254,8 @@ class _Builder:
             below.most,
         )
         self.locate(view)
-        self.finish(view)
+        links = problem.links_at(level)
+        self.finish(view, NO_LINK if links is None else int(links[domain]))
         return view
 
     def locate(self, view: DomainVariables) -> None:
@@ -260,8 +267,8 @@ class _Builder:
                 self.variables.add(pods >= view.counts[at])
                 self.variables.add(pods <= sum(self.problem.totals[r] for r in roles) * view.counts[at])
 
-    def finish(self, view: DomainVariables) -> None:
-        """Rules and terms of one domain."""
+    def finish(self, view: DomainVariables, link: int) -> None:
+        """Rules and terms of one domain. link: bytes a second that may go over its link, NO_LINK = any number."""
         if not view.bits >> view.level & 1:
             self.outside(view)
             return
@@ -273,6 +280,8 @@ class _Builder:
             if rule.ratio:
                 left = there * (rule.senders_total * rule.ratio.denominator)
                 self.variables.add(left >= here * (rule.receivers_total * rule.ratio.numerator))
+        for load, most in () if self.loads is None else self.loads.rows(view, link):
+            self.variables.add(load <= most)
         for at, term in enumerate(self.terms):
             self.sums[at] = self.sums[at] + term.express(view)
 

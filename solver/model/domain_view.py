@@ -108,6 +108,15 @@ class DomainVariables:
         self.variables.add(bound >= -pull)
         return bound
 
+    def excess(self, left: Sequence[int], right: Sequence[int], by_left: int, by_right: int) -> Expr:
+        """At least max(0, n_left · by_left − n_right · by_right)."""
+        most = by_left * sum(self.most[role] for role in left)
+        first, second = self.pods_hint(left), self.pods_hint(right)
+        hint = None if first is None or second is None else max(0, first * by_left - second * by_right)
+        bound = self.variables.integer(0, most, hint)
+        self.variables.add(bound >= self.pods(left) * by_left - self.pods(right) * by_right)
+        return bound
+
     def present(self, roles: Sequence[int]) -> Expr:
         """1 when any pod of the roles is here, and only then."""
         key = tuple(roles)

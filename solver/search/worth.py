@@ -9,6 +9,7 @@ from solver.compile.layout import Space
 from solver.compile.listing import listed
 from solver.compile.problem import Problem
 from solver.domain.snapshot import Codes, Ints
+from solver.rules import bandwidth
 from solver.rules.registry import allowed_states
 
 
@@ -66,6 +67,8 @@ def _level_worth(problem: Problem, make_terms: MakeTerms, level: int, domains: C
     terms = make_terms(here)
     bits = problem.tree.path_bits[level][domains]
     total = np.zeros(len(terms), dtype=object)
+    if not _links_hold(here, level, domains, bits):
+        return None
     for path in np.unique(bits).tolist():
         inside = bits == path
         real = bool(path >> level & 1)
@@ -76,3 +79,17 @@ def _level_worth(problem: Problem, make_terms: MakeTerms, level: int, domains: C
             holes = int(problem.holes[level][domains[inside]].sum())
             total += np.array([holes if term.holes else 0 for term in terms], dtype=object)
     return total
+
+
+def _links_hold(here: Problem, level: int, domains: Codes, bits: Ints) -> bool:
+    """Whether the links of the domains carry what they hold. here: the problem with one state for each domain."""
+    if here.links is None:
+        return True
+    links = here.links_at(level)
+    if level == here.tree.height:
+        limits = np.array([here.link_of_node(path) for path in bits.tolist()], dtype=np.int64)
+    elif links is None:
+        return True
+    else:
+        limits = links[domains]
+    return all(bandwidth.mask(here, level, limit)[limits == limit].all() for limit in np.unique(limits).tolist())

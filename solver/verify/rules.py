@@ -9,6 +9,7 @@ from solver.domain.gang import Group
 from solver.domain.replicas import Replica, fewest_pods, root_replica
 from solver.domain.resources import PODS, Resources
 from solver.domain.snapshot import QueueSpec
+from solver.verify.bandwidth import check_bandwidth
 from solver.verify.eligibility import named_levels, objections
 from solver.verify.placement import Placement
 
@@ -181,5 +182,6 @@ RULES: dict[str, Callable[[Placement], Iterator[str]]] = {
     "spread": check_spread,
     "reach": check_reach,
     "queue": check_queue,
+    "bandwidth": check_bandwidth,
 }
 """Rule id → its check, in the order of the reference."""

@@ -11,6 +11,7 @@ from solver.planner import Engine, Options, plan
 from solver.search import large, solve
 from solver.search.cpsat import Answer
 from support import oracle
+from support.builders import cluster, gang, node, role
 from support.oracle import OracleAnswer
 from support.strategies import random_instance
 
@@ -96,6 +97,12 @@ def test_what_the_tree_alone_claims_without_tables_of_sites_is_true(
         statuses[answer.status] += 1
     assert min(statuses[Status.OPTIMAL], statuses[Status.FEASIBLE], statuses[Status.INFEASIBLE]) >= 5, statuses
     assert all_large[Answer.OPTIMAL, Proof.TREE] >= 5
+
+
+def test_a_gang_that_may_stay_empty_is_placed_where_nothing_fits(all_large: Counter[tuple[Answer, Proof]]) -> None:
+    """No node takes a pod and none is needed: the empty plan is the best one, not infeasible."""
+    (answer,) = plan(cluster(node("a", 1), node("b", 1)), [gang(role("w", 2, 2, min=0))]).gangs
+    assert (answer.status, answer.assignments) == (Status.OPTIMAL, ())
 
 
 def test_loose_merging_and_no_bound_at_all_change_no_answer(

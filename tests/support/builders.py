@@ -77,11 +77,15 @@ def cluster(
     levels: Sequence[str] | None = None,
     tiers: Mapping[str, Tier] | None = None,
     node_gbps: float | None = None,
+    spec: TopologySpec | None = None,
 ) -> Snapshot:
-    """A snapshot with one topology; `levels` None takes those of zone, rack, nvl that some node carries."""
+    """A snapshot with one topology; `levels` None takes those of zone, rack, nvl that some node carries.
+
+    spec: the topology itself, in place of what says how to make it.
+    """
     if levels is None:
         levels = [level for level in PLAIN_LEVELS if any(level in record.labels for record in nodes)]
-    return build_snapshot(nodes, pods, [topology(*levels, tiers=tiers, node_gbps=node_gbps)], queues)
+    return build_snapshot(nodes, pods, [spec or topology(*levels, tiers=tiers, node_gbps=node_gbps)], queues)
 
 
 def bound(
@@ -205,6 +209,7 @@ def gang(
     reach: Sequence[Reach] = (),
     queue: str = "",
     running: Mapping[str, str] | None = None,
+    rps: Fraction | int | str | None = None,
     min: int | None = None,  # noqa: A002 - the word of the domain
     required: str | None = None,
     preferred: str | None = None,
@@ -213,7 +218,15 @@ def gang(
     """A gang whose root group `root` holds `children`; `running` is pod → node (see `with_running`)."""
     root = group("root", *children, min=min, required=required, preferred=preferred, spread=spread)
     members = tuple(BoundMember(pod, at) for pod, at in (running or {}).items())
-    return Gang(name, root, queue=queue, flows=tuple(flows), reach=tuple(reach), running=members)
+    return Gang(
+        name,
+        root,
+        queue=queue,
+        flows=tuple(flows),
+        reach=tuple(reach),
+        running=members,
+        requests_per_second=None if rps is None else Fraction(rps),
+    )
 
 
 def with_running(snapshot: Snapshot, waiting: Gang, running: Mapping[str, str]) -> tuple[Snapshot, Gang]:

@@ -127,8 +127,11 @@ def random_topology(rng: random.Random) -> TopologySpec:
         for key in keys
     )
     root = rng.choice((None, Tier(0.25, 1e6)))
-    settings = rng.choice(((None, None), (50.0, None), (0.5, 170.0)))
-    return TopologySpec(rng.choice(("", "site", "other")), levels, root, *settings)
+    *settings, share = rng.choice(((None, None, 0.6), (50.0, None, 0.25), (0.5, 170.0, 1.0)))
+    if levels and rng.random() < 0.5:
+        uplink = {"oversubscription": 1.5} if settings[0] and rng.random() < 0.5 else {"uplink_gbps": 12.5}
+        levels = (replace(levels[0], **uplink, used_gbps=rng.choice((None, 0.5))), *levels[1:])
+    return TopologySpec(rng.choice(("", "site", "other")), levels, root, *settings, max_link_share=share)
 
 
 def random_queue(rng: random.Random) -> QueueSpec:

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from solver.domain.gang import Gang, Pattern
 from solver.domain.snapshot import Snapshot
-from support.brute import rules, terms
+from support.brute import bandwidth, rules, terms
 from support.brute.trees import Choice, choices, kept_replicas, may_differ
 from support.brute.world import Replica, World, topology_of
 
@@ -141,7 +141,8 @@ def _maps(world: World, tree: Choice) -> Iterator[dict[str, int]]:
         return
     for nodes in _Nodes(world, tree):
         where = {**running, **dict(zip(tree.new, nodes, strict=True))}
-        if rules.spread_holds(world, where) and rules.reach_holds(world, where) and rules.pack_holds(world, where):
+        holds = rules.spread_holds(world, where) and rules.reach_holds(world, where) and rules.pack_holds(world, where)
+        if holds and bandwidth.bandwidth_holds(world, where):
             yield where
 
 

@@ -34,7 +34,7 @@ from solver.domain.levels import HOST_LABEL, Level, Tier, TopologySpec
 from solver.domain.pods import BoundPod
 from solver.domain.resources import CPU, GPU, MEMORY, MILLI_GPU, PODS, Resources
 from solver.domain.snapshot import NodeRecord, QueueSpec, Snapshot, build_snapshot
-from support.brute import terms
+from support.brute import bandwidth, terms
 from support.brute.trees import choices, may_differ
 from support.brute.world import World
 from support.oracle import OracleAnswer, unsupported
@@ -64,10 +64,13 @@ def seeds() -> st.SearchStrategy[int]:
     return st.integers(min_value=0, max_value=2**32 - 1)
 
 
-def random_instance(rng: random.Random) -> Instance:
-    """A snapshot and a gang that the reference supports, small enough for the brute force."""
+def random_instance(rng: random.Random, limited: float = 0.15) -> Instance:
+    """A snapshot and a gang that the reference supports, small enough for the brute force.
+
+    limited: share of the instances in which links are stated and the gang says how much it serves.
+    """
     while True:
-        draw = _Draw(rng)
+        draw = _Draw(rng, limited)
         gang = draw.gang()
         if gang is None or not draw.least_pods <= sum(len(role.pods) for role in gang.roles) <= MAX_PODS:
             continue
@@ -120,6 +123,7 @@ def classify(snapshot: Snapshot, gang: Gang, answer: OracleAnswer | None) -> set
         "closed_but_tolerated": any(world.closed_by(node) for nodes in world.eligible.values() for node in nodes),
         "multinode": any(each.multinode for each in groups),
         "shared_nics": world.spec.shares_nics,
+        "served": bool(gang.requests_per_second) and any(bandwidth.links(world)),
         "void": any(world.domain(node, level) is None for node in world.nodes for level in range(1, world.height)),
         "required": any(each.pack.required for each in groups),
         "preferred": any(each.pack.preferred for each in groups),
@@ -187,6 +191,7 @@ class _Draw:
     """One instance in the making: the cluster's shape first, then the gang, then a cluster of the right size."""
 
     rng: random.Random
+    limited: float
 
     def __post_init__(self) -> None:
         rng = self.rng
@@ -204,10 +209,46 @@ class _Draw:
         self.least_pods = rng.choices([1, 2, 4, 5], [3, 37, 35, 25])[0]
         self.queued = self.chance(0.15)
         self.closing = self.chance(0.12)  # many nodes are closed, and some roles tolerate that
+
+    def _with_links(self, gang: Gang) -> Gang:
+        """The gang with a rate or without, after NICs and uplinks are stated or not; drawn last of all."""
+        rng = self.rng
         if self.chance(0.35):
             self.spec = replace(self.spec, node_gbps=rng.choice([0.5, 3, 20, 90]))
         levels = (self._with_nics(level) for level in self.spec.levels)
         self.spec = replace(self.spec, levels=tuple(levels))
+        if not self.chance(self.limited):
+            return gang
+        self._state_links()
+        return replace(gang, requests_per_second=self._rate(gang.flows))
+
+    def _state_links(self) -> None:
+        """NICs or uplinks, of which a part may be used by others."""
+        rng, nvlink = self.rng, self.spec.nvlink
+        if self.chance(0.6):
+            self.spec = replace(self.spec, node_gbps=rng.choice([0.5, 3, 20, 90]))
+        levels = list(self.spec.levels)
+        for at, level in enumerate(levels[:-1]):
+            if self.chance(0.5) and not (nvlink is not None and at >= nvlink):
+                used = rng.choice([None, None, 0.1, 2])
+                if self.spec.node_gbps is not None and self.chance(0.4):
+                    levels[at] = replace(level, oversubscription=rng.choice([1, 2, 3.5]), used_gbps=used)
+                else:
+                    levels[at] = replace(level, uplink_gbps=rng.choice([0.5, 4, 20]), used_gbps=used)
+        if self.spec.node_gbps is not None and self.chance(0.2):
+            levels[-1] = replace(levels[-1], used_gbps=rng.choice([0.1, 2]))
+        self.spec = replace(self.spec, levels=tuple(levels), max_link_share=rng.choice([0.6, 0.6, 1.0, 0.25]))
+
+    def _rate(self, flows: Sequence[Flow]) -> Fraction | None:
+        """Requests a second that fill some link about, in parts of what one of its directions may carry."""
+        rng = self.rng
+        between = [flow for flow in flows if flow.pattern is not Pattern.COLLECTIVE]
+        heavy = max((flow.per_request * flow.bytes for flow in between), default=Fraction(0))
+        if not heavy:
+            return Fraction(3) if self.chance(0.3) else None
+        gbps = [level.uplink_gbps for level in self.spec.levels if level.uplink_gbps] or [self.spec.node_gbps or 4]
+        whole = Fraction(str(rng.choice(gbps))) * Fraction(str(self.spec.max_link_share)) * 10**9
+        return whole / heavy * Fraction(rng.choice(["1/3", "1/2", "3/4", "1", "4/3", "2", "4", "9/2", "6"]))
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
@@ -445,6 +486,7 @@ class _Draw:
         if self.chance(0.12):
             gang = replace(gang, pod_priority=rng.choice([None, None, -3, 4]))
             waiting = self._nominated(gang, records)
+        gang = self._with_links(gang)
         return build_snapshot(records, [*others, *members, *waiting], [self.spec], queues), gang
 
     def _parts(self, total: int, count: int, least: int) -> list[int]:

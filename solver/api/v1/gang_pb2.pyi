@@ -167,6 +167,7 @@ class Gang(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     CREATED_UNIX_MS_FIELD_NUMBER: _builtins.int
     POD_PRIORITY_FIELD_NUMBER: _builtins.int
+    REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`namespace/name`; without a slash the namespace is `default`. Required."""
     priority: _builtins.int
@@ -195,6 +196,12 @@ class Gang(_message.Message):
     def running(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunningPod]:
         """Pods of the gang that already run; they stay where they are and count."""
 
+    @_builtins.property
+    def requests_per_second(self) -> Global___Rational:
+        """Requests a second that the whole gang serves: what its flows send through NICs and uplinks then stays within
+        `max_link_share` of what is left of them. Absent = no such rule.
+        """
+
     def __init__(
         self,
         *,
@@ -208,10 +215,11 @@ class Gang(_message.Message):
         running: _abc.Iterable[Global___RunningPod] | None = ...,
         created_unix_ms: _builtins.int | None = ...,
         pod_priority: _builtins.int | None = ...,
+        requests_per_second: Global___Rational | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms", "_pod_priority", b"_pod_priority", "created_unix_ms", b"created_unix_ms", "pod_priority", b"pod_priority", "root", b"root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms", "_pod_priority", b"_pod_priority", "created_unix_ms", b"created_unix_ms", "pod_priority", b"pod_priority", "requests_per_second", b"requests_per_second", "root", b"root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms", "_pod_priority", b"_pod_priority", "created_unix_ms", b"created_unix_ms", "flows", b"flows", "name", b"name", "pod_priority", b"pod_priority", "priority", b"priority", "queue", b"queue", "reach", b"reach", "root", b"root", "running", b"running", "topology", b"topology"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms", "_pod_priority", b"_pod_priority", "created_unix_ms", b"created_unix_ms", "flows", b"flows", "name", b"name", "pod_priority", b"pod_priority", "priority", b"priority", "queue", b"queue", "reach", b"reach", "requests_per_second", b"requests_per_second", "root", b"root", "running", b"running", "topology", b"topology"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__created_unix_ms: _TypeAlias = _typing.Literal["created_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__created_unix_ms: _TypeAlias = _typing.Literal["_created_unix_ms", b"_created_unix_ms"]  # noqa: Y015

@@ -101,6 +101,8 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     """Fewer pods than the minimum exist."""
     REASON_CODE_TAKEN: _ReasonCode.ValueType  # 9
     """Gangs of the same call took the room."""
+    REASON_CODE_BANDWIDTH: _ReasonCode.ValueType  # 10
+    """A link would carry more than the gang may send through it."""
 
 class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
     """Families of hard rules."""
@@ -125,6 +127,8 @@ REASON_CODE_PODS_MISSING: ReasonCode.ValueType  # 8
 """Fewer pods than the minimum exist."""
 REASON_CODE_TAKEN: ReasonCode.ValueType  # 9
 """Gangs of the same call took the room."""
+REASON_CODE_BANDWIDTH: ReasonCode.ValueType  # 10
+"""A link would carry more than the gang may send through it."""
 Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
 
 class _Proof:

@@ -581,6 +581,7 @@ class Topology(_message.Message):
     ROOT_TIER_FIELD_NUMBER: _builtins.int
     NODE_GBPS_FIELD_NUMBER: _builtins.int
     HANDOVER_MS_FIELD_NUMBER: _builtins.int
+    MAX_LINK_SHARE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique in the cluster."""
     node_gbps: _builtins.float
@@ -589,6 +590,8 @@ class Topology(_message.Message):
     """
     handover_ms: _builtins.float
     """Milliseconds the connector takes for one hand-over beside the transfer; told, never minimised. Absent = not known."""
+    max_link_share: _builtins.float
+    """Part of what is left of a link that the traffic of a gang may use, above 0 and at most 1; absent = 0.6."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """From coarse to fine; the host is appended when it is not the last."""
@@ -605,17 +608,22 @@ class Topology(_message.Message):
         root_tier: Global___Tier | None = ...,
         node_gbps: _builtins.float | None = ...,
         handover_ms: _builtins.float | None = ...,
+        max_link_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms", "_node_gbps", b"_node_gbps", "handover_ms", b"handover_ms", "node_gbps", b"node_gbps", "root_tier", b"root_tier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms", "_max_link_share", b"_max_link_share", "_node_gbps", b"_node_gbps", "handover_ms", b"handover_ms", "max_link_share", b"max_link_share", "node_gbps", b"node_gbps", "root_tier", b"root_tier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms", "_node_gbps", b"_node_gbps", "handover_ms", b"handover_ms", "levels", b"levels", "name", b"name", "node_gbps", b"node_gbps", "root_tier", b"root_tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms", "_max_link_share", b"_max_link_share", "_node_gbps", b"_node_gbps", "handover_ms", b"handover_ms", "levels", b"levels", "max_link_share", b"max_link_share", "name", b"name", "node_gbps", b"node_gbps", "root_tier", b"root_tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__handover_ms: _TypeAlias = _typing.Literal["handover_ms"]  # noqa: Y015
     _WhichOneofArgType__handover_ms: _TypeAlias = _typing.Literal["_handover_ms", b"_handover_ms"]  # noqa: Y015
+    _WhichOneofReturnType__max_link_share: _TypeAlias = _typing.Literal["max_link_share"]  # noqa: Y015
+    _WhichOneofArgType__max_link_share: _TypeAlias = _typing.Literal["_max_link_share", b"_max_link_share"]  # noqa: Y015
     _WhichOneofReturnType__node_gbps: _TypeAlias = _typing.Literal["node_gbps"]  # noqa: Y015
     _WhichOneofArgType__node_gbps: _TypeAlias = _typing.Literal["_node_gbps", b"_node_gbps"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__handover_ms) -> _WhichOneofReturnType__handover_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_link_share) -> _WhichOneofReturnType__max_link_share | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__node_gbps) -> _WhichOneofReturnType__node_gbps | None: ...
 
@@ -631,10 +639,19 @@ class Level(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     TIER_FIELD_NUMBER: _builtins.int
     ALSO_FIELD_NUMBER: _builtins.int
+    UPLINK_GBPS_FIELD_NUMBER: _builtins.int
+    OVERSUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    USED_GBPS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """How answers call it. Required."""
     label: _builtins.str
     """Node label whose values are its domains. Required."""
+    uplink_gbps: _builtins.float
+    """10^9 bytes a second of the uplink of one domain, per direction; absent = not known. Not of the host."""
+    oversubscription: _builtins.float
+    """By how much the NICs of a domain's nodes together exceed its uplink, at least 1; instead of `uplink_gbps`."""
+    used_gbps: _builtins.float
+    """10^9 bytes a second that others send over the uplink of each domain, or over the NICs of each host; absent = 0."""
     @_builtins.property
     def tier(self) -> Global___Tier:
         """Cost of a transfer inside one domain; absent = the default by name, else by position."""
@@ -650,12 +667,26 @@ class Level(_message.Message):
         label: _builtins.str = ...,
         tier: Global___Tier | None = ...,
         also: _abc.Iterable[_builtins.str] | None = ...,
+        uplink_gbps: _builtins.float | None = ...,
+        oversubscription: _builtins.float | None = ...,
+        used_gbps: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["tier", b"tier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_oversubscription", b"_oversubscription", "_uplink_gbps", b"_uplink_gbps", "_used_gbps", b"_used_gbps", "oversubscription", b"oversubscription", "tier", b"tier", "uplink_gbps", b"uplink_gbps", "used_gbps", b"used_gbps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "label", b"label", "name", b"name", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_oversubscription", b"_oversubscription", "_uplink_gbps", b"_uplink_gbps", "_used_gbps", b"_used_gbps", "also", b"also", "label", b"label", "name", b"name", "oversubscription", b"oversubscription", "tier", b"tier", "uplink_gbps", b"uplink_gbps", "used_gbps", b"used_gbps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__oversubscription: _TypeAlias = _typing.Literal["oversubscription"]  # noqa: Y015
+    _WhichOneofArgType__oversubscription: _TypeAlias = _typing.Literal["_oversubscription", b"_oversubscription"]  # noqa: Y015
+    _WhichOneofReturnType__uplink_gbps: _TypeAlias = _typing.Literal["uplink_gbps"]  # noqa: Y015
+    _WhichOneofArgType__uplink_gbps: _TypeAlias = _typing.Literal["_uplink_gbps", b"_uplink_gbps"]  # noqa: Y015
+    _WhichOneofReturnType__used_gbps: _TypeAlias = _typing.Literal["used_gbps"]  # noqa: Y015
+    _WhichOneofArgType__used_gbps: _TypeAlias = _typing.Literal["_used_gbps", b"_used_gbps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__oversubscription) -> _WhichOneofReturnType__oversubscription | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__uplink_gbps) -> _WhichOneofReturnType__uplink_gbps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__used_gbps) -> _WhichOneofReturnType__used_gbps | None: ...
 
 Global___Level: _TypeAlias = Level  # noqa: Y015
 

@@ -1,7 +1,7 @@
 """Topologies and queues on the wire."""
 
 from solver.api.v1 import snapshot_pb2 as pb
-from solver.domain.levels import Level, Tier, TopologySpec
+from solver.domain.levels import MAX_LINK_SHARE, Level, Tier, TopologySpec
 from solver.domain.snapshot import QueueSpec
 from solver.service.codec.fields import checking, required, within
 
@@ -17,6 +17,7 @@ def decode_topology(message: pb.Topology, field: str) -> TopologySpec:
             root,
             message.node_gbps if message.HasField("node_gbps") else None,
             message.handover_ms if message.HasField("handover_ms") else None,
+            max_link_share=message.max_link_share if message.HasField("max_link_share") else MAX_LINK_SHARE,
         )
 
 
@@ -25,12 +26,21 @@ def encode_topology(spec: TopologySpec) -> pb.Topology:
     return pb.Topology(
         name=spec.name,
         levels=[
-            pb.Level(name=level.name, label=level.label, tier=_encode_tier(level.tier), also=level.also)
+            pb.Level(
+                name=level.name,
+                label=level.label,
+                tier=_encode_tier(level.tier),
+                also=level.also,
+                uplink_gbps=level.uplink_gbps,
+                oversubscription=level.oversubscription,
+                used_gbps=level.used_gbps,
+            )
             for level in spec.levels
         ],
         root_tier=_encode_tier(spec.root_tier),
         node_gbps=spec.node_gbps,
         handover_ms=spec.handover_ms,
+        max_link_share=spec.max_link_share,
     )
 
 
@@ -49,12 +59,18 @@ def encode_queue(queue: QueueSpec) -> pb.Queue:
 
 
 def _decode_level(message: pb.Level, field: str) -> Level:
-    return Level(
-        required(message.name, f"{field}.name"),
-        required(message.label, f"{field}.label"),
-        _decode_tier(message.tier, f"{field}.tier") if message.HasField("tier") else None,
-        tuple(message.also),
-    )
+    name, label = required(message.name, f"{field}.name"), required(message.label, f"{field}.label")
+    tier = _decode_tier(message.tier, f"{field}.tier") if message.HasField("tier") else None
+    with checking(field):
+        return Level(
+            name,
+            label,
+            tier,
+            tuple(message.also),
+            message.uplink_gbps if message.HasField("uplink_gbps") else None,
+            message.oversubscription if message.HasField("oversubscription") else None,
+            message.used_gbps if message.HasField("used_gbps") else None,
+        )
 
 
 def _decode_tier(message: pb.Tier, field: str) -> Tier:

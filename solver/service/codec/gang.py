@@ -72,6 +72,9 @@ def decode_gang(message: pb.Gang, field: str) -> Gang:
     created = None
     if message.HasField("created_unix_ms"):
         created = decode_moment(message.created_unix_ms, f"{field}.created_unix_ms")
+    rate = None
+    if message.HasField("requests_per_second"):
+        rate = decode_rational(message.requests_per_second, f"{field}.requests_per_second")
     with checking(field):
         return Gang(
             name=name,
@@ -84,6 +87,7 @@ def decode_gang(message: pb.Gang, field: str) -> Gang:
             running=running,
             created=created,
             pod_priority=message.pod_priority if message.HasField("pod_priority") else None,
+            requests_per_second=rate,
         )
 
 
@@ -107,6 +111,8 @@ def encode_gang(gang: Gang) -> pb.Gang:
     )
     if gang.created is not None:
         message.created_unix_ms = encode_moment(gang.created)
+    if gang.requests_per_second is not None:
+        message.requests_per_second.CopyFrom(encode_rational(gang.requests_per_second))
     return message
 
 

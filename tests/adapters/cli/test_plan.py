@@ -73,6 +73,28 @@ def test_a_compute_domain_needs_nvlink_domains(run: Run, write: Write, cluster: 
         assert "warning: DynamoGraphDeployment default/wide: ComputeDomain fabric: promises NVLink" in warned.stderr
 
 
+def test_requests_per_second_keep_traffic_within_the_nics(run: Run, write: Write, gang: str) -> None:
+    """Two engines fill a node, so the third is elsewhere: half of the traffic crosses, or the gang does not fit."""
+    site = write(
+        "nics.yaml", CLUSTER.replace("topology:", "topology:\n        nodeGbps: 10\n        handoverMs: 170", 1)
+    )
+    fits = run("plan", gang, "--cluster", site, "--rps", "9.1", "-o", "json")
+    assert fits.exit_code == 0, fits.stderr
+    assert json.loads(fits.stdout)["gangs"][0]["handover_ms"] == 170
+    full = run("plan", gang, "--cluster", site, "--rps", "9.2", "-o", "json")
+    assert full.exit_code == 3
+    (reason,) = json.loads(full.stdout)["gangs"][0]["reasons"]
+    assert reason["code"] == "bandwidth"
+    assert reason["numbers"] == {"allowed_mbps": 6000, "needed_mbps": 6030}
+
+
+def test_requests_per_second_without_links_are_warned_about(run: Run, gang: str, cluster: str) -> None:
+    """A rule that has nothing to check is said, not passed over."""
+    result = run("plan", gang, "--cluster", cluster, "--rps", "5")
+    assert result.exit_code == 0
+    assert "bandwidth_unchecked" in result.stderr
+
+
 def test_yaml_and_json_agree(run: Run, gang: str, cluster: str) -> None:
     """The two forms hold the same gangs."""
     as_json = json.loads(run("plan", gang, "--cluster", cluster, "-o", "json").stdout)

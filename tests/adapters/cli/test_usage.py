@@ -48,7 +48,7 @@ def test_help_is_short_and_lists_nothing_that_does_not_exist(run: Run, arguments
     )
     words = set(result.stdout.replace(",", " ").split())
     assert not words & (OPTIONS | COMMANDS)
-    assert len(result.stdout.splitlines()) < 55  # plan has some twenty options
+    assert len(result.stdout.splitlines()) < 60  # plan has some twenty options
 
 
 def test_version(run: Run) -> None:
@@ -79,6 +79,8 @@ def test_version(run: Run) -> None:
         (["plan", "g.yaml", "--cluster", "c", "--fair-after", "5s"], "--batch"),
         (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "0"], "range"),
         (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "nan"], "nan"),
+        (["plan", "g.yaml", "--cluster", "c", "--rps", "0"], "range"),
+        (["plan", "g.yaml", "--cluster", "c", "--rps", "nan"], "nan"),
         (["topology"], "--cluster"),
         (["topology", "extra", "--cluster", "c"], "extra"),
     ],

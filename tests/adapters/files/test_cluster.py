@@ -160,6 +160,22 @@ def test_nics_of_a_node_and_hand_overs_are_settings() -> None:
     assert load(document).snapshot.topologies["demo"].tiers[0] == Tier(5, 7, 3)
 
 
+def test_links_are_settings_of_levels() -> None:
+    """Uplinks by number or by oversubscription, what others use, and the share that a gang may use."""
+    levels = [
+        {"name": "zone", "label": ZONE, "uplinkGbps": 400, "usedGbps": 30.5},
+        {"name": "rack", "label": RACK, "oversubscription": 2},
+        {"name": "host", "usedGbps": 1},
+    ]
+    document = cluster(levels=levels)
+    document.body["spec"]["topology"] |= {"nodeGbps": 25, "maxLinkShare": 0.8}
+    spec = load(document).snapshot.topologies["demo"]
+    assert spec.max_link_share == 0.8
+    found = [(level.uplink_gbps, level.oversubscription, level.used_gbps) for level in spec.levels]
+    assert found == [(400, None, 30.5), (None, 2, None), (None, None, 1)]
+    assert load(cluster(levels=LEVELS)).snapshot.topologies["demo"].max_link_share == 0.6
+
+
 def test_own_levels_answer_to_their_well_known_name() -> None:
     """A level of another name is still found by what its label means."""
     spec = load(cluster(levels=[{"name": "hall", "label": ZONE}])).snapshot.topologies["demo"]
@@ -234,6 +250,34 @@ def test_own_levels_answer_to_their_well_known_name() -> None:
         (
             {"topology": {"levels": [{"name": "rack", "nodeGbps": 4}]}},
             "spec.topology.levels[0].gbps: is missing",
+        ),
+        (
+            {"topology": {"levels": [{"name": "rack", "uplinkGbps": 4, "oversubscription": 2}], "nodeGbps": 4}},
+            "spec.topology.levels[0]: level 'rack': uplinkGbps and oversubscription exclude each other",
+        ),
+        (
+            {"topology": {"levels": [{"name": "rack", "oversubscription": 2}]}},
+            "spec.topology.levels: level 'rack': oversubscription needs nodeGbps of the topology",
+        ),
+        (
+            {"topology": {"levels": [{"name": "rack", "usedGbps": 2}]}},
+            "spec.topology.levels: level 'rack': usedGbps needs uplinkGbps or oversubscription",
+        ),
+        (
+            {"topology": {"levels": [{"name": "host", "usedGbps": 2}]}},
+            "spec.topology.levels: level 'host': usedGbps needs nodeGbps of the topology",
+        ),
+        (
+            {"topology": {"levels": [{"name": "host", "uplinkGbps": 2}]}},
+            "spec.topology.levels: level 'host' has no uplink: the link of a node is nodeGbps of the topology",
+        ),
+        (
+            {"topology": {"levels": [{"name": "nvl"}, {"name": "tray", "label": "t", "uplinkGbps": 2}]}},
+            "spec.topology.levels: level 'tray' is inside NVLink",
+        ),
+        (
+            {"topology": {"levels": [], "maxLinkShare": 1.5}},
+            "spec.topology.maxLinkShare: must be at most 1, not 1.5",
         ),
         (
             {"topology": {"levels": [], "nodeGbps": 0}},

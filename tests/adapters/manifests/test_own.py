@@ -20,6 +20,7 @@ spec:
   priority: 7
   queue: team-a
   topology: fabric
+  requestsPerSecond: 5.85
   root:
     pack: {required: zone, preferred: rack}
     min: 2
@@ -72,6 +73,15 @@ def test_every_field_arrives(read: Read) -> None:
     assert (flow.senders, flow.receivers, flow.pattern) == (("prefill",), ("decode",), Pattern.NEAREST)
     assert flow.per_request == Fraction(1, 10)
     assert gang.reach[0].ratio == Fraction(1, 4)
+    assert gang.requests_per_second == Fraction(117, 20)
+
+
+def test_a_rate_is_taken_where_the_object_states_none(read: Read) -> None:
+    """The option fills in for manifests that cannot say; without both there is no rule."""
+    plain = _gang("{roles: [{name: w, replicas: 1}]}")
+    rates = [read(text, requests_per_second=Fraction(3)).gangs[0].requests_per_second for text in (plain, FULL)]
+    assert rates == [3, Fraction(117, 20)]
+    assert read(plain).gangs[0].requests_per_second is None
 
 
 def _gang(root: str, rest: str = "") -> str:

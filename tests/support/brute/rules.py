@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from solver.domain.pods import BoundPod
 from solver.domain.resources import PODS
+from support.brute.bandwidth import bandwidth_holds
 from support.brute.trees import held, kept_replicas
 from support.brute.world import Domain, World
 
@@ -23,6 +24,7 @@ def violated(world: World, where: Where) -> list[str]:
         "spread": spread_holds(world, where),
         "reach": reach_holds(world, where),
         "queue": queue_holds(world, where),
+        "bandwidth": bandwidth_holds(world, where),
     }
     return [rule for rule, holds in checks.items() if not holds]
 

@@ -115,6 +115,14 @@ WRONG: dict[str, tuple[Callable[[pb.Gang], object], str]] = {
         "gangs[0].reach[0].level",
     ),
     "running pod without node": (lambda m: m.running.add(pod="prod/decode-0"), "gangs[0].running[0].node"),
+    "requests a second": (
+        lambda m: m.requests_per_second.MergeFrom(pb.Rational(numerator=-1, denominator=2)),
+        "gangs[0]",
+    ),
+    "denominator of requests": (
+        lambda m: m.requests_per_second.MergeFrom(pb.Rational(numerator=1, denominator=-1)),
+        "gangs[0].requests_per_second.denominator",
+    ),
     "time": (lambda m: setattr(m, "created_unix_ms", 2**62), "gangs[0].created_unix_ms"),
 }
 

@@ -1,9 +1,13 @@
 """The checker names exactly the rule that a plan breaks, and accepts the plan next to it."""
 
+from dataclasses import replace
+from fractions import Fraction
+
 import pytest
 
 from solver.domain.constraints import Taint, Toleration, VolumeNodes
 from solver.domain.gang import Gang
+from solver.domain.levels import Level, TopologySpec
 from solver.domain.resources import EPHEMERAL_STORAGE
 from solver.domain.snapshot import Snapshot
 from solver.verify.rules import RULES
@@ -13,6 +17,7 @@ from support.builders import (
     bound,
     cluster,
     constraints,
+    flow,
     gang,
     group,
     node,
@@ -36,6 +41,17 @@ RUNNING = with_running(SITE, gang(role("w", 2), required="rack"), {"default/w-0"
 REPLICAS = gang(group("g", role("w", 2), replicas=2, required="rack", spread=[("rack", 1)]))
 NESTED = gang(group("g", role("x", 1), required="rack"), group("h", role("y", 2), required="rack"), required="zone")
 OPTIONAL = gang(role("r", 1), group("g", role("w", 2), replicas=3, min_replicas=2), group("h", role("v")), min=2)
+#: Two nodes in rack a and one in b, of 1 GB/s each; racks of 0.6 GB/s. Pairs of 1 GB, of which a part crosses.
+LINKS = cluster(
+    *(node(name, 4, rack=name[0]) for name in ("a1", "a2", "b1")),
+    spec=TopologySpec("", (Level("rack", "rack", uplink_gbps=0.6),), node_gbps=1, max_link_share=1.0),
+)
+DOMAINS = cluster(
+    *(node(name, 4, nvl=name[0]) for name in ("v1", "v2", "w1")),
+    spec=TopologySpec("", (Level("nvl", "nvl"),), node_gbps=0.5, max_link_share=0.9),
+)
+SERVED = gang(role("p", 2), role("d", 2), flows=[flow("p", "d")], rps=1)
+TWICE = replace(SERVED, requests_per_second=Fraction(3))
 LIMITS = (queue("org", gpu=5000), queue("team", "org", gpu=3000), queue("other", "org"))
 
 
@@ -167,6 +183,11 @@ CASES: dict[str, Case] = {
     "an ancestor's limit": (
         "queue", _queues(("other", 2), ("org", 1)), gang(role("w", 3, min=2), queue="team"), "w-0@n w-1@n w-2@n",
         "w-0@n w-1@n",
+    ),
+    "a node's NICs": ("bandwidth", LINKS, TWICE, "p-0@a1 p-1@a1 d-0@a2 d-1@a2", "p-0@a1 d-0@a1 p-1@a2 d-1@a2"),
+    "a rack's uplink": ("bandwidth", LINKS, TWICE, "p-0@a1 d-0@a1 p-1@b1 d-1@b1", "p-0@a1 d-0@a1 p-1@a2 d-1@a2"),
+    "the NICs of an NVLink domain": (
+        "bandwidth", DOMAINS, SERVED, "p-0@v1 p-1@v2 d-0@w1 d-1@w1", "p-0@v1 p-1@w1 d-0@v2 d-1@w1",
     ),
 }  # fmt: skip
 
