@@ -32,6 +32,8 @@ DEFAULT_BYTES = "1Ti"
 DEFAULT_PODS = 110
 #: Most nodes one entry may make.
 MAX_NODES = 1_000_000
+#: Of a line rate, what transfers reach where nothing was measured.
+LINE_SHARE = 0.75
 
 _QUANTITIES = (
     (CPU, "cpu", DEFAULT_CPU, 1000),
@@ -126,6 +128,8 @@ def _level(entry: Fields) -> Level:
         raise entry.refuse("label", "is missing")
     if (name == HOST) != (label == HOST_LABEL):
         raise entry.refuse("label", f"level {HOST!r} and label {HOST_LABEL!r} belong together")
+    if entry.has("gbps") and entry.has("lineGbps"):
+        raise entry.refuse("lineGbps", "is for levels without gbps, which is what was measured")
     tier = _tier(entry) if entry.has("gbps") else None
     uplink, ratio = entry.number("uplinkGbps", None), entry.number("oversubscription", None)
     try:
@@ -147,8 +151,9 @@ def _topology(doc: Document, levels: tuple[Level, ...]) -> TopologySpec:
         replace(level, also=(word,)) if word and word not in words and known.count(word) == 1 else level
         for level, word in zip(levels, known, strict=True)
     )
+    lines = {entry.text("name"): entry.number("lineGbps", None) for entry in doc.parts("spec.topology.levels")}
     try:
-        return TopologySpec(
+        spec = TopologySpec(
             doc.name,
             named,
             root_tier,
@@ -156,8 +161,18 @@ def _topology(doc: Document, levels: tuple[Level, ...]) -> TopologySpec:
             settings.number("handoverMs", None),
             max_link_share=settings.number("maxLinkShare", MAX_LINK_SHARE),
         )
+        return _with_lines(spec, lines)
     except InvalidRequest as error:
         raise doc.refuse("spec.topology.levels", str(error).removeprefix(f"Topology {doc.name}: ")) from error
+
+
+def _with_lines(spec: TopologySpec, lines: Mapping[str, float | None]) -> TopologySpec:
+    """The topology with tiers made of line rates; lines: level name → that of a GPU in GB/s, None = not stated."""
+    levels = []
+    for level, tier in zip(spec.levels, spec.tiers[1:], strict=True):
+        line = lines.get(level.name)
+        levels.append(level if line is None else replace(level, tier=replace(tier, gbps=LINE_SHARE * line)))
+    return replace(spec, levels=tuple(levels))
 
 
 def _records(entry: Part, levels: tuple[Level, ...], counters: _Counters) -> list[NodeRecord]:

@@ -176,6 +176,14 @@ def test_links_are_settings_of_levels() -> None:
     assert load(cluster(levels=LEVELS)).snapshot.topologies["demo"].max_link_share == 0.6
 
 
+def test_a_line_rate_makes_a_tier() -> None:
+    """Three quarters of it, with the set-up time and the NICs that the level has by default."""
+    document = cluster(levels=[{"name": "zone"}, {"name": "rack", "lineGbps": 50}, {"name": "host", "lineGbps": 100}])
+    document.body["spec"]["topology"]["nodeGbps"] = 200
+    spec = load(document).snapshot.topologies["demo"]
+    assert spec.tiers[1:] == (Tier(10, 600, 200), Tier(37.5, 400, 200), Tier(75, 400, 200))
+
+
 def test_own_levels_answer_to_their_well_known_name() -> None:
     """A level of another name is still found by what its label means."""
     spec = load(cluster(levels=[{"name": "hall", "label": ZONE}])).snapshot.topologies["demo"]
@@ -247,6 +255,10 @@ def test_own_levels_answer_to_their_well_known_name() -> None:
         ),
         ({"topology": {}}, "spec.topology.levels: is missing"),
         ({"topology": {"levels": [{}]}}, "spec.topology.levels[0].name: is missing"),
+        (
+            {"topology": {"levels": [{"name": "rack", "lineGbps": 50, "gbps": 40, "setupUs": 1}]}},
+            "spec.topology.levels[0].lineGbps: is for levels without gbps, which is what was measured",
+        ),
         (
             {"topology": {"levels": [{"name": "rack", "nodeGbps": 4}]}},
             "spec.topology.levels[0].gbps: is missing",

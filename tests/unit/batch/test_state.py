@@ -1,6 +1,7 @@
 """The state of a batch: what it is worth after any series of moves equals what the verifier says."""
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 from solver.batch.plan import plan_batch
@@ -8,6 +9,8 @@ from solver.batch.state import Site, State, first_state
 from solver.bound.warm import WarmTables
 from solver.domain.constraints import UNSCHEDULABLE, Toleration
 from solver.domain.holding import holding_running
+from solver.domain.plan import Status
+from solver.domain.snapshot import build_snapshot
 from solver.planner import Options, plan
 from solver.verify.checker import TERMS
 from support.batches import random_batch
@@ -70,3 +73,24 @@ def test_running_members_and_voids_count_in_fragmentation() -> None:
     first = plan(site, gangs, LIMIT)
     state = first_state(Site(holding_running(site, gangs), gangs, WarmTables()), first)
     _as_verified(state)
+
+
+def test_gangs_of_a_batch_share_the_levels_that_any_of_them_names() -> None:
+    """Gangs packed by labels that nest are placed jointly; by labels that do not, one after another with a warning."""
+    rows, halls = "example.com/row", "example.com/hall"
+    sites = {
+        labels: build_snapshot(
+            replace(node(f"n{at}", 4), labels={rows: labels[at], halls: hall}) for at, hall in enumerate("aaab")
+        )
+        for labels in ("xxyz", "xyyx")
+    }
+    gangs = [
+        gang(role("w", 2, 4), name="ns/one", required=rows),
+        gang(role("w", 2, 2), name="ns/two", required=halls),
+    ]
+    nested = plan_batch(sites["xxyz"], gangs, LIMIT)
+    assert [each.status for each in nested.gangs] == [Status.OPTIMAL, Status.OPTIMAL]
+    assert nested.warnings == ()
+    apart = plan_batch(sites["xyyx"], gangs, LIMIT)
+    assert all(each.status.placed for each in apart.gangs)
+    assert [notice.code for notice in apart.warnings] == ["not_joint"]
