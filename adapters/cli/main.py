@@ -19,7 +19,7 @@ HELP = """Place gangs of GPU pods: all of a gang or nothing, KV caches on the sh
 
 \b
 Example:
-  kubectl get nodes,pods -A -o json > cluster.json
+  kubectl get nodes,pods,pvc,pv,storageclasses -A -o json > cluster.json
   huddle topology --cluster cluster.json
   huddle plan deployment.yaml --cluster cluster.json
 """

@@ -277,8 +277,8 @@ def test_random_changes_and_promises_equal_dictionaries(told: bool, seed: int) -
         elif kind == "put":
             sequence = 0
             found.put("b", objects.snapshot())
-        bound = {pod.name for pod in objects.pods.values()}
-        bound |= {change.pod.name for change in group if isinstance(change, PodBound)}
+        pods = [*objects.pods.values(), *(change.pod for change in group if isinstance(change, PodBound))]
+        bound = {pod.name for pod in pods if pod.nominated_priority is None}
         seen |= {(each.id, pod.name) for each in promises.values() for pod in each.held() if pod.name in bound}
         if told:
             for each in list(promises.values()):
