@@ -182,7 +182,7 @@ class Relaxation:
         if level == self.height:
             kind = int(vectors.host_kind[domain])
             return np.asarray(vectors.hosts[kind].vectors.pods[:, self.hosts[kind].found[state]])
-        key = (level, int(vectors.problem.tree.path_bits[level][domain]))
+        key = (level, int(vectors.paths[level][domain]))
         return np.asarray(vectors.domains[key].pods[:, self.domains[key].found[state]])
 
     def _state(self, counts: Sequence[int]) -> int:
@@ -251,7 +251,14 @@ class Relaxation:
         ]
         problem = self.vectors.problem
         layout = _SameEverywhere(problem.frame, (self.space,) * (self.height + 1))
-        return replace(problem, layout=layout, node_class=self.vectors.host_kind, classes=classes, links=None)
+        return replace(
+            problem,
+            layout=layout,
+            node_class=self.vectors.host_kind,
+            classes=classes,
+            links=None,
+            paths=self.vectors.paths,
+        )
 
     def _lane(self, lane: int) -> Callable[[int, int], Ints | None]:
         """One lane of the own costs by level and path; a host's path carries its kind in the bits above."""

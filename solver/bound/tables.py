@@ -173,10 +173,10 @@ class TreeTables:
     def _finished(self, level: int, domains: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """(domain, its kind) for domains with the joined table of their children; new kinds are made."""
         found, kinds = self.store.found, self.kinds[level]
-        path_bits, holes = self.problem.tree.path_bits[level], self.problem.holes[level]
+        paths, holes = self.problem.paths[level], self.problem.holes[level]
         links = self.problem.links_at(level)
         keys = [
-            (level, inner, int(path_bits[at]), int(holes[at]), NO_LINK if links is None else int(links[at]))
+            (level, inner, int(paths[at]), int(holes[at]), NO_LINK if links is None else int(links[at]))
             for at, inner in domains
         ]
         fresh = [key for key in dict.fromkeys(keys) if key not in found]

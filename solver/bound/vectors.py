@@ -79,6 +79,7 @@ class HostKind:
 class VectorTables:
     """Vectors by level and path above the hosts, and by kind of host.
 
+    paths: by level, [domains] the path bits, and in the bits above all levels which of the level's links it has.
     Above the hosts a vector is listed when the largest domain of the level and path could hold it, each resource taken
     by itself: more than any one domain holds, never less. At the root only `targets` are, [dims, vectors]; None = the
     whole gang. host_kind: [nodes] index into hosts, −1 where no pod can go. Raises OutOfTime, and TreeTooLarge when a
@@ -97,12 +98,13 @@ class VectorTables:
         self.terms = tuple(make_terms(problem))
         if targets is None:
             targets = np.array([[dim.cap] for dim in problem.layout.spaces[0].dims], dtype=np.int64)
+        self.paths = _paths(problem)
         self.domains = {(0, 1): self._vectors(0, 1, targets)}
         for level in range(1, problem.tree.height):
-            for bits, room in rooms_by_path(problem, level).items():
+            for path, room in rooms_by_path(problem, level, self.paths[level]).items():
                 budget.check()
                 try:
-                    self.domains[level, bits] = self._vectors(level, bits, vectors_within(problem, level, room))
+                    self.domains[level, path] = self._vectors(level, path, vectors_within(problem, level, room))
                 except TreeTooLarge:
                     if not gaps:
                         raise
@@ -131,21 +133,22 @@ class VectorTables:
             return [kind.vectors for kind in self.hosts]
         return [vectors for (other, _), vectors in self.domains.items() if other == level]
 
-    def _vectors(self, level: int, bits: int, counts: Ints) -> Vectors:
+    def _vectors(self, level: int, path: int, counts: Ints) -> Vectors:
         """The vectors among `counts` [dims, …] that the rules of a domain allow, with their costs."""
         here = listed(self.problem, level, counts)
-        allowed = allowed_states(here, level, bool(bits >> level & 1), self._link(level, bits))
+        bits = path & ((2 << self.problem.tree.height) - 1)
+        allowed = allowed_states(here, level, bool(bits >> level & 1), self._link(level, path))
         if here.frame.shape is None:
             allowed &= here.layout.whole(level)
         here = listed(self.problem, level, counts[:, allowed])
         return Vectors(here.layout.spaces[level].pods, costs_of(here, self.make_terms(here), level, bits))
 
-    def _link(self, level: int, bits: int) -> int:
-        """What may go over the links of a level and path; of those that differ the loosest, which forbids least."""
-        problem = self.problem
-        if level == problem.tree.height:
-            return problem.link_of_node(bits)
-        return NO_LINK if problem.links is None else problem.links.loosest(level, problem.tree.path_bits[level] == bits)
+    def _link(self, level: int, path: int) -> int:
+        """What may go over the links of the domains of a level with this path."""
+        if level == self.problem.tree.height:
+            return self.problem.link_of_node(path)
+        links = self.problem.links_at(level)
+        return NO_LINK if links is None else int(links[self.paths[level] == path][0])
 
     def _host_kinds(self, budget: Budget) -> Codes:
         problem = self.problem
@@ -186,6 +189,17 @@ class VectorTables:
             return np.asarray(space.coordinates[:, fits])
         counts = vectors_within(self.problem, self.problem.tree.height, room)
         return np.asarray(counts[:, fits_node(self.problem, node, space.role_matrix @ counts)])
+
+
+def _paths(problem: Problem) -> tuple[Ints, ...]:
+    """By level, [domains] path bits with the kind of their links in the bits above all levels."""
+    above = problem.tree.height + 1
+    found = []
+    for level, bits in enumerate(problem.paths):
+        links = None if level == problem.tree.height else problem.links_at(level)
+        kinds = 0 if links is None else np.unique(links, return_inverse=True)[1].astype(np.int64)
+        found.append(np.asarray(bits | kinds << above))
+    return tuple(found)
 
 
 def _grouped(pods: Ints, projection: Projection) -> Groups:

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from solver.domain.levels import Level, TopologySpec, decimal
-from solver.domain.snapshot import Ints, Mask
+from solver.domain.snapshot import Ints
 from solver.topology.tree import Tree
 
 #: Bytes in the G of GB/s.
@@ -40,13 +40,6 @@ class Links:
     def of_node(self, bits: int) -> int:
         """Of a node with path `bits`."""
         return NO_LINK if self.nvlink is not None and bits >> self.nvlink & 1 else self.host
-
-    def loosest(self, level: int, members: Mask) -> int:
-        """The most that may go over the link of any of these domains of a level; NO_LINK = any number."""
-        allowed = self.domains[level]
-        if allowed is None or not members.any() or (allowed[members] == NO_LINK).any():
-            return NO_LINK
-        return int(allowed[members].max())
 
 
 def links_of(tree: Tree) -> Links | None:

@@ -70,18 +70,17 @@ def vectors_within(problem: Problem, level: int, room: Room) -> Ints:
     return found
 
 
-def rooms_by_path(problem: Problem, level: int) -> dict[int, Room]:
-    """Path bits → the most that any domain of `level` with this path can hold, resource by resource."""
+def rooms_by_path(problem: Problem, level: int, paths: Ints) -> dict[int, Room]:
+    """Path → the most that any domain of `level` with this path, of [domains] `paths`, can hold of each resource."""
     domains = problem.tree.domain_of[level]
     usable = problem.node_class >= 0
     where, count = domains[usable], len(problem.tree.parent[level])
     room, most = node_room(problem)
     amounts = _sums(room[usable], where, count)
     pods = np.minimum(_sums(most[usable], where, count), np.array(problem.totals, dtype=np.int64))
-    bits = problem.tree.path_bits[level]
     found = {}
-    for path in np.unique(bits[np.unique(where)]).tolist():
-        members = bits == path
+    for path in np.unique(paths[np.unique(where)]).tolist():
+        members = paths == path
         found[path] = Room(amounts[members].max(axis=0), pods[members].max(axis=0))
     return found
 

@@ -23,6 +23,7 @@ class Problem:
     into classes, −1 where no pod can go. running: [roles, nodes] running members. holes: by level, [domains] GPUs
     wholly free on nodes open to the gang, plus those of running members. impossible: a running member belongs to what
     the frame leaves out. links: what the rule `bandwidth` allows; None without the rule, and while counts are open.
+    paths: by level, [domains] their path bits, with which tables tell alike domains apart.
     """
 
     frame: Frame
@@ -35,7 +36,8 @@ class Problem:
     classes: Sequence[NodeClass]
     holes: tuple[Ints, ...]
     impossible: bool
-    links: Links | None = None
+    links: Links | None
+    paths: tuple[Ints, ...]
 
     @property
     def tree(self) -> Tree:
@@ -104,6 +106,7 @@ def build_problem(frame: Frame, book: ClassBook | None = None) -> Problem:
         _holes(frame.structure.tree, hole),
         impossible,
         _links(frame),
+        frame.structure.tree.path_bits,
     )
 
 

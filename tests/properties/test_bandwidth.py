@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from solver.domain.plan import Sense, Status
+from solver.domain.plan import Status
 from solver.planner import Engine, Options, plan
 from solver.search import solve
 from support import oracle
@@ -43,23 +43,12 @@ def test_engines_and_brute_force_agree(part: int) -> None:
 
 @pytest.mark.parametrize("engine", [Engine.AUTO, Engine.TREE])
 def test_merged_tables_keep_the_rule(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every gang counts as too large: no claim is against the truth, and nearly all are proven all the same."""
+    """Every gang counts as too large: every answer is the brute force's, whatever links of one level differ in."""
     monkeypatch.setattr(solve, "LARGE_PAIRS", 0)
-    proven = 0
     for seed in range(5000, 5000 + LARGE):
         snapshot, gang = random_instance(random.Random(seed), limited=1.0)
         truth = oracle.solve(snapshot, gang)
         (answer,) = plan(snapshot, [gang], Options(engine, time_limit_s=60)).gangs
-        proven += answer.status in (Status.OPTIMAL, Status.INFEASIBLE)
-        if truth is None:
-            assert answer.status in (Status.INFEASIBLE, Status.UNKNOWN)
-            continue
-        assert answer.status is not Status.INFEASIBLE
-        if answer.status is Status.OPTIMAL:
-            assert tuple(term.value for term in answer.objective) == truth.values
-        for term, value in zip(answer.objective, truth.values, strict=False):
-            if term.bound is not None:
-                assert term.bound >= value if term.sense is Sense.MAX else term.bound <= value
-            if term.bound != term.value:
-                break
-    assert proven >= LARGE * 0.95
+        assert (seed, answer.status) == (seed, Status.INFEASIBLE if truth is None else Status.OPTIMAL)
+        if truth is not None:
+            assert (seed, tuple(term.value for term in answer.objective)) == (seed, truth.values)
