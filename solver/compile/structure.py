@@ -148,7 +148,7 @@ class _Builder:
     def unit(self, group: Group, replicas: Sequence[Replica], above: int) -> Unit:
         """Unit for `replicas` of `group`, all alike; `above` = finest required level outside."""
         own = self.tree.level(group.pack.required) if group.pack.required else 0
-        required = own if own > above else 0
+        required = own if own > above or self.outside(replicas, own) else 0
         entries, without_pods = self.entries(group, replicas, max(above, own))
         roles = [self.role(role) for role in group.roles if role.replicas]
         low = sum(role.low for role in roles)
@@ -174,6 +174,12 @@ class _Builder:
             spread=tuple((self.tree.level(spread.level), spread.max) for spread in group.spread),
             replicas=tuple(replicas),
         )
+
+    def outside(self, replicas: Sequence[Replica], level: int) -> bool:
+        """Whether a member of these replicas runs on a node without a domain of the level, whatever holds it there."""
+        pods = {pod for replica in replicas for pod in replica.all_pods()} if level and self.gang.running else ()
+        nodes = [self.snapshot.node_idx[member.node] for member in self.gang.running if member.pod in pods]
+        return not all(self.tree.real[level][self.tree.domain_of[level][nodes]])
 
     def role(self, role: Role) -> UnitRole:
         mask = eligible(self.snapshot, self.tree, self.gang, role, self.levels[role.name])

@@ -1,10 +1,11 @@
 """Rule `pack` alone: one level, nested groups, several replicas."""
 
 from solver.domain.constraints import Taint
+from solver.domain.plan import Status
 from solver.domain.snapshot import NodeRecord, Snapshot
 from solver.planner import Engine
 from support.builders import cluster, constraints, gang, group, node, role, with_running
-from tests.unit.planner.solving import brute_force_agrees, each_engine, nodes_of, placed, refused
+from tests.unit.planner.solving import brute_force_agrees, each_engine, nodes_of, placed, refused, solved
 from tests.unit.rules.tables import Fits, Refused, check_fits, check_refused, fitting, refusing
 
 
@@ -156,3 +157,15 @@ def test_pods_of_different_pools_share_the_domain(engine: Engine) -> None:
     answer = placed(cluster(*nodes), waiting, engine)
     assert nodes_of(answer) == {"x-0": "b1", "x-1": "b1", "y-0": "b2", "y-1": "b2"}
     assert brute_force_agrees(cluster(*nodes), waiting, answer)
+
+
+@each_engine
+def test_a_narrower_outer_level_does_not_hide_a_missing_label(engine: Engine) -> None:
+    """One host is inside one rack, but not where a member runs on a node that has no rack."""
+    waiting = gang(group("g", role("w", 2), required="rack"), required="host")
+    for rack, status in (("r", Status.OPTIMAL), (None, Status.INFEASIBLE)):
+        site = cluster(node("a", 8, rack=rack), node("b", 8, rack="s"))
+        snapshot, running = with_running(site, waiting, {"default/w-0": "a"})
+        answer = solved(snapshot, running, engine)
+        assert answer.status is status
+        assert brute_force_agrees(snapshot, running, answer)
