@@ -18,6 +18,7 @@ from adapters.cli.addresses import address_option
 from adapters.cli.durations import duration
 from adapters.cli.extender_options import extender_config, extender_options
 from adapters.cli.extras import needs_extra
+from adapters.cli.inputs import compute_domain_option
 from adapters.cli.serve import LEVELS
 from adapters.cli.server_options import server_address, server_options
 from adapters.cli.solving import ServerAddress, access_of
@@ -85,8 +86,9 @@ _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespa
     multiple=True,
     help="A further resource that is a whole device, as nvidia.com/gpu is; * stands for anything.",
 )
+@compute_domain_option
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="How much is logged.")
-def controller_command(time_limit: float, log_level: str, **given: Any) -> None:
+def controller_command(time_limit: float, log_level: str, compute_domain: str, **given: Any) -> None:
     """Wire it up and run it."""
     address = server_address(**_taken(given, "server"))
     asked = _taken(given, "extender_")
@@ -101,7 +103,7 @@ def controller_command(time_limit: float, log_level: str, **given: Any) -> None:
     logs.configure(Logs(Level(log_level)))
     settings, served = config(**given), extender_config(**asked)
     door = Extender(served) if served else None
-    reader = partial(LiveGangs, options=GangOptions(accelerators=settings.accelerators))
+    reader = partial(LiveGangs, options=GangOptions(compute_domain=compute_domain, accelerators=settings.accelerators))
     with _solver(address, time_limit, settings.instance) as solver:
         asyncio.run(run_until_told(Controller(settings, solver, reader, door)))
 

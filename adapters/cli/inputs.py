@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 import click
 
+from adapters.manifests.reading import COMPUTE_DOMAIN_PREFERRED, COMPUTE_DOMAIN_REQUIRED
+
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
 FORMATS = ("table", "json", "yaml")
@@ -33,6 +35,17 @@ def output_option(body: _Body) -> _Body:
         default="table",
         show_default=True,
         help="Form of the answer on standard output; json and yaml are stable.",
+    )(body)
+
+
+def compute_domain_option(body: _Body) -> _Body:
+    """`--compute-domain required|preferred`."""
+    return click.option(
+        "--compute-domain",
+        type=click.Choice((COMPUTE_DOMAIN_REQUIRED, COMPUTE_DOMAIN_PREFERRED)),
+        default=COMPUTE_DOMAIN_REQUIRED,
+        show_default=True,
+        help="Whether all pods of a ComputeDomain must lie in one NVLink domain (level nvl), or should.",
     )(body)
 
 

@@ -12,7 +12,7 @@ import click
 
 from adapters.cli import later
 from adapters.cli.durations import duration_option, duration_or_none_option
-from adapters.cli.inputs import cluster_option, output_option, refuse_double_stdin
+from adapters.cli.inputs import cluster_option, compute_domain_option, output_option, refuse_double_stdin
 from adapters.cli.outcome import exit_for, warn, write_out
 from adapters.cli.rates import rate_or_none_option
 from adapters.cli.server_options import server_address, server_options
@@ -20,7 +20,6 @@ from adapters.cli.solving import Inputs, Wish, solve
 from adapters.files.cluster import load_cluster
 from adapters.files.documents import read_documents
 from adapters.manifests.gangs import GangOptions, read_gangs
-from adapters.manifests.reading import COMPUTE_DOMAIN_PREFERRED, COMPUTE_DOMAIN_REQUIRED
 from adapters.report.consoles import rendered
 from adapters.report.plan_text import plan_notices, print_plan
 from adapters.report.scene import Scene
@@ -99,13 +98,7 @@ Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
     is_flag=True,
     help="Warn about hard constraints that cannot be honoured instead of refusing them.",
 )
-@click.option(
-    "--compute-domain",
-    type=click.Choice((COMPUTE_DOMAIN_REQUIRED, COMPUTE_DOMAIN_PREFERRED)),
-    default=COMPUTE_DOMAIN_REQUIRED,
-    show_default=True,
-    help="Whether all pods of a ComputeDomain must lie in one NVLink domain (level nvl), or should.",
-)
+@compute_domain_option
 def plan_command(
     files: tuple[str, ...],
     clusters: tuple[str, ...],

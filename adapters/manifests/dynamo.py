@@ -9,7 +9,7 @@ from adapters.manifests.compute_domains import keep_domains
 from adapters.manifests.dynamo_components import Component, read_components
 from adapters.manifests.dynamo_fields import DEPLOYMENT, check_fields
 from adapters.manifests.dynamo_groups import component_group, component_role, role_names_of
-from adapters.manifests.dynamo_members import Crew, missing_pods, read_crews
+from adapters.manifests.dynamo_members import ComponentPods, missing_pods, read_component_pods
 from adapters.manifests.kinds import kind_of_name, kind_of_type
 from adapters.manifests.overrides import override_packing
 from adapters.manifests.packing import Packing, annotated, one_topology, packing
@@ -36,16 +36,16 @@ def read_deployment(reading: Reading, invent: bool = True) -> FoundGang:
         raise doc.refuse("metadata.name", "is missing")
     check_fields(reading, doc.part("spec"), DEPLOYMENT)
     components = read_components(reading)
-    crews = read_crews(reading, components, invent)
+    pods_of = read_component_pods(reading, components, invent)
     endpoints = _endpoints(components)
     root_rule, policy = _root_packing(reading), _kv_policy(reading, endpoints)
     rules = [root_rule, policy.packing, *(component.packing for component in components)]
     flows = deployment_flows(reading, endpoints, Pattern.NEAREST if policy.reach else Pattern.ALL_TO_ALL)
-    names = {component.name: role_names_of(component, crews[component.name]) for component in components}
+    names = {component.name: role_names_of(component, pods_of[component.name]) for component in components}
     topology, priority, queue = one_topology(doc, rules), reading.priority(), _queue(reading)
     domains = {role: component.domains for component in components for role in names[component.name]}
     with located(doc):
-        root = _root(doc.full_name, components, crews, endpoints, root_rule)
+        root = _root(doc.full_name, components, pods_of, endpoints, root_rule)
     root = keep_domains(reading, root, topology, domains)
     with located(doc):
         gang = Gang(
@@ -56,7 +56,7 @@ def read_deployment(reading: Reading, invent: bool = True) -> FoundGang:
             topology,
             tuple(renamed_flow(flow, names) for flow in flows),
             tuple(renamed_reach(reach, names) for reach in policy.reach),
-            tuple(member for crew in crews.values() for member in crew.running),
+            tuple(member for pods in pods_of.values() for member in pods.running),
         )
     return reading.found(gang)
 
@@ -69,18 +69,18 @@ def missing_members(reading: Reading, others: Sequence[Document]) -> dict[str, i
 def _root(
     name: str,
     components: Sequence[Component],
-    crews: Mapping[str, Crew],
+    pods_of: Mapping[str, ComponentPods],
     endpoints: Sequence[Endpoint],
     rule: Packing,
 ) -> Group:
     roles: list[Role] = []
     groups: list[Group] = []
     for component, endpoint in zip(components, endpoints, strict=True):
-        crew = crews[component.name]
+        pods = pods_of[component.name]
         if component.apart:
-            groups.append(component_group(component, crew, endpoint.kind))
+            groups.append(component_group(component, pods, endpoint.kind))
         else:
-            roles.append(component_role(component, endpoint.kind, crew.replicas[0]))
+            roles.append(component_role(component, endpoint.kind, pods.replicas[0]))
     return Group(name, tuple(roles), tuple(groups), pack=rule.pack)
 
 

@@ -7,16 +7,16 @@ is a group of its own, so that those that run stay what they are.
 from collections.abc import Sequence
 
 from adapters.manifests.dynamo_components import Component
-from adapters.manifests.dynamo_members import Crew
+from adapters.manifests.dynamo_members import ComponentPods
 from adapters.manifests.packing import TOGETHER
 from solver.domain.gang import Group, Kind, Role
 
 
-def role_names_of(component: Component, crew: Crew) -> tuple[str, ...]:
+def role_names_of(component: Component, pods: ComponentPods) -> tuple[str, ...]:
     """The roles a component becomes: one, or one for each replica."""
-    if not crew.is_split:
+    if not pods.is_split:
         return (component.name,)
-    return tuple(f"{component.name}#{index}" for index in range(len(crew.replicas)))
+    return tuple(f"{component.name}#{index}" for index in range(len(pods.replicas)))
 
 
 def component_role(component: Component, kind: Kind, pods: Sequence[str]) -> Role:
@@ -24,7 +24,7 @@ def component_role(component: Component, kind: Kind, pods: Sequence[str]) -> Rol
     return _role(component, component.name, kind, pods, len(pods), component.needed)
 
 
-def component_group(component: Component, crew: Crew, kind: Kind) -> Group:
+def component_group(component: Component, pods: ComponentPods, kind: Kind) -> Group:
     """A component with a rule of its own: each multi-node replica is kept together, or all pods of a single-node one.
 
     That is where Grove puts the constraint: on the scaling group's replica, or on the clique as a whole. A multi-node
@@ -34,19 +34,19 @@ def component_group(component: Component, crew: Crew, kind: Kind) -> Group:
     if component.nodes > 1 and not component.packing.packs:
         rule = TOGETHER
     if component.nodes == 1:
-        return Group(component.name, (component_role(component, kind, crew.replicas[0]),), pack=rule)
-    if crew.is_split:
-        engines = zip(role_names_of(component, crew), crew.replicas, strict=True)
+        return Group(component.name, (component_role(component, kind, pods.replicas[0]),), pack=rule)
+    if pods.is_split:
+        engines = zip(role_names_of(component, pods), pods.replicas, strict=True)
         each = tuple(
             Group(name, (_engine(component, name, kind, pods, len(pods)),), pack=rule, multinode=True)
             for name, pods in engines
         )
         return Group(component.name, groups=each, min=component.needed)
-    pods = [pod for replica in crew.replicas for pod in replica]
+    names = [pod for replica in pods.replicas for pod in replica]
     return Group(
         component.name,
-        (_engine(component, component.name, kind, pods, len(crew.replicas[0])),),
-        replicas=len(crew.replicas),
+        (_engine(component, component.name, kind, names, len(pods.replicas[0])),),
+        replicas=len(pods.replicas),
         min_replicas=component.needed,
         pack=rule,
         multinode=True,

@@ -25,7 +25,7 @@ _LEADER = "-ldr"
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class ComponentPods:
     """The pods of one component.
 
     replicas: `namespace/pod` of each multi-node replica in rank order; of a single-node component all in one.
@@ -47,14 +47,17 @@ def deployment_of(doc: Document) -> str:
     return f"{doc.namespace}/{name}" if name else ""
 
 
-def read_crews(reading: Reading, components: Sequence[Component], invent: bool) -> dict[str, Crew]:
+def read_component_pods(reading: Reading, components: Sequence[Component], invent: bool) -> dict[str, ComponentPods]:
     """Component → its pods: those that exist, and with `invent` names made up for those still to be made.
 
     More pods that run than are declared are all members, which a notice says; so are pods of components that are not
     declared, which are none. Raises InvalidRequest for pods that do not say which multi-node replica they are in.
     """
     by_component = _by_component(reading, components)
-    return {component.name: _crew(reading, component, by_component[component.name], invent) for component in components}
+    return {
+        component.name: _pods_of_component(reading, component, by_component[component.name], invent)
+        for component in components
+    }
 
 
 def missing_pods(reading: Reading, components: Sequence[Component], others: Sequence[Document]) -> dict[str, int]:
@@ -104,7 +107,7 @@ def _component_of(pod: Document, deployment: str) -> str:
     return whole.removeprefix(f"{deployment}-{pod.labels.get(_SET_REPLICA, '0')}-")
 
 
-def _crew(reading: Reading, component: Component, pods: Sequence[Document], invent: bool) -> Crew:
+def _pods_of_component(reading: Reading, component: Component, pods: Sequence[Document], invent: bool) -> ComponentPods:
     replicas = _replicas(reading.world, component, pods)
     each = (component.nodes if component.nodes > 1 else component.replicas) if invent else 0
     count = component.replicas if component.nodes > 1 else 1
@@ -115,7 +118,7 @@ def _crew(reading: Reading, component: Component, pods: Sequence[Document], inve
     names = tuple(_names(reading.doc, component, index, replica, each, taken) for index, replica in enumerate(kept))
     _tell_surplus(reading, component, names)
     bound = [BoundMember(pod.full_name, reading.world.node_of(pod)) for replica in running for pod in replica.bound]
-    return Crew(names, tuple(sorted(bound, key=lambda member: natural_key(member.pod))))
+    return ComponentPods(names, tuple(sorted(bound, key=lambda member: natural_key(member.pod))))
 
 
 def _replicas(world: World, component: Component, pods: Sequence[Document]) -> list[_Replica]:

@@ -41,7 +41,7 @@ _CLAIM_TEMPLATES = "spec.volumeClaimTemplates"
 
 
 @dataclass(frozen=True, slots=True)
-class _Crew:
+class _NamedPods:
     """Pods of a podset by part: names, those that run among them."""
 
     parts: tuple[tuple[str, ...], ...]
@@ -59,8 +59,8 @@ def read_workload(reading: Reading, kind: WorkloadKind) -> FoundGang | None:
     podsets = [podset for podset in kind.podsets(doc) if podset.names]
     if not podsets:
         return None
-    crews = {podset.name: _crew(reading, kind, podset, len(podsets)) for podset in podsets}
-    return _Building(reading, podsets, crews).gang()
+    named_pods = {podset.name: _named_pods(reading, kind, podset, len(podsets)) for podset in podsets}
+    return _Building(reading, podsets, named_pods).gang()
 
 
 def _refuse_task_rules(reading: Reading) -> None:
@@ -75,20 +75,20 @@ def _refuse_task_rules(reading: Reading) -> None:
 class _Building:
     """One workload being made into a gang."""
 
-    def __init__(self, reading: Reading, podsets: Sequence[Podset], crews: Mapping[str, _Crew]) -> None:
-        self.reading, self.podsets, self.crews = reading, podsets, crews
+    def __init__(self, reading: Reading, podsets: Sequence[Podset], named_pods: Mapping[str, _NamedPods]) -> None:
+        self.reading, self.podsets, self.named_pods = reading, podsets, named_pods
         self.shapes = {podset.name: self.shape(podset) for podset in podsets}
-        self.running = tuple(member for crew in crews.values() for member in crew.running)
+        self.running = tuple(member for named in named_pods.values() for member in named.running)
 
     def shape(self, podset: Podset) -> PodShape:
         """What a pod of a podset asks for that has still to be placed."""
-        reading, doc, crew = self.reading, self.reading.doc, self.crews[podset.name]
+        reading, doc, named = self.reading, self.reading.doc, self.named_pods[podset.name]
         pod = with_volumes(podset.template, job_volumes(doc))
         shape = reading.shape(pod, podset.template.at, podset.labels)
         if doc.kind != "StatefulSet":
             return shape
-        there = {member.pod for member in crew.running}
-        waiting = [pod for part in crew.parts for pod in part if pod not in there]
+        there = {member.pod for member in named.running}
+        waiting = [pod for part in named.parts for pod in part if pod not in there]
         return with_own_claims(reading, shape, _CLAIM_TEMPLATES, waiting)
 
     def gang(self) -> FoundGang:
@@ -122,14 +122,14 @@ class _Building:
 
     def part(self, podset: Podset, exclusive: str) -> Role | Group:
         """A podset as a role, or as a group where its parts are told apart."""
-        crew, shape = self.crews[podset.name], self.shapes[podset.name]
+        named, shape = self.named_pods[podset.name], self.shapes[podset.name]
         if exclusive == JOBSET_BY_SELECTOR:
-            return self.selected_jobs(podset, crew, shape)
+            return self.selected_jobs(podset, named, shape)
         if exclusive:
-            return self.exclusive_jobs(podset, crew, shape, exclusive)
+            return self.exclusive_jobs(podset, named, shape, exclusive)
         if podset.is_engine:
-            return self.engines(podset, crew, shape)
-        pods = tuple(pod for part in crew.parts for pod in part)
+            return self.engines(podset, named, shape)
+        pods = tuple(pod for part in named.parts for pod in part)
         return self.role(podset.name, podset, shape, pods, len(pods), podset.least * podset.size)
 
     def role(
@@ -139,15 +139,15 @@ class _Building:
         kind = kind_of({**self.reading.doc.labels, **podset.template.texts("metadata.labels")}, podset.name)
         return Role(name, replicas, least, kind, shape.requests, shape.constraints, shape.spread, pods)
 
-    def engines(self, podset: Podset, crew: _Crew, shape: PodShape) -> Group:
+    def engines(self, podset: Podset, named: _NamedPods, shape: PodShape) -> Group:
         """Replicas of several hosts each: engines of many nodes."""
-        pods = tuple(pod for part in crew.parts for pod in part)
-        if not crew.running:
+        pods = tuple(pod for part in named.parts for pod in part)
+        if not named.running:
             role = self.role(podset.name, podset, shape, pods, podset.size, podset.size)
-            count, least = len(crew.parts), max(1, podset.least)
+            count, least = len(named.parts), max(1, podset.least)
             return Group(f"{podset.name} replicas", (role,), (), count, least, multinode=True)
         groups = []
-        for at, part in enumerate(crew.parts):
+        for at, part in enumerate(named.parts):
             role = self.role(f"{podset.name}#{at}", podset, shape, part, len(part), len(part))
             groups.append(Group(f"{podset.name} replica {at}", (role,), multinode=True))
         return Group(f"{podset.name} replicas", groups=tuple(groups), min=podset.least)
@@ -170,11 +170,11 @@ class _Building:
             found = {name: level for name, level in found.items() if name not in by_level}
         return found
 
-    def exclusive_jobs(self, podset: Podset, crew: _Crew, shape: PodShape, level: str) -> Role | Group:
+    def exclusive_jobs(self, podset: Podset, named: _NamedPods, shape: PodShape, level: str) -> Role | Group:
         """Jobs that have a domain of a node label each."""
-        doc, count = self.reading.doc, len(crew.parts)
-        pods = tuple(pod for part in crew.parts for pod in part)
-        if crew.running and count > 1:
+        doc, count = self.reading.doc, len(named.parts)
+        pods = tuple(pod for part in named.parts for pod in part)
+        if named.running and count > 1:
             problem = "exclusive domains of several jobs are not supported while some of their pods run"
             self.reading.unsupported(Finding(f"{_AT}[{JOBSET_EXCLUSIVE}]", problem))
             return self.role(podset.name, podset, shape, pods, len(pods), len(pods))
@@ -191,11 +191,11 @@ class _Building:
         spread = (Spread(level, 1),) if count > 1 else ()
         return Group(f"{podset.name} jobs", (role,), (), count, count, pack=Pack(level), spread=spread)
 
-    def selected_jobs(self, podset: Podset, crew: _Crew, shape: PodShape) -> Group:
+    def selected_jobs(self, podset: Podset, named: _NamedPods, shape: PodShape) -> Group:
         """Jobs that select the nodes which were labelled for each of them."""
         doc, roles = self.reading.doc, []
         tolerated = Toleration(_NO_SCHEDULE, exists=True, effect="NoSchedule")
-        for at, part in enumerate(crew.parts):
+        for at, part in enumerate(named.parts):
             job = f"{doc.namespace}_{doc.name}-{podset.name}-{at}"
             rules = replace(
                 shape.constraints,
@@ -203,7 +203,7 @@ class _Building:
                 tolerations=(*shape.constraints.tolerations, tolerated),
             )
             own = replace(shape, constraints=rules)
-            name = f"{podset.name}#{at}" if len(crew.parts) > 1 else podset.name
+            name = f"{podset.name}#{at}" if len(named.parts) > 1 else podset.name
             roles.append(self.role(name, podset, own, part, len(part), len(part)))
         return Group(f"{podset.name} jobs", tuple(roles))
 
@@ -242,7 +242,7 @@ class _Building:
         return named or ("" if volcano == "default" else volcano)
 
 
-def _crew(reading: Reading, kind: WorkloadKind, podset: Podset, podsets: int) -> _Crew:
+def _named_pods(reading: Reading, kind: WorkloadKind, podset: Podset, podsets: int) -> _NamedPods:
     """The pods of a podset: those that run, then those that wait, then names of those to come."""
     world = reading.world
     owned = world.existing_by(kind.owner).get(reading.doc.full_name, ())
@@ -252,10 +252,10 @@ def _crew(reading: Reading, kind: WorkloadKind, podset: Podset, podsets: int) ->
     members = tuple(BoundMember(pod.full_name, world.node_of(pod)) for pod in running)
     told_apart = podset.is_engine or podset.job is not None
     if told_apart and own and podset.units > 1:
-        return _Crew(_by_unit(podset, own), members)
+        return _NamedPods(_by_unit(podset, own), members)
     count = max(len(podset.names), len(running))
     names = [pod.full_name for pod in own[:count]]
-    return _Crew(_split(_filled(names, podset.names, count), podset.size if told_apart else 1), members)
+    return _NamedPods(_split(_filled(names, podset.names, count), podset.size if told_apart else 1), members)
 
 
 def _by_unit(podset: Podset, own: Sequence[Document]) -> tuple[tuple[str, ...], ...]:

@@ -183,6 +183,42 @@ def _job() -> InputKind:
     return _grouped("Job", "jobs", "batch/v1", {"parallelism": 4, "completions": 4})
 
 
+def _job_set() -> InputKind:
+    marks = {"pod-group-name": NAME, "huddle.scheduler/size": "4", **_TOPOLOGY}
+    pods = []
+    for job in ("prefill", "decode"):
+        labels = {"jobset.sigs.k8s.io/jobset-name": "js", "jobset.sigs.k8s.io/replicatedjob-name": job}
+        owner = ("batch/v1", "Job", f"js-{job}-0")
+        pods += [_pod(f"js-{job}-0-{at}", labels=labels, annotations=marks, owner=owner) for at in range(2)]
+    template = {"metadata": {"annotations": marks}, "spec": {**pods[0]["spec"], "restartPolicy": "Never"}}
+    jobs = [
+        {"name": job, "replicas": 1, "template": {"spec": {"parallelism": 2, "completions": 2, "template": template}}}
+        for job in ("prefill", "decode")
+    ]
+    body = {"kind": "JobSet", "metadata": {"name": "js"}, "spec": {"replicatedJobs": jobs}}
+    return InputKind("jobset", (Declared("jobsets", "jobset.x-k8s.io/v1alpha2", body),), tuple(pods))
+
+
+def _ray_cluster() -> InputKind:
+    marks = {"pod-group-name": NAME, "huddle.scheduler/size": "4", **_TOPOLOGY}
+    groups = {"headgroup": 1, "workers": 3}
+    pods = [
+        _pod(
+            f"ray-{group}-{at}",
+            labels={"ray.io/cluster": "ray", "ray.io/group": group},
+            annotations=marks,
+            owner=("ray.io/v1", "RayCluster", "ray"),
+        )
+        for group, count in groups.items()
+        for at in range(count)
+    ]
+    template = {"metadata": {"annotations": marks}, "spec": pods[0]["spec"]}
+    workers = [{"groupName": "workers", "replicas": 3, "minReplicas": 3, "template": template}]
+    spec = {"headGroupSpec": {"template": template}, "workerGroupSpecs": workers}
+    body = {"kind": "RayCluster", "metadata": {"name": "ray"}, "spec": spec}
+    return InputKind("raycluster", (Declared("rayclusters", "ray.io/v1", body),), tuple(pods))
+
+
 def _dynamo() -> InputKind:
     prefix = "nvidia.com/dynamo"
     pods = {
@@ -221,6 +257,8 @@ _MADE: tuple[Callable[[], InputKind], ...] = (
     _stateful_set,
     _deployment,
     _job,
+    _job_set,
+    _ray_cluster,
     _annotated,
 )
 
