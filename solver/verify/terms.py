@@ -10,6 +10,7 @@ from solver.domain.accelerators import Accelerators
 from solver.domain.gang import Flow, Gang, Group, Pattern, Role
 from solver.domain.plan import FlowReport
 from solver.domain.replicas import Replica, fewest_pods, root_replica
+from solver.domain.snapshot import Ints
 from solver.topology.costs import capped_costs, levels_climbed, paid, paid_level
 from solver.topology.tree import Tree
 from solver.verify.eligibility import open_to
@@ -84,8 +85,7 @@ def fragmentation(placement: Placement) -> int:
     tree, snapshot = placement.tree, placement.snapshot
     whole = snapshot.devices_in(placement.free)
     free = np.where(snapshot.open_nodes, whole, 0)
-    closed = np.flatnonzero(~snapshot.open_nodes)
-    extra = [node for node in closed.tolist() if open_to(snapshot, placement.gang, node)]
+    extra = _closed_but_tolerated(placement)
     free[extra] = whole[extra]
     for role in placement.gang.roles:
         gpus = snapshot.accelerators.devices(role.requests)
@@ -99,6 +99,16 @@ def fragmentation(placement: Placement) -> int:
         touched &= tree.real[level]
         total += int(free[touched[tree.domain_of[level]]].sum())
     return total
+
+
+def _closed_but_tolerated(placement: Placement) -> Ints:
+    """Closed nodes that are open to the gang; nodes of one state and one set of taints are alike."""
+    snapshot = placement.snapshot
+    closed = np.flatnonzero(~snapshot.open_nodes)
+    state = snapshot.taint_codes * 4 + snapshot.ready * 2 + snapshot.schedulable
+    _, first, kind = np.unique(state[closed], return_index=True, return_inverse=True)
+    tolerated = [open_to(snapshot, placement.gang, node) for node in closed[first].tolist()]
+    return closed[np.array(tolerated, dtype=np.bool_)[kind]]
 
 
 @dataclass(frozen=True, slots=True)
