@@ -6,7 +6,7 @@ PROTOS_OUT ?= .
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo control-plane test soak bench lint format types contracts protos protos-listing check lock clean
+.PHONY: help demo control-plane test test-control-plane soak bench lint format types contracts protos protos-listing check lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,10 @@ control-plane: ## build kube-apiserver, kube-scheduler, etcd, kwok and gRPC clie
 	@PYTHONPATH=tests $(PYTHON) -m support.controlplane.build $(CONTROL_PLANE_ARGS)
 
 test: $(VENV)/.ready ## run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not soak" --durations=10
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not soak and not controlplane" --durations=10
+
+test-control-plane: $(VENV)/.ready ## run the tests that need the programs of `make control-plane`
+	@PYTHONPATH=tests $(BIN)/python -m support.controlplane.rerun -n $(WORKERS) --dist worksteal --durations=10
 
 soak: $(VENV)/.ready ## long random campaigns
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m soak --timeout 7200 --durations=10
@@ -63,7 +66,7 @@ protos: $(VENV)/.ready ## regenerate solver/api from protos/ (PROTOS_OUT=folder)
 protos-listing: $(VENV)/.ready ## list what is on the wire in protos/contract.txt
 	@PYTHONPATH=tests $(BIN)/python -m support.contract
 
-check: lint types contracts test ## everything CI runs
+check: lint types contracts test test-control-plane ## everything CI runs
 
 lock: ## renew the locked dependencies (needs uv)
 	uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes --no-emit-index-url --no-header \

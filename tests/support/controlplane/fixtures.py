@@ -30,6 +30,14 @@ NEEDS = {
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Mark what needs a program of `make control-plane`, so that `-m "not controlplane"` is everything else."""
+    for item in items:
+        if not NEEDS.keys().isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.controlplane)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail, what needs a program that is not there: from one place, hence in one line of the report."""
     missing = _missing(getattr(item, "fixturenames", []))

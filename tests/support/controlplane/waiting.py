@@ -11,7 +11,7 @@ class TooLate(AssertionError):
     """What was waited for did not come; the message says what."""
 
 
-def eventually(check: Callable[[], T | None], what: str, limit_s: float = 30.0, pause_s: float = 0.05) -> T:
+def eventually(check: Callable[[], T | None], what: str, limit_s: float = 90.0, pause_s: float = 0.05) -> T:
     """The first true answer of `check`, asked again every `pause_s`; raises TooLate with `what` and the last answer."""
     end = time.monotonic() + limit_s
     while True:
