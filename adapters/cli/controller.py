@@ -38,7 +38,8 @@ With --extender-listen it is also the extender of a kube-scheduler, which then a
 Examples:
   huddle controller
   huddle controller --kubeconfig admin.conf --no-leader-election --listen 127.0.0.1:8080
-  huddle controller --extender-listen 0.0.0.0:8443 --extender-cert tls.crt --extender-key tls.key
+  huddle controller --extender-listen 0.0.0.0:8443 --extender-cert tls.crt --extender-key tls.key \\
+    --extender-client-ca ca.crt
 
 Options may also be set as HUDDLE_CONTROLLER_<OPTION>. The log goes to stderr as JSON lines. SIGTERM lets it finish the
 calls under way and give the Lease back; a second one ends it at once.

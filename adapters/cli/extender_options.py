@@ -36,8 +36,22 @@ _OPTIONS = (
         "--extender-cert", metavar="FILE", type=_file, help="Its certificate chain, as PEM; read again when it changes."
     ),
     click.option("--extender-key", metavar="FILE", type=_file, help="Its private key, as PEM."),
-    click.option("--extender-client-ca", metavar="FILE", type=_file, help="Who signs the certificates of clients."),
-    click.option("--extender-insecure", is_flag=True, help="Allow plaintext on every address, not only on loopback."),
+    click.option(
+        "--extender-client-ca",
+        metavar="FILE",
+        type=_file,
+        help="Who signs the certificates of clients; needed off loopback.",
+    ),
+    click.option(
+        "--extender-insecure",
+        is_flag=True,
+        help="Allow plaintext, and anybody, on every address, not only on loopback.",
+    ),
+    click.option(
+        "--extender-names-only",
+        is_flag=True,
+        help="Its schedulers are nodeCacheCapable: bodies of 2 MiB at most, else 64 MiB.",
+    ),
     click.option(
         "--extender-scheduler",
         "extender_schedulers",
@@ -74,6 +88,7 @@ def extender_config(
     extender_key: Path | None,
     extender_client_ca: Path | None,
     extender_insecure: bool,
+    extender_names_only: bool,
     extender_schedulers: Sequence[str],
     extender_resources: Sequence[str],
     extender_wait: float,
@@ -84,7 +99,14 @@ def extender_config(
     from adapters.extender.server import ExtenderConfig
 
     if extender_listen is None:
-        if extender_cert or extender_key or extender_client_ca or extender_insecure or extender_pod:
+        if (
+            extender_cert
+            or extender_key
+            or extender_client_ca
+            or extender_insecure
+            or extender_names_only
+            or extender_pod
+        ):
             raise click.UsageError("options --extender-… need --extender-listen", click.get_current_context())
         return None
     return ExtenderConfig(
@@ -95,6 +117,7 @@ def extender_config(
         key=extender_key,
         client_ca=extender_client_ca,
         insecure=extender_insecure,
+        names_only=extender_names_only,
         wait_s=extender_wait,
         pod=PodName(*extender_pod) if extender_pod else None,
     )

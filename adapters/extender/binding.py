@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from adapters.apply.door import Term
-from adapters.apply.naming_node import MOST_UNGATED
+from adapters.apply.naming_node import MOST_UNGATED, Extended
 from adapters.extender.members import Members
 from adapters.extender.room import Room, read_pod
 from adapters.extender.wire import ToBind
@@ -19,6 +19,8 @@ from adapters.kubernetes.resources import PODS
 
 Body = Mapping[str, Any]
 
+#: Scheduler of pods that name none.
+DEFAULT_SCHEDULER = "default-scheduler"
 #: A pod that changes meanwhile is looked at anew so often.
 _ATTEMPTS = 4
 #: Room of a pod that may or may not have been bound is kept for so long, in seconds.
@@ -30,10 +32,14 @@ _log = structlog.get_logger("huddle.extender")
 
 
 class Binding:
-    """Binds pods in one term. In one event loop. wait_s: longest that a bind waits for the others of its gang."""
+    """Binds pods in one term. In one event loop.
 
-    def __init__(self, term: Term, members: Members, room: Room, wait_s: float) -> None:
+    extended: whose pods of no gang may be bound. wait_s: longest that a bind waits for the others of its gang.
+    """
+
+    def __init__(self, term: Term, members: Members, room: Room, extended: Extended, wait_s: float) -> None:
         self._term, self._members, self._room, self._wait_s = term, members, room, wait_s
+        self._schedulers = extended.schedulers
         self._passed: OrderedDict[str, set[tuple[str, str]]] = OrderedDict()
         self._news = asyncio.Event()
 
@@ -78,7 +84,16 @@ class Binding:
         return problem
 
     async def _bind_single(self, asked: ToBind, pod: Body) -> str:
-        """Bind a pod of no gang, unless that takes what is promised."""
+        """Bind a pod of no gang that is one of our schedulers' to a node that is open to it and not promised.
+
+        The scheduler has looked at all that, but what asks here may be something else that has its certificate.
+        """
+        scheduler = pod["spec"].get("schedulerName") or DEFAULT_SCHEDULER
+        if scheduler not in self._schedulers:
+            return f"the pod names scheduler {scheduler}, for which nothing is bound here"
+        objection = self._room.objection(pod, asked.node)
+        if objection:
+            return objection
         taken = read_pod(pod, asked.node)
         if taken is not None and self._room.taken_on(asked.uid) != asked.node:
             self._room.give_back(asked.uid)

@@ -24,7 +24,7 @@ class Desk:
     def __init__(self, term: Term, extended: Extended, wait_s: float) -> None:
         self._term = term
         self._members, self._room = Members(term, extended), Room(term)
-        self._binding = Binding(term, self._members, self._room, wait_s)
+        self._binding = Binding(term, self._members, self._room, extended, wait_s)
         term.mirror.on_change(PODS, self._pod_changed)
 
     async def filter(self, data: bytes) -> Answer:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adapters.apply.door import Term
+from adapters.kubernetes.constraints import node_constraints
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.running import read_bound_pod
 from adapters.kubernetes.shares import read_share
@@ -18,6 +19,7 @@ from solver.domain.snapshot import Snapshot
 from solver.ledger import Phase, Promise, PromisedPod
 from solver.service.fitting import TreeOf
 from solver.topology.choice import cluster_topology
+from solver.verify.eligibility import node_objections
 
 Body = Mapping[str, Any]
 
@@ -65,6 +67,17 @@ class Room:
                 state.refused.clear()
             found = state.refused[requests] = dict(_short(state, requests))
         return found
+
+    def objection(self, pod: Body, node: str) -> str:
+        """Why a pod must not be bound to a node by its own rules; empty when it may, capacity aside."""
+        snapshot, doc = self._now().snapshot, Document(dict(pod), "scheduler")
+        if node not in snapshot.node_idx:
+            return f"node {node} is not known"
+        try:
+            rules = node_constraints(doc, doc.namespace, doc.labels)
+        except InvalidRequest as error:
+            return str(error)
+        return next(node_objections(snapshot, rules, snapshot.node_idx[node]), "")
 
     def scores(self) -> Mapping[str, int]:
         """Node → 0 to BEST: high where the node and the domains around it are full already."""

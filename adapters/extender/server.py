@@ -23,8 +23,12 @@ from solver.domain.errors import InvalidRequest, SourceUnavailable
 from solver.service.config import is_loopback
 
 VERBS = ("filter", "prioritize", "bind", "preempt")
-#: Largest body: whole objects of some 20,000 nodes.
-MOST_BYTES = 512 * 2**20
+#: Largest body in bytes: whole objects of some 3,000 nodes; the names of 20,000; and one binding.
+MOST_BYTES, MOST_BYTES_NAMES, MOST_BYTES_BIND = 64 * 2**20, 2 * 2**20, 64 * 2**10
+#: Longest that a body may take to come, in seconds: the httpTimeout of the schedulers.
+BODY_S = 5.0
+#: Bodies that are being read or answered at a time: of bindings, which come in crowds, and of other questions.
+MOST_BINDINGS, MOST_QUESTIONS = 256, 8
 
 _log = structlog.get_logger("huddle.extender")
 
@@ -33,11 +37,12 @@ _log = structlog.get_logger("huddle.extender")
 class ExtenderConfig:
     """How the extender is served. Raises InvalidRequest for what would not be safe.
 
-    listen: host and port. schedulers: names of the schedulers that ask it. resources: of the pods
-    about which they do. cert, key: PEM files, for HTTPS.
-    client_ca: who signs the certificates that clients have to show. reload_s: until changed files are noticed.
-    insecure: plaintext on every address. wait_s: longest that a bind waits for the others of its gang, less than the
-    httpTimeout of the schedulers. pod: of this replica, labelled while it leads.
+    listen: host and port. schedulers: names of the schedulers that ask it. resources: of the pods about which they do.
+    cert, key: PEM files, for HTTPS. client_ca: who signs the certificates that clients have to show; needed off
+    loopback, where anybody could have pods bound. reload_s: until changed files are noticed. insecure: neither is
+    needed on any address. names_only: the schedulers send names of nodes (nodeCacheCapable), so bodies are small.
+    wait_s: longest that a bind waits for the others of its gang, less than the httpTimeout of the schedulers. pod: of
+    this replica, labelled while it leads.
     """
 
     listen: tuple[str, int]
@@ -47,6 +52,7 @@ class ExtenderConfig:
     key: Path | None = None
     client_ca: Path | None = None
     insecure: bool = False
+    names_only: bool = False
     wait_s: float = 3.0
     reload_s: float = RELOAD_S
     pod: PodName | None = None
@@ -54,11 +60,17 @@ class ExtenderConfig:
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None) or (self.client_ca and not self.cert):
             raise InvalidRequest("--extender-cert and --extender-key go together, and --extender-client-ca with them")
-        if self.cert is None and not self.insecure and not is_loopback(self.listen[0]):
+        if self.client_ca is None and not self.insecure and not is_loopback(self.listen[0]):
             raise InvalidRequest(
-                f"--extender-listen {self.listen[0]} is not loopback: give --extender-cert and --extender-key, "
-                "or say --extender-insecure"
+                f"--extender-listen {self.listen[0]} is not loopback, and whoever reaches it can have pods bound: give "
+                "--extender-cert, --extender-key and --extender-client-ca, or say --extender-insecure"
             )
+
+    def most_bytes(self, verb: str) -> int:
+        """Size of the largest body of a verb."""
+        if verb == "bind":
+            return MOST_BYTES_BIND
+        return MOST_BYTES_NAMES if self.names_only else MOST_BYTES
 
 
 class Extender:
@@ -67,6 +79,7 @@ class Extender:
     def __init__(self, config: ExtenderConfig) -> None:
         self._config = config
         self._desk: Desk | None = None
+        self._inside = dict.fromkeys(VERBS, 0)
         self.extended = Extended(frozenset(config.schedulers), frozenset(config.resources))
 
     @asynccontextmanager
@@ -75,7 +88,7 @@ class Extender:
 
         Raises SourceUnavailable for the address, InvalidRequest for the certificates.
         """
-        app = web.Application(client_max_size=MOST_BYTES)
+        app = web.Application()
         app.add_routes([web.post(f"/{verb}", partial(self._answered, metrics, verb)) for verb in VERBS])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
@@ -106,19 +119,57 @@ class Extender:
         return response
 
     async def _answer(self, verb: str, request: web.Request) -> tuple[web.Response, str]:
-        data = await request.read()
+        """Whether anything is answered is seen before a byte of the body is read."""
+        if self._desk is None:
+            return _said(503, "this replica does not lead"), "not_leading"
+        if self._is_full(verb):
+            return _said(503, "too many questions at a time"), "busy"
+        self._inside[verb] += 1
+        try:
+            data = await _body(request, self._config.most_bytes(verb))
+            return await self._answer_to(verb, data)
+        except web.HTTPRequestEntityTooLarge as error:
+            return _said(413, f"the body of {verb} is larger than {error.text} bytes"), "too_large"
+        except TimeoutError:
+            return _said(408, f"the body did not come within {BODY_S:g} s"), "too_slow"
+        finally:
+            self._inside[verb] -= 1
+
+    def _is_full(self, verb: str) -> bool:
+        bindings = self._inside["bind"]
+        return bindings >= MOST_BINDINGS if verb == "bind" else sum(self._inside.values()) - bindings >= MOST_QUESTIONS
+
+    async def _answer_to(self, verb: str, data: bytes) -> tuple[web.Response, str]:
         desk = self._desk
         if desk is None:
-            return web.Response(status=503, text="this replica does not lead\n"), "not_leading"
+            return _said(503, "this replica does not lead"), "not_leading"
         does: Callable[[bytes], Awaitable[Answer]] = getattr(desk, verb)
         try:
             body, outcome = await does(data)
         except Malformed as error:
-            return web.Response(status=400, text=f"{error}\n"), "malformed"
+            return _said(400, str(error)), "malformed"
         except Exception:
             _log.exception("extender_failed", verb=verb)
-            return web.Response(status=500, text="a defect of huddle, which its log tells\n"), "failed"
+            return _said(500, "a defect of huddle, which its log tells"), "failed"
         return web.Response(body=body, content_type="application/json"), outcome
+
+
+def _said(status: int, sentence: str) -> web.Response:
+    return web.Response(status=status, text=f"{sentence}\n")
+
+
+async def _body(request: web.Request, most: int) -> bytes:
+    """The whole body. Raises HTTPRequestEntityTooLarge, with the limit as text, and TimeoutError."""
+    too_large = web.HTTPRequestEntityTooLarge(most, request.content_length or most + 1, text=str(most))
+    if (request.content_length or 0) > most:
+        raise too_large
+    data = bytearray()
+    async with asyncio.timeout(BODY_S):
+        async for part in request.content.iter_any():
+            data += part
+            if len(data) > most:
+                raise too_large
+    return bytes(data)
 
 
 def _tls(config: ExtenderConfig) -> ssl.SSLContext | None:

@@ -49,12 +49,17 @@ def objections(
 
     nominated: waiting pods that count.
     """
-    rules = role.constraints
+    yield from node_objections(snapshot, role.constraints, node)
+    if lacks_levels(tree, named, node):
+        yield f"it lacks a label up to level {tree.level_names[max(named)]}"
+    yield from _repelled(snapshot, role.constraints, node, gang, nominated)
+
+
+def node_objections(snapshot: Snapshot, rules: NodeConstraints, node: int) -> Iterator[str]:
+    """Why a new pod with these rules must not use the node, whatever else runs there."""
     for taint, text in _state(snapshot, node):
         if not any(toleration.tolerates(taint) for toleration in rules.tolerations):
             yield text
-    if lacks_levels(tree, named, node):
-        yield f"it lacks a label up to level {tree.level_names[max(named)]}"
     for key, value in rules.selector:
         if _label(snapshot, node, key) != value:
             yield f"it does not match nodeSelector {key}={value}"
@@ -66,7 +71,6 @@ def objections(
     for taint in snapshot.taint_sets[snapshot.taint_codes[node]]:
         if taint.repels and not any(toleration.tolerates(taint) for toleration in rules.tolerations):
             yield f"taint {taint} is not tolerated"
-    yield from _repelled(snapshot, rules, node, gang, nominated)
 
 
 def open_to(snapshot: Snapshot, gang: Gang, node: int) -> bool:

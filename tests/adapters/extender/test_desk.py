@@ -114,6 +114,28 @@ def test_what_is_promised_is_nobody_elses(asking: Asking) -> None:
     assert asking.bind("early", passed[1]) == f"the pod is bound to {passed[0]}"
 
 
+def test_a_single_pod_is_bound_only_as_its_scheduler_could(asking: Asking, world: World) -> None:
+    """Another scheduler's pods are not bound, and no pod goes to a node that is closed to it."""
+    for node in ("tainted", "cordoned"):
+        world.add_node(node, 4, "r2")
+        world.change_node(node, node)
+    asking.runner.mirror.catch_up()
+    pod = asking.single("single", 1)
+    assert asking.bind("single", "tainted") == "taint maintenance is not tolerated"
+    assert asking.bind("single", "cordoned") == "it is cordoned"
+    assert asking.bind("single", "nowhere") == "node nowhere is not known"
+    for spec, problem in (
+        ({"nodeSelector": {"disk": "fast"}}, "it does not match nodeSelector disk=fast"),
+        ({"schedulerName": "another"}, "the pod names scheduler another, for which nothing is bound here"),
+        ({"schedulerName": "default-scheduler"}, ""),
+    ):
+        changed = {**pod, "spec": {**pod["spec"], **spec}}
+        world.objects[PODS][NAMESPACE, "single"] = changed
+        world._renew(changed)
+        asking.runner.mirror.catch_up()
+        assert asking.bind("single", "n0") == problem
+
+
 def test_what_is_being_bound_is_taken_for_plans(asking: Asking) -> None:
     """The mirror does not show the pods yet; the plan goes elsewhere, and nothing is taken twice later."""
     for at, node in enumerate(("n0", "n2")):

@@ -1,9 +1,10 @@
 """The extender over HTTP: what it answers to whom."""
 
 import asyncio
+import io
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import aiohttp
 import pytest
 
 from adapters.apply.metrics import Metrics
+from adapters.extender import server
 from adapters.extender.leader import LEADS_LABEL, Leader, PodName
-from adapters.extender.server import Extender, ExtenderConfig
+from adapters.extender.server import MOST_BYTES, MOST_BYTES_BIND, MOST_BYTES_NAMES, Extender, ExtenderConfig
 from solver.domain.errors import InvalidRequest
 from support.controlplane.certificates import Authority
 from tests.adapters.extender.conftest import Asking
@@ -50,7 +52,7 @@ def served(
             scheme = "https" if config.get("cert") else "http"
 
             async def post(verb: str, body: Any, client: ssl.SSLContext | None = None) -> tuple[int, str]:
-                data = body if isinstance(body, bytes) else json.dumps(body).encode()
+                data = json.dumps(body).encode() if isinstance(body, dict | list) else body
                 url = f"{scheme}://127.0.0.1:{port}/{verb}"
                 async with session.post(url, data=data, ssl=client or True) as answer:
                     return answer.status, await answer.text()
@@ -180,13 +182,81 @@ def test_renewed_certificates(tmp_path: Path) -> None:
     served(None, story, **files.config)
 
 
-def test_plaintext_is_for_loopback() -> None:
-    """Unless somebody says otherwise."""
+def test_off_loopback_clients_show_certificates() -> None:
+    """Who asks can have pods bound, so a certificate of the server alone is not enough."""
     with pytest.raises(InvalidRequest, match="is not loopback"):
         ExtenderConfig(listen=("0.0.0.0", 1))
+    with pytest.raises(InvalidRequest, match="--extender-client-ca"):
+        ExtenderConfig(listen=("0.0.0.0", 1), cert=Path("c"), key=Path("k"))
     with pytest.raises(InvalidRequest, match="go together"):
         ExtenderConfig(listen=HERE, cert=Path("c"))
+    ExtenderConfig(listen=("0.0.0.0", 1), cert=Path("c"), key=Path("k"), client_ca=Path("a"))
     ExtenderConfig(listen=("0.0.0.0", 1), insecure=True)
+
+
+async def _parts(size: int, pause: float = 0.0) -> AsyncIterator[bytes]:
+    for _ in range(size):
+        yield b" " * 1024
+        await asyncio.sleep(pause)
+
+
+@pytest.mark.parametrize(
+    ("verb", "names_only", "most"),
+    [("bind", False, MOST_BYTES_BIND), ("filter", True, MOST_BYTES_NAMES), ("filter", False, MOST_BYTES)],
+)
+def test_bodies_have_a_limit(asking: Asking, verb: str, names_only: bool, most: int) -> None:
+    """By what they say of their size, and by what comes when they say nothing; at the limit they are read."""
+
+    async def story(post: Post) -> None:
+        too_large = (413, f"the body of {verb} is larger than {most} bytes\n")
+        assert await post(verb, io.BytesIO(b" " * (most + 1))) == too_large
+        assert await post(verb, _parts(most // 1024 + 1)) == too_large
+        assert (await post(verb, io.BytesIO(b" " * most)))[0] == 400
+
+    assert f'outcome="too_large",verb="{verb}"}} 2.0' in served(asking, story, names_only=names_only)
+
+
+def test_a_body_that_does_not_come_is_given_up(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So unfinished questions keep nothing open."""
+    monkeypatch.setattr(server, "BODY_S", 0.05)
+
+    async def story(post: Post) -> None:
+        assert await post("filter", _parts(1000, pause=0.02)) == (408, "the body did not come within 0.05 s\n")
+
+    served(asking, story)
+
+
+def test_a_replica_that_does_not_lead_reads_no_body() -> None:
+    """It answers while the rest of the body is still to come."""
+    sent = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            sent.append(1)
+            yield b" " * 1024
+            await asyncio.sleep(0.01)
+
+    async def story(post: Post) -> None:
+        with suppress(aiohttp.ClientError):
+            assert (await post("filter", parts()))[0] == 503
+
+    served(None, story)
+    assert len(sent) < 50
+
+
+def test_questions_at_a_time_have_a_limit(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is told to come back; bindings have a limit of their own."""
+    monkeypatch.setattr(server, "MOST_QUESTIONS", 1)
+
+    async def story(post: Post) -> None:
+        slow = asyncio.create_task(post("filter", _parts(20, pause=0.02)))
+        await asyncio.sleep(0.1)
+        assert await post("prioritize", b"{}") == (503, "too many questions at a time\n")
+        assert (await post("bind", b"{}"))[0] == 400
+        assert (await slow)[0] == 400
+        assert (await post("prioritize", b"{}"))[0] == 400
+
+    served(asking, story)
 
 
 def test_the_leader_is_labelled() -> None:
