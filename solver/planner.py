@@ -13,6 +13,7 @@ from solver.domain.gang import Gang
 from solver.domain.holding import holding_planned, holding_running, without_lost
 from solver.domain.levels import TopologySpec
 from solver.domain.nominated import seen_by
+from solver.domain.order import turn
 from solver.domain.plan import (
     Assignment,
     GangPlan,
@@ -58,12 +59,12 @@ def plan(
 ) -> Plan:
     """Place `gangs` one after another, each all or nothing, and say how good each answer is proven to be.
 
-    Higher priority first, then input order; each gang sees what its predecessors of this call hold. Pure: the result
-    depends on the arguments alone, apart from where the time budget ends. warm: tables to use and to add to; they
-    change no status and no value. stop: ends the work within some 50 ms of being set; the answer is what is known by
-    then, as when time runs out. A running member on a node that is not in the snapshot is lost: a notice says so, and
-    its place is planned anew. Raises InvalidRequest for contradictory input (unknown levels, …), InternalError when a
-    plan fails verification.
+    Higher priority first, then creation time, then name (see `turn`), whatever the order of `gangs`, which is that of
+    the answers; each gang sees what its predecessors of this call hold. Pure: the result depends on the arguments
+    alone, apart from where the time budget ends. warm: tables to use and to add to; they change no status and no value.
+    stop: ends the work within some 50 ms of being set; the answer is what is known by then, as when time runs out. A
+    running member on a node that is not in the snapshot is lost: a notice says so, and its place is planned anew.
+    Raises InvalidRequest for contradictory input (unknown levels, …), InternalError when a plan fails verification.
     """
     options, reporter = options or Options(), reporter or Reporter()
     budget = options.budget(stop)
@@ -71,7 +72,7 @@ def plan(
     gangs = [gang for gang, _ in known]
     snapshot = state = holding_running(snapshot, gangs)
     done: dict[int, GangPlan] = {}
-    for at in sorted(range(len(gangs)), key=lambda at: -gangs[at].priority):
+    for at in sorted(range(len(gangs)), key=lambda at: turn(gangs[at])):
         answer = _Solver(state, gangs[at], options, budget, reporter, warm).answer()
         if answer.status is Status.INFEASIBLE and state is not snapshot:
             answer = _taken(snapshot, gangs, at, done, options, budget, warm) or answer

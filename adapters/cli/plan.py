@@ -117,7 +117,7 @@ def plan_command(
     """Read, plan, show, and exit with the worst status."""
     refuse_double_stdin([*files, *clusters])
     if fair_after and not batch:
-        raise click.UsageError("--fair-after needs --batch: one after another, gangs go by priority and input order")
+        raise click.UsageError("--fair-after needs --batch: one after another, gangs go by priority and creation time")
     options = GangOptions(model, prompt_tokens, ignore_unsupported, compute_domain, requests_per_second=rps)
     inputs = read_inputs(files, clusters, options)
     wish = Wish(engine, time_limit, batch, fair_before(datetime.now(UTC), fair_after))

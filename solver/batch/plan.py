@@ -15,6 +15,7 @@ from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.holding import holding_running, without_lost
 from solver.domain.nominated import seen_alike
+from solver.domain.order import turn
 from solver.domain.plan import Admitted, Batch, GangPlan, Plan, Proof, Status
 from solver.domain.snapshot import Snapshot
 from solver.planner import plan, taken_by
@@ -38,19 +39,35 @@ def plan_batch(
 
     Starts from the sequential plan, without certificates, which may use the whole budget, and improves it with what
     is left by placing a few gangs (or, where they are few, all) anew together, until that is proven best; so it is
-    never worse than sequential. Statuses are `optimal` when the joint optimum is proven, else `feasible` for placed
-    gangs, with what each gang could reach alone as bounds; `Plan.batch` sums up. fair_before: within a priority,
-    gangs created before this moment are a class of their own, strictly before the others. Raises as plan() does, and
-    InvalidRequest for engine tree.
+    never worse than sequential. The order of `gangs` changes nothing but the order of the answers. Statuses are
+    `optimal` when the joint optimum is proven, else `feasible` for placed gangs, with what each gang could reach alone
+    as bounds; `Plan.batch` sums up. fair_before: within a priority, gangs created before this moment are a class of
+    their own, strictly before the others. Raises as plan() does, and InvalidRequest for engine tree.
     """
     options, reporter, warm = options or Options(), reporter or Reporter(), warm or WarmTables()
     if options.engine is Engine.TREE:
         raise InvalidRequest("a batch is placed jointly by CP-SAT, which engine tree leaves out")
-    ranks = ranks_of(gangs, fair_before)
     if len(gangs) < 2:
         few = plan(snapshot, gangs, options, reporter, warm, stop)
-        return replace(few, batch=_of_few(few, ranks))
+        return replace(few, batch=_of_few(few, ranks_of(gangs, fair_before)))
+    turns = sorted(range(len(gangs)), key=lambda at: turn(gangs[at]))
+    planned = _planned(snapshot, [gangs[at] for at in turns], options, reporter, warm, stop, fair_before)
+    answers = dict(zip(turns, planned.gangs, strict=True))
+    return replace(planned, gangs=tuple(answers[at] for at in range(len(gangs))))
+
+
+def _planned(
+    snapshot: Snapshot,
+    gangs: Sequence[Gang],
+    options: Options,
+    reporter: Reporter,
+    warm: WarmTables,
+    stop: Stop | None,
+    fair_before: datetime | None,
+) -> Plan:
+    """Gangs in the order of their turns, planned jointly."""
     budget = options.budget(stop)
+    ranks = ranks_of(gangs, fair_before)
     ranked = by_rank(gangs, ranks)
     present = [without_lost(snapshot, gang)[0] for gang in ranked]
     held = holding_running(snapshot, present)

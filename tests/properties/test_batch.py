@@ -108,6 +108,19 @@ def test_older_gangs_are_a_class_of_their_own() -> None:
     assert changed >= 3, changed
 
 
+def test_the_order_of_the_input_changes_nothing() -> None:
+    """Shuffled batches, of which some cannot be placed whole, get the same answer gang by gang, in their own order."""
+    for seed in range(30):
+        rng = random.Random(seed)
+        site, gangs = random_batch(rng)
+        shuffled = rng.sample(gangs, len(gangs))
+        first, second = plan_batch(site, gangs, LIMIT), plan_batch(site, shuffled, LIMIT)
+        assert [answer.name for answer in second.gangs] == [each.name for each in shuffled]
+        assert first.batch == second.batch
+        found = [{each.name: (each.status, each.assignments) for each in answer.gangs} for answer in (first, second)]
+        assert found[0] == found[1]
+
+
 def test_exactly_as_old_is_not_older() -> None:
     """A gang created at the very moment belongs to the others; a second earlier it comes first."""
     border = datetime(2026, 1, 1, tzinfo=UTC)
@@ -123,8 +136,8 @@ def test_a_waiting_gang_makes_others_move() -> None:
     nodes = [node(f"n{at:03}", 0, rack=f"r{at // 2:03}") for at in range(100)]
     racks = [node("x0", 4, rack="x"), node("x1", 4, rack="x"), node("y", 3, rack="y"), node("z", 3, rack="z")]
     site = cluster(*nodes, *racks)
-    small = gang(role("p", 2, 2), role("d", 2, 1), name="ns/small", flows=[flow("p", "d")])
-    large = gang(role("w", 2, 4), name="ns/large", required="rack")
+    small = gang(role("p", 2, 2), role("d", 2, 1), name="ns/first", flows=[flow("p", "d")])
+    large = gang(role("w", 2, 4), name="ns/second", required="rack")
     assert [answer.status.placed for answer in plan(site, [small, large], LIMIT).gangs] == [True, False]
     found = plan_batch(site, [small, large], LIMIT)
     assert [answer.status.placed for answer in found.gangs] == [True, True]

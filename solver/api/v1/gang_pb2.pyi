@@ -177,7 +177,9 @@ class Gang(_message.Message):
     topology: _builtins.str
     """Name of the topology its levels belong to; empty = the only one of the cluster, else well-known labels."""
     created_unix_ms: _builtins.int
-    """Since when the gang waits, in milliseconds since the Unix epoch; absent = unknown. Used by `fair_before_unix_ms`."""
+    """Since when the gang waits, in milliseconds since the Unix epoch; absent = unknown. Of equal priority the older gang
+    is placed first, those of unknown age last, then by natural order of names. Used by `fair_before_unix_ms`, too.
+    """
     pod_priority: _builtins.int
     """Priority with which its pods meet pods that are nominated to nodes; absent = `priority`."""
     @_builtins.property

@@ -59,7 +59,7 @@ class PlacementServiceServicer:
     """
 
     def Plan(self, request, context):
-        """One gang, or several: one after another by priority, or jointly.
+        """One gang, or several: one after another by priority, creation time and name, or jointly.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class PlacementServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PlacementServiceAsyncStub: ...
     Plan: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.PlanRequest, _placement_service_pb2.PlanResponse]
-    """One gang, or several: one after another by priority, or jointly."""
+    """One gang, or several: one after another by priority, creation time and name, or jointly."""
     PlanStream: _grpc.UnaryStreamMultiCallable[_placement_service_pb2.PlanStreamRequest, _placement_service_pb2.PlanStreamResponse]
     """The same, with better and better answers on the way; the last one is final."""
     Explain: _grpc.UnaryUnaryMultiCallable[_placement_service_pb2.ExplainRequest, _placement_service_pb2.ExplainResponse]
@@ -50,7 +50,7 @@ class PlacementServiceAsyncStub(PlacementServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Plan: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.PlanRequest, _placement_service_pb2.PlanResponse]  # type: ignore[assignment]
-    """One gang, or several: one after another by priority, or jointly."""
+    """One gang, or several: one after another by priority, creation time and name, or jointly."""
     PlanStream: _aio.UnaryStreamMultiCallable[_placement_service_pb2.PlanStreamRequest, _placement_service_pb2.PlanStreamResponse]  # type: ignore[assignment]
     """The same, with better and better answers on the way; the last one is final."""
     Explain: _aio.UnaryUnaryMultiCallable[_placement_service_pb2.ExplainRequest, _placement_service_pb2.ExplainResponse]  # type: ignore[assignment]
@@ -67,7 +67,7 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_service_pb2.PlanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_service_pb2.PlanResponse, _abc.Awaitable[_placement_service_pb2.PlanResponse]]:
-        """One gang, or several: one after another by priority, or jointly."""
+        """One gang, or several: one after another by priority, creation time and name, or jointly."""
 
     @_abc_1.abstractmethod
     def PlanStream(

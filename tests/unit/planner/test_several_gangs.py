@@ -1,6 +1,8 @@
 """Several gangs in one call: order, what later ones see, `taken`, and the status on top."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import permutations
 
 import pytest
 
@@ -35,11 +37,27 @@ def test_higher_priority_first_and_answers_in_input_order(engine: Engine) -> Non
     assert _statuses(found) == {"low": Status.INFEASIBLE, "mid": Status.OPTIMAL, "high": Status.OPTIMAL}
 
 
-def test_input_order_among_equals() -> None:
-    """Of two gangs of one priority the first gets the room."""
-    for names in (("x", "y"), ("y", "x")):
-        found = _planned(SITE, *(_gang(name, 5) for name in names))
-        assert _statuses(found) == {names[0]: Status.OPTIMAL, names[1]: Status.INFEASIBLE}
+@pytest.mark.parametrize("turned", [False, True])
+def test_names_decide_among_equals(turned: bool) -> None:
+    """Of two gangs of one priority the first by natural order of names gets the room, wherever it stands."""
+    gangs = [_gang("g2", 5), _gang("g10", 5)]
+    found = _planned(SITE, *(reversed(gangs) if turned else gangs))
+    assert _statuses(found) == {"g2": Status.OPTIMAL, "g10": Status.INFEASIBLE}
+    assert [each.name for each in found.gangs] == (["ns/g10", "ns/g2"] if turned else ["ns/g2", "ns/g10"])
+
+
+def test_the_older_gang_goes_before_names() -> None:
+    """Within a priority creation time decides before the name, and unknown age is last; priority comes before age."""
+    old = datetime(2026, 1, 1, tzinfo=UTC)
+    new = datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=1)))  # one hour later
+    ages = {"c": old, "b": new, "a": None}
+    gangs = [replace(_gang(name, 4), created=ages[name]) for name in "abc"]
+    for order in permutations(gangs):
+        assert _statuses(_planned(SITE, *order)) == {
+            "a": Status.INFEASIBLE, "b": Status.OPTIMAL, "c": Status.OPTIMAL,
+        }  # fmt: skip
+    urgent = replace(gangs[0], priority=1)
+    assert _statuses(_planned(SITE, *gangs[1:], urgent))["b"] is Status.INFEASIBLE
 
 
 @each_engine
@@ -161,6 +179,6 @@ def test_running_members_hold_their_room_against_every_gang() -> None:
     site = cluster(node("a", 4))
     grown = gang(role("r", 2, 2), name="ns/grown", running={"ns/r-0": "a"})
     other = gang(role("w", 1, 2), name="ns/other")
-    for gangs in ([grown, other], [other, grown]):
-        placed = [answer.status is Status.OPTIMAL for answer in plan(site, gangs).gangs]
+    for first, second in ((grown, other), (other, grown)):
+        placed = [answer.status is Status.OPTIMAL for answer in plan(site, [replace(first, priority=1), second]).gangs]
         assert placed == [True, False]
