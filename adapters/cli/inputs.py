@@ -10,6 +10,8 @@ from adapters.manifests.reading import COMPUTE_DOMAIN_PREFERRED, COMPUTE_DOMAIN_
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
 FORMATS = ("table", "json", "yaml")
+#: A table with everything in it, however long.
+WIDE = "wide"
 STDIN = "-"
 
 
@@ -35,6 +37,20 @@ def output_option(body: _Body) -> _Body:
         default="table",
         show_default=True,
         help="Form of the answer on standard output; json and yaml are stable.",
+    )(body)
+
+
+def plan_output_option(body: _Body) -> _Body:
+    """`-o table|wide|json|yaml`."""
+    table, *others = FORMATS
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice((table, WIDE, *others)),
+        default=table,
+        show_default=True,
+        help="Form of the answer on standard output; table fits a page for each gang, wide shows every node, json and "
+        "yaml are stable.",
     )(body)
 
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import click
 
-from adapters.report.tables import notice_line
+from adapters.report.warnings import warning_lines
 from solver.domain.errors import HuddleError, InternalError
 from solver.domain.plan import Notice, Status
 
@@ -59,8 +59,8 @@ def write_out(text: str) -> None:
 
 
 def warn(notices: Iterable[Notice]) -> None:
-    """Print warnings to stderr, one line each, each once."""
-    for line in dict.fromkeys(notice_line(notice) for notice in notices):
+    """Print warnings to stderr, each once, and those of many objects that are alike on one line."""
+    for line in warning_lines(notices):
         click.echo(line, err=True)
 
 

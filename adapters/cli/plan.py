@@ -12,7 +12,13 @@ import click
 
 from adapters.cli import later
 from adapters.cli.durations import duration_option, duration_or_none_option
-from adapters.cli.inputs import cluster_option, compute_domain_option, output_option, refuse_double_stdin
+from adapters.cli.inputs import (
+    WIDE,
+    cluster_option,
+    compute_domain_option,
+    plan_output_option,
+    refuse_double_stdin,
+)
 from adapters.cli.outcome import exit_for, warn, write_out
 from adapters.cli.rates import rate_or_none_option
 from adapters.cli.server_options import server_address, server_options
@@ -49,7 +55,7 @@ Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
 @click.command("plan", cls=later.Command, help=HELP, short_help="Where the pods of gangs go.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @cluster_option
-@output_option
+@plan_output_option
 @click.option(
     "--time-limit",
     metavar="DURATION",
@@ -145,9 +151,9 @@ def fair_before(now: datetime, fair_after_s: float) -> datetime | None:
 
 
 def _show(inputs: Inputs, plan: Plan, output: str) -> None:
-    if output != "table":
+    if output not in ("table", WIDE):
         write_out(formatted(plan_document(plan), output))
         return
     scene = Scene(inputs.snapshot, inputs.gangs, plan)
     warn(plan_notices(plan))
-    write_out(rendered(sys.stdout, lambda console: print_plan(console, scene)))
+    write_out(rendered(sys.stdout, lambda console: print_plan(console, scene, output == WIDE)))

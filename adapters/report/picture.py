@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from adapters.report.detail import FULL, Detail
 from adapters.report.numbers import counted
 from adapters.report.scene import Scene
 from adapters.report.tables import gpu_need
@@ -36,9 +37,7 @@ _STYLES = {
     NEIGHBOUR: "blue",
 }
 
-#: Bars of the gang's own racks, bars of others beside them, nodes in one bar.
-MOST_RACKS = 24
-OTHER_RACKS = 4
+#: Nodes in one bar.
 MOST_NODES = 24
 _LONGEST_LABEL = 28
 _WIDEST = 120
@@ -86,7 +85,7 @@ class RackBar:
     hidden: int = 0
 
 
-def print_picture(console: Console, scene: Scene, plan: GangPlan) -> None:
+def print_picture(console: Console, scene: Scene, plan: GangPlan, detail: Detail = FULL) -> None:
     """The racks a gang touches, a few others for comparison, what is left, and the legend."""
     tree = scene.tree_of(plan)
     level = max(tree.height - 1, 0)
@@ -94,15 +93,17 @@ def print_picture(console: Console, scene: Scene, plan: GangPlan) -> None:
     touched = {int(tree.domain_of[level][node]) for node in (*occupancy.own, *occupancy.marks)}
     free = _per_domain(tree, level, occupancy.free)
     total = _per_domain(tree, level, occupancy.total)
-    shown = sorted(touched)[:MOST_RACKS]
-    others = _contrast(free, total, touched)
+    shown = sorted(touched)[: detail.racks]
+    others = _contrast(free, total, touched, detail.others)
     racks = [_rack(tree, level, domain, occupancy, free, total) for domain in shown]
     rest = [_rack(tree, level, domain, occupancy, free, total) for domain in others]
     word = tree.level_names[level] if level else "cluster"
-    _print_bars(console, word, racks, rest)
-    _print_left_out(console, f"further {word}", touched - set(shown), free, total)
+    if racks or rest:
+        _print_bars(console, word, racks, rest, detail.bar_lines)
+    _print_left_out(console, f"further {word}" if shown else f"{word} in use", touched - set(shown), free, total)
     _print_left_out(console, f"other {word}", set(range(len(free))) - touched - set(others), free, total)
-    _print_legend(console, scene, plan, [*racks, *rest])
+    if racks or rest:
+        _print_legend(console, scene, plan, [*racks, *rest])
 
 
 def _occupancy(scene: Scene, plan: GangPlan) -> Occupancy:
@@ -156,12 +157,14 @@ def _per_domain(tree: Tree, level: int, values: Ints) -> Ints:
     return sums.astype(np.int64)
 
 
-def _contrast(free: Ints, total: Ints, touched: set[int]) -> list[int]:
+def _contrast(free: Ints, total: Ints, touched: set[int], most: int) -> list[int]:
     """A few domains the gang leaves alone: the fullest and the emptiest."""
+    if not most:
+        return []
     rest = [domain for domain in range(len(free)) if domain not in touched and total[domain]]
     by_free = sorted(rest, key=lambda domain: (free[domain], domain))
-    half = OTHER_RACKS // 2
-    return by_free if len(by_free) <= OTHER_RACKS else [*by_free[:half], *by_free[-half:]]
+    half = most // 2
+    return by_free if len(by_free) <= most else [*by_free[:half], *by_free[-half:]]
 
 
 def _rack(tree: Tree, level: int, domain: int, occupancy: Occupancy, free: Ints, total: Ints) -> RackBar:
@@ -173,8 +176,10 @@ def _rack(tree: Tree, level: int, domain: int, occupancy: Occupancy, free: Ints,
     return RackBar(label, int(free[domain]), int(total[domain]), bars, len(nodes) - len(chosen))
 
 
-def _print_bars(console: Console, word: str, racks: Sequence[RackBar], rest: Sequence[RackBar]) -> None:
-    """All bars in one column; a bar that is too long goes on in the next line."""
+def _print_bars(
+    console: Console, word: str, racks: Sequence[RackBar], rest: Sequence[RackBar], most_lines: int | None
+) -> None:
+    """All bars in one column; a bar that is too long goes on in the next line, or ends there."""
     everything = [*racks, *rest]
     width = min(max((len(rack.label) for rack in everything), default=0), _LONGEST_LABEL)
     width = max(width, len(word))
@@ -186,26 +191,37 @@ def _print_bars(console: Console, word: str, racks: Sequence[RackBar], rest: Seq
         if position == len(racks) and racks:
             console.print(Text("others, fullest and emptiest:", "dim"))
         head = f"{_shortened(rack.label, width):<{width}}  {f'{rack.free}/{rack.total}':>{digits}}  "
-        for line in _bar_lines(rack, room):
+        for line in _bar_lines(rack, room, most_lines):
             console.print(Text(head).append_text(line), no_wrap=True, overflow="ignore", crop=False)
             head = " " * len(head)
 
 
-def _bar_lines(rack: RackBar, room: int) -> list[Text]:
-    """The bar in lines of at most `room` characters, broken between nodes."""
-    lines, line = [], Text("[")
+def _bar_lines(rack: RackBar, room: int, most: int | None) -> list[Text]:
+    """The bar in lines of at most `room` characters, broken between nodes; of at most so many lines."""
+    lines: list[Text] = []
+    line, hidden = Text("["), rack.hidden
+    if most is not None and rack.hidden + len(rack.bars) > 1:
+        room -= len(_more(len(rack.bars) + rack.hidden))
     for position, bar in enumerate(rack.bars):
         cells = _node_text(bar)
         if position and len(line) + 1 + len(cells) + 1 > room:
+            if len(lines) + 1 == most:
+                hidden += len(rack.bars) - position
+                break
             lines.append(line)
             line = Text(" ")
         elif position:
             line.append("|", "dim")
         line.append_text(cells)
     line.append("]")
-    if rack.hidden:
-        line.append(f" and {counted(rack.hidden, 'more node')}", "dim")
+    if hidden:
+        line.append(_more(hidden), "dim")
     return [*lines, line]
+
+
+def _more(nodes: int) -> str:
+    """What stands behind a bar that is not whole."""
+    return f" and {counted(nodes, 'more node')}"
 
 
 def _node_text(bar: NodeBar) -> Text:

@@ -55,6 +55,11 @@ class Scene:
         """(role, node index) → its pods that already run there."""
         return _grouped(gang_plan.running, self.roles_of(gang_plan), self.snapshot)
 
+    def placed_on_nodes(self, gang_plan: GangPlan) -> dict[tuple[str, int, str], list[Assignment]]:
+        """(role, node index, what is to be said of the role) → its pods there, new ones first."""
+        found = {(*key, ""): pods for key, pods in self.pods_on_nodes(gang_plan).items()}
+        return found | {(*key, " (running)"): pods for key, pods in self.running_on_nodes(gang_plan).items()}
+
 
 def _grouped(
     assignments: Sequence[Assignment], roles: Mapping[str, Role], snapshot: Snapshot

@@ -40,23 +40,22 @@ def print_status(console: Console, scene: Scene, plan: GangPlan) -> None:
     """One line: the gang, its status in words, and its size where it has a plan."""
     word, meaning, style = STATUS_WORDS[plan.status]
     line = Text(f"{plan.name}  ").append(word, style)
-    line.append(f" ({meaning})" if not plan.assignments else f" ({meaning}): {_size(scene, plan)}")
+    line.append(f" ({meaning})" if not plan.assignments else f" ({meaning}): {size(scene, plan)}")
     console.print(line, soft_wrap=True)
 
 
 def print_assignments(console: Console, scene: Scene, plan: GangPlan) -> None:
     """A row for each role and node, with the domains in which rows differ; common ones on a line above."""
     tree, roles = scene.tree_of(plan), scene.roles_of(plan)
-    rows = [(key, pods, "") for key, pods in scene.pods_on_nodes(plan).items()]
-    rows += [(key, pods, " (running)") for key, pods in scene.running_on_nodes(plan).items()]
-    common, columns = _split_levels(tree, sorted({node for (_, node), _, _ in rows}))
+    rows = scene.placed_on_nodes(plan)
+    common, columns = split_levels(tree, sorted({node for _, node, _ in rows}))
     if common:
         console.print("all in " + ", ".join(common), soft_wrap=True)
     table = plain_table("ROLE", *(tree.level_names[level].upper() for level in columns), "NODE")
     for header in ("PODS", "GPUS"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("NAMES", overflow="fold")
-    for (role, node), pods, note in rows:
+    for (role, node, note), pods in rows.items():
         domains = [domain_label(tree, level, node) for level in columns]
         names = [pod.pod.partition("/")[2] or pod.pod for pod in pods]
         gpus = short(len(pods) * gpu_need(scene, roles.get(role)))
@@ -78,16 +77,22 @@ def print_objective(console: Console, terms: Sequence[TermValue]) -> None:
     console.print(table)
 
 
-def print_flows(console: Console, tree: Tree, flows: Sequence[FlowReport]) -> None:
-    """A row for each flow: its mean time and on which levels its traffic meets."""
+def print_flows(console: Console, tree: Tree, flows: Sequence[FlowReport], most: int | None = None) -> None:
+    """A row for each flow: its mean time and on which levels its traffic meets; the longest ones if these are many."""
+    ordered = sorted(flows, key=lambda flow: (flow.source, flow.target))
+    if most is not None and len(ordered) > most:
+        longest = sorted(ordered, key=lambda flow: -flow.transfer_us)[:most]
+        ordered = [flow for flow in ordered if flow in longest][:most]
     table = plain_table("FLOW", numbers=("TIME",))
     table.add_column("MEETS IN", overflow="fold")
     finest_first = {name: -position for position, name in enumerate(tree.level_names)}
-    for flow in sorted(flows, key=lambda flow: (flow.source, flow.target)):
+    for flow in ordered:
         levels = sorted(flow.tier_share, key=lambda level: finest_first.get(level, 0))
         shares = ", ".join(f"{level} {percent(flow.tier_share[level])}" for level in levels if flow.tier_share[level])
         table.add_row(f"{flow.source} -> {flow.target}", milliseconds(float(flow.transfer_us) / 1000), shares or "-")
     console.print(table)
+    if len(ordered) < len(flows):
+        console.print(f"... {counted(len(flows) - len(ordered), 'shorter flow')}", soft_wrap=True)
 
 
 def transfer_line() -> str:
@@ -102,10 +107,13 @@ def handover_line(handover_ms: float) -> str:
     )
 
 
-def print_reasons(console: Console, plan: GangPlan) -> None:
+def print_reasons(console: Console, plan: GangPlan, most: int | None = None) -> None:
     """Why there is no plan, a sentence for each cause."""
-    for reason in sorted_reasons(plan.reasons):
+    reasons = sorted_reasons(plan.reasons)
+    for reason in reasons[:most]:
         console.print(Text("  because ", "bold").append(f"[{reason.code}] {reason.message}", ""), soft_wrap=True)
+    if most is not None and len(reasons) > most:
+        console.print(f"  ... and {counted(len(reasons) - most, 'more reason')}", soft_wrap=True)
 
 
 def batch_line(batch: Batch) -> str:
@@ -180,29 +188,33 @@ def gpu_need(scene: Scene, role: Role | None) -> float:
     return sum(amount / device_unit(name) for name, amount in devices)
 
 
-def name_ranges(names: Sequence[str]) -> str:
-    """Pod names with runs of numbers drawn together: `decode-0..3,7`."""
+def name_ranges(names: Sequence[str], most_runs: int | None = None) -> str:
+    """Names with runs of numbers drawn together: `decode-0..3,7`; of each stem at most so many runs."""
     parts = []
     numbered = [re.fullmatch(r"(.*?)(\d{1,9})", name, re.DOTALL) for name in sorted(names, key=natural_key)]
     plain = [name for name, match in zip(sorted(names, key=natural_key), numbered, strict=True) if not match]
     for stem, group in groupby((match for match in numbered if match), key=lambda match: match.group(1)):
-        parts.append(stem + ",".join(_runs([int(match.group(2)) for match in group])))
+        parts.append(stem + _runs([match.group(2) for match in group], most_runs))
     parts += plain
-    hidden = len(parts) - _MOST_NAMES
-    return " ".join(parts[:_MOST_NAMES]) + (f" +{hidden} more" if hidden > 0 else "")
+    most = _MOST_NAMES if most_runs is None else most_runs
+    hidden = len(parts) - most
+    return " ".join(parts[:most]) + (f" +{hidden} more" if hidden > 0 else "")
 
 
-def _runs(numbers: Sequence[int]) -> list[str]:
-    runs: list[list[int]] = []
+def _runs(numbers: Sequence[str], most: int | None) -> str:
+    """Numbers as written, consecutive ones drawn together."""
+    runs: list[list[str]] = []
     for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
+        if runs and int(number) == int(runs[-1][-1]) + 1:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return [str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs]
+    shown = [run[0] if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs[:most]]
+    return ",".join(shown) + (f",+{len(runs) - len(shown)}" if len(runs) > len(shown) else "")
 
 
-def _size(scene: Scene, plan: GangPlan) -> str:
+def size(scene: Scene, plan: GangPlan) -> str:
+    """What a plan places, and how many domains of each level it uses."""
     roles = scene.roles_of(plan)
     total = sum(len(role.pods) for role in roles.values())
     placed = len(plan.assignments)
@@ -218,7 +230,7 @@ def _domain_counts(tree: Tree, domains: Mapping[str, int]) -> list[str]:
     return [counted(domains[level], level) for level in sorted(domains, key=lambda level: order.get(level, 1))]
 
 
-def _split_levels(tree: Tree, nodes: Sequence[int]) -> tuple[list[str], list[int]]:
+def split_levels(tree: Tree, nodes: Sequence[int]) -> tuple[list[str], list[int]]:
     """What all nodes share as `rack r1` words, and the levels between root and host at which they differ."""
     common: list[str] = []
     columns: list[int] = []

@@ -316,3 +316,19 @@ def test_fairness_counts_from_now() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert fair_before(now, 0) is None
     assert fair_before(now, 90) == now - timedelta(seconds=90)
+
+
+def test_wide_is_a_form_of_the_plan_alone(run: Run, gang: str, cluster: str) -> None:
+    """`-o wide` shows every node of a plan; a topology has no such form."""
+    result = run("plan", gang, "--cluster", cluster, "-o", "wide")
+    assert result.exit_code == 0, result.stderr
+    assert "prod/g  OPTIMAL" in result.stdout
+    assert run("topology", "--cluster", cluster, "-o", "wide").exit_code == 2
+
+
+def test_warnings_of_many_objects_are_one_line(run: Run, gang: str, cluster: str, answered: Answer) -> None:
+    """Fifty gangs without their queue are not fifty lines."""
+    notices = [Notice("queue_unknown", f"prod/g{at}", "queue", "no Queue describes it") for at in range(50)]
+    answered(Plan((), tuple(notices)))
+    (line,) = run("plan", gang, "--cluster", cluster).stderr.splitlines()
+    assert line.startswith("warning: prod/g0, prod/g1, prod/g2 and 47 more: queue: ")
