@@ -5,8 +5,8 @@ the name that pods share by KAI's annotation alone. Requests and constraints are
 DynamoGraphDeployment are its own.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from adapters.apply.deployments import join_deployment
@@ -77,6 +77,18 @@ class _Declaration:
         return Owner(self.doc.api_version, self.doc.kind, self.doc.name, self.doc.uid)
 
 
+def rightful(gang: Gang, pods: Iterable[Body], most: int | None) -> Gang:
+    """The gang with the priority it may have: what it states up to `most`, more only as far as all its pods have it.
+
+    Whoever may write to a namespace chooses what its Gangs state, while the priority of a pod is what Kubernetes
+    admitted, as is that of a PodGroup. most: None = any.
+    """
+    if most is None or gang.priority <= most:
+        return gang
+    admitted = min((int(body["spec"].get("priority") or 0) for body in pods), default=0)
+    return replace(gang, priority=min(gang.priority, max(most, admitted)))
+
+
 class LiveGangs:
     """Reads gangs of one cluster: a `GangReader`. In one thread."""
 
@@ -105,8 +117,9 @@ class LiveGangs:
             return LiveGang(problem=problem, owner=owner, is_own=is_own, is_declared=found is not None)
         if joined is None:
             return LiveGang()
+        gang = rightful(joined.gang, pods, self._options.max_priority) if is_own and joined.gang else joined.gang
         return LiveGang(
-            joined.gang, joined.missing, "", owner, is_own, found is not None, joined.is_open
+            gang, joined.missing, "", owner, is_own, found is not None, joined.is_open
         )  # fmt: skip
 
     def _joined(self, key: str, found: _Declaration | None, live: LivePods) -> Joined | None:

@@ -71,6 +71,14 @@ _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespa
 @duration("--unheard-after", "90s", "Until a pod that no scheduler binds gets another node.")
 @duration("--silent-after", "5m", "Until pods on a node that is not ready are replaced.")
 @duration("--time-limit", "5s", "Budget of one solve.")
+@click.option(
+    "--max-gang-priority",
+    metavar="N",
+    type=click.IntRange(-(2**31), 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Highest priority that a gang may state; more counts only as far as all its pods have it.",
+)
 @server_options
 @click.option(
     "--listen", metavar="HOST:PORT", callback=address_option, help="Serve /healthz, /readyz and /metrics there."
@@ -89,7 +97,9 @@ _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespa
 )
 @compute_domain_option
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="How much is logged.")
-def controller_command(time_limit: float, log_level: str, compute_domain: str, **given: Any) -> None:
+def controller_command(
+    time_limit: float, log_level: str, compute_domain: str, max_gang_priority: int, **given: Any
+) -> None:
     """Wire it up and run it."""
     address = server_address(**_taken(given, "server"))
     asked = _taken(given, "extender_")
@@ -104,7 +114,10 @@ def controller_command(time_limit: float, log_level: str, compute_domain: str, *
     logs.configure(Logs(Level(log_level)))
     settings, served = config(**given), extender_config(**asked)
     door = Extender(served) if served else None
-    reader = partial(LiveGangs, options=GangOptions(compute_domain=compute_domain, accelerators=settings.accelerators))
+    options = GangOptions(
+        compute_domain=compute_domain, accelerators=settings.accelerators, max_priority=max_gang_priority
+    )
+    reader = partial(LiveGangs, options=options)
     with _solver(address, time_limit, settings.instance) as solver:
         asyncio.run(run_until_told(Controller(settings, solver, reader, door)))
 

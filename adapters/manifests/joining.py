@@ -87,16 +87,25 @@ class _Joining:
         running = [BoundMember(pod, node) for pod, node in self.pods.fixed.items() if pod in known]
         declared = domains_by_role(self.reading.world, self.by_role)
         domains = {name: found for role, found in declared.items() for name in self.names[role]}
+        priority = self.priority()
         gang = replace(
             self.declared,
+            priority=priority,
             root=keep_domains(self.reading, root, self.declared.topology, domains),
             flows=tuple(renamed_flow(flow, self.names) for flow in self.declared.flows),
             reach=tuple(renamed_reach(reach, self.names) for reach in self.declared.reach),
             running=tuple(sorted(running, key=lambda member: natural_key(member.pod))),
-            pod_priority=self.reading.pod_priority(self.waiting(), self.declared.priority),
+            pod_priority=self.reading.pod_priority(self.waiting(), priority),
         )
         created = oldest([self.reading.doc.body, *self.pods.bodies])
         return Joined(replace(self.reading.found(gang).gang, created=created), self.missing)
+
+    def priority(self) -> int:
+        """What the object states, else the lowest priority that its pods have."""
+        if self.reading.states_priority:
+            return self.declared.priority
+        pods = [member.doc for found in self.by_role.values() for member in found]
+        return min(map(self.reading.world.priority_of, pods), default=self.declared.priority)
 
     def waiting(self) -> list[Document]:
         """Members that have a node to be found for."""

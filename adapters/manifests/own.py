@@ -30,7 +30,7 @@ def read_gang(reading: Reading) -> FoundGang:
         gang = Gang(
             doc.full_name,
             root,
-            priority=spec.whole("priority", 0, minimum=-(2**31)),
+            priority=_priority(reading, spec),
             queue=spec.text("queue", ""),
             topology=spec.text("topology", "") or rule.topology,
             flows=flows,
@@ -38,6 +38,15 @@ def read_gang(reading: Reading) -> FoundGang:
             requests_per_second=_ratio(spec, "requestsPerSecond", 0) if spec.has("requestsPerSecond") else None,
         )
     return reading.found(gang)
+
+
+def _priority(reading: Reading, spec: Part) -> int:
+    """The number it states, else the value of its PriorityClass or of the default one."""
+    if not spec.has("priority"):
+        return reading.priority()
+    if spec.has("priorityClassName"):
+        raise spec.refuse("priorityClassName", "excludes spec.priority")
+    return spec.whole("priority", minimum=-(2**31))
 
 
 def _root(reading: Reading, part: Part) -> Group:

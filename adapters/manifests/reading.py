@@ -44,7 +44,8 @@ class GangOptions:
     ignore_unsupported: hard constraints that cannot be honoured become notices instead of errors. compute_domain:
     whether all pods of a ComputeDomain are `required` to lie in one NVLink domain, or only `preferred` to.
     accelerators: which resources are devices, of which an engine's number is guessed where its flags do not say.
-    requests_per_second: of each gang whose manifest does not say; None = unknown.
+    requests_per_second: of each gang whose manifest does not say; None = unknown. max_priority: up to which a Gang of a
+    live cluster has what it states, whatever its pods have; None = any.
     Raises InvalidRequest for a number of tokens out of range and for another word.
     """
 
@@ -54,6 +55,7 @@ class GangOptions:
     compute_domain: str = COMPUTE_DOMAIN_REQUIRED
     accelerators: Accelerators = KNOWN_ACCELERATORS
     requests_per_second: Fraction | None = None
+    max_priority: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.prompt_tokens <= MAX_PROMPT_TOKENS:
@@ -381,14 +383,18 @@ class Reading:
             return fallback
         return value
 
+    @property
+    def states_priority(self) -> bool:
+        """Whether the object says which priority it has, by number or class."""
+        return self.doc.has("spec.priority") or _names_class(self.doc) or "priorityClassName" in self.doc.labels
+
     def pod_priority(self, pods: Iterable[Document], priority: int) -> int | None:
         """The lowest priority that some pods say they have, by themselves or by class; None if it is the gang's own.
 
         Pods that say nothing have that of the gang where its object says one, else the one that pods have by default.
         """
-        stated = self.doc.has("spec.priority") or _names_class(self.doc) or "priorityClassName" in self.doc.labels
         found = [self.world.priority_of(pod) for pod in pods if pod.has("spec.priority") or _names_class(pod)]
-        least = min(found, default=priority if stated else self.world.default_priority or 0)
+        least = min(found, default=priority if self.states_priority else self.world.default_priority or 0)
         return None if least == priority else least
 
     def found(self, gang: Gang, pods: Sequence[Document] = ()) -> FoundGang:

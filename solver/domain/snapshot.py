@@ -48,11 +48,21 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class QueueSpec:
-    """A queue: limits by resource (absent = unlimited) and its parent, or empty."""
+    """A queue: limits by resource (absent = unlimited) and its parent, or empty.
+
+    namespaces: whose gangs may name it; none = all. default_for: namespaces whose gangs and pods are in it unless they
+    name another; these may use it too.
+    """
 
     name: str
     limits: Mapping[str, int] = field(default_factory=dict)
     parent: str = ""
+    namespaces: tuple[str, ...] = ()
+    default_for: tuple[str, ...] = ()
+
+    def is_open_to(self, namespace: str) -> bool:
+        """Whether gangs of a namespace may use it."""
+        return not self.namespaces or namespace in self.namespaces or namespace in self.default_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,12 @@ class Snapshot:
                     closed |= mask
             found = found | ~closed
         return found
+
+    @cached_property
+    def default_queues(self) -> Mapping[str, str]:
+        """Namespace → the queue of what names none there; of several the first by name."""
+        queues = sorted(self.queues.values(), key=lambda queue: queue.name, reverse=True)
+        return {namespace: queue.name for queue in queues for namespace in queue.default_for}
 
     @cached_property
     def whole_gpus(self) -> Ints:

@@ -52,10 +52,10 @@ def pods_missing(structure: Structure) -> Iterator[Reason]:
 
 
 def queue_full(structure: Structure) -> Iterator[Reason]:
-    """The gang's queue does not exist, or it or one above it has too little left even for the fewest pods."""
-    name = structure.gang.queue
-    if queue.missing(structure.gang, structure.snapshot):
-        yield reason(ReasonCode.QUEUE, f"queue {name} does not exist", (name,))
+    """The gang cannot be in its queue, or that or one above it has too little left even for the fewest pods."""
+    refusal = queue.refusal(structure.gang, structure.snapshot)
+    if refusal:
+        yield reason(ReasonCode.QUEUE, refusal, (queue.queue_of(structure.gang, structure.snapshot),))
         return
     shape = smallest_shape(structure)
     if shape is None or structure.root is None:

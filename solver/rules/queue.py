@@ -1,4 +1,4 @@
-"""Rule `queue`: the gang fits the limits of its queue and of every queue above it."""
+"""Rule `queue`: the gang may use its queue, and fits the limits of it and of every queue above it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,9 @@ from solver.compile.structure import Unit
 from solver.domain.gang import Gang
 from solver.domain.resources import Resources
 from solver.domain.snapshot import QueueSpec, Snapshot
+
+#: Namespaces that a message names.
+_MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -26,26 +29,43 @@ class QueueRoom:
 
 
 def rooms(gang: Gang, snapshot: Snapshot) -> tuple[QueueRoom, ...]:
-    """Room in the gang's queue and its ancestors; none when the input has no queues or the gang names none."""
-    queues = snapshot.queues
-    if gang.queue not in queues:
+    """Room in the gang's queue and its ancestors; none when the input has no queues or the gang is in none."""
+    queues, own = snapshot.queues, queue_of(gang, snapshot)
+    if own not in queues:
         return ()
-    line = _lineage(queues[gang.queue], dict(queues))
+    line, default = _lineage(queues[own], dict(queues)), snapshot.default_queues
     found = []
     for queue in line:
         below = {name for name, other in queues.items() if queue.name in _names(other, dict(queues))}
         used = Resources.total(
             pod.requests
             for pod in snapshot.pods
-            if pod.queue in below and pod.nominated_priority is None and not gang.runs(pod.name, pod.node)
+            if (pod.queue or default.get(pod.namespace, "")) in below
+            and pod.nominated_priority is None
+            and not gang.runs(pod.name, pod.node)
         )
         found += [QueueRoom(queue.name, name, limit, used[name]) for name, limit in sorted(queue.limits.items())]
     return tuple(found)
 
 
-def missing(gang: Gang, snapshot: Snapshot) -> bool:
-    """Whether the gang's queue does not exist while the input describes others."""
-    return bool(gang.queue and snapshot.queues) and gang.queue not in snapshot.queues
+def queue_of(gang: Gang, snapshot: Snapshot) -> str:
+    """The queue a gang names, else the one its namespace has by default; empty for none."""
+    return gang.queue or snapshot.default_queues.get(gang.namespace, "")
+
+
+def refusal(gang: Gang, snapshot: Snapshot) -> str:
+    """Why the gang cannot be in its queue: it does not exist while others do, or is for other namespaces."""
+    own, queues = queue_of(gang, snapshot), snapshot.queues
+    if not own or not queues:
+        return ""
+    if own not in queues:
+        return f"queue {own} does not exist"
+    if queues[own].is_open_to(gang.namespace):
+        return ""
+    names = sorted({*queues[own].namespaces, *queues[own].default_for})
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    told = ", ".join(names[:_MOST_NAMES]) + more
+    return f"queue {own} is for namespace{'s' * (len(names) > 1)} {told}, not for {gang.namespace}"
 
 
 def allows(rooms_left: Sequence[QueueRoom], root: Unit, shape: Shape) -> bool:

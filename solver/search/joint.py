@@ -43,7 +43,7 @@ def place_together(
     lowest: domains above the hosts that may be used, None = all; only then anything is proven, and only where the same
     nodes are open to all gangs.
     """
-    known = [gang for gang in gangs if not queue.missing(gang, snapshot) and fewest_pods(gang.root) is not None]
+    known = [gang for gang in gangs if not queue.refusal(gang, snapshot) and fewest_pods(gang.root) is not None]
     if not known:
         return Joint(tuple(() for _ in gangs), proven=True)
     together = bundle(known, snapshot.accelerators)

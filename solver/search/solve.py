@@ -101,7 +101,7 @@ def solve_gang(
 
     warm: tables of earlier calls, for the tree. certificate: see Options.
     """
-    if structure.root is None or queue.missing(structure.gang, structure.snapshot):
+    if structure.root is None or queue.refusal(structure.gang, structure.snapshot):
         return Outcome(Answer.INFEASIBLE, Proof.TREE)
     if engine is Engine.CPSAT:
         return _by_cpsat(structure, budget, clock, improved)

@@ -1,7 +1,7 @@
 """Every hard rule, checked on a finished placement. One function per rule; each yields what is violated."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -142,17 +142,20 @@ def check_reach(placement: Placement) -> Iterator[str]:
 
 
 def check_queue(placement: Placement) -> Iterator[str]:
-    """Rule `queue`: the gang and its queue's other pods fit the limits of the queue and its ancestors."""
-    queues = placement.snapshot.queues
-    if not queues or not placement.gang.queue:
+    """Rule `queue`: the gang may use its queue, and with its other pods fits the limits of it and its ancestors."""
+    queues, namespace = placement.snapshot.queues, placement.gang.namespace
+    own = placement.gang.queue or _default_queue(queues, namespace)
+    if not queues or not own:
         return
-    if placement.gang.queue not in queues:
-        yield f"queue {placement.gang.queue} does not exist"
+    if own not in queues:
+        yield f"queue {own} does not exist"
         return
+    if queues[own].namespaces and namespace not in (*queues[own].namespaces, *queues[own].default_for):
+        yield f"queue {own} is not for namespace {namespace}"
     held = dict(
         Resources.total(role.requests for role in placement.gang.roles for pod in role.pods if pod in placement.node_of)
     )
-    for queue in lineage(queues[placement.gang.queue], dict(queues)):
+    for queue in lineage(queues[own], dict(queues)):
         below = {name for name, other in queues.items() if queue in lineage(other, dict(queues))}
         others = dict(Resources.total(_foreign_pods(placement, below)))
         for name, limit in sorted(queue.limits.items()):
@@ -161,9 +164,19 @@ def check_queue(placement: Placement) -> Iterator[str]:
 
 
 def _foreign_pods(placement: Placement, queues: set[str]) -> Iterator[Resources]:
+    known = placement.snapshot.queues
     for pod in placement.snapshot.pods:
-        if pod.queue in queues and not pod.is_nominated and not placement.gang.runs(pod.name, pod.node):
+        if (
+            (pod.queue or _default_queue(known, pod.namespace)) in queues
+            and not pod.is_nominated
+            and not placement.gang.runs(pod.name, pod.node)
+        ):
             yield pod.requests
+
+
+def _default_queue(queues: Mapping[str, QueueSpec], namespace: str) -> str:
+    """The first queue by name that is the default of a namespace; empty for none."""
+    return min((name for name, queue in queues.items() if namespace in queue.default_for), default="")
 
 
 def lineage(queue: QueueSpec, queues: dict[str, QueueSpec]) -> list[QueueSpec]:

@@ -137,7 +137,8 @@ def random_topology(rng: random.Random) -> TopologySpec:
 def random_queue(rng: random.Random) -> QueueSpec:
     """A queue, one of four names."""
     limits = {resource: rng.choice((0, 8000, 2**62)) for resource in rng.sample(("gpu", "cpu"), rng.randint(0, 2))}
-    return QueueSpec(f"q{rng.randint(0, 3)}", limits, rng.choice(("", "q0")))
+    namespaces, default_for = (tuple(rng.sample(("default", "a", "b"), rng.randint(0, 2))) for _ in range(2))
+    return QueueSpec(f"q{rng.randint(0, 3)}", limits, rng.choice(("", "q0")), namespaces, default_for)
 
 
 def random_change(rng: random.Random, objects: Objects) -> Change:

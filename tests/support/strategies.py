@@ -480,6 +480,7 @@ class _Draw:
             if used or self.chance(0.15):
                 others.append(self._outsider(name, used, len(others)))
         queues = self._queues(gang, others) if gang.queue else []
+        gang, queues = self._rights(gang, queues)
         gang, members = self._running(gang, records)
         rng.shuffle(records)
         waiting = []
@@ -583,6 +584,18 @@ class _Draw:
             QueueSpec("company", limits(lambda pod: bool(pod.queue))),
         ]
         return self.rng.sample(queues, len(queues))
+
+    def _rights(self, gang: Gang, queues: list[QueueSpec]) -> tuple[Gang, list[QueueSpec]]:
+        """Sometimes the gang's queue is for some namespaces only, or is theirs by default and not named."""
+        kind = self.rng.choice(["all"] * 12 + ["listed", "closed", "default", "both"]) if queues else "all"
+        lists = {
+            "listed": {"namespaces": (gang.namespace, "elsewhere")},
+            "closed": {"namespaces": ("elsewhere",)},
+            "default": {"default_for": (gang.namespace,)},
+            "both": {"namespaces": ("elsewhere",), "default_for": ("elsewhere", gang.namespace)},
+        }
+        found = [replace(queue, **lists.get(kind, {})) if queue.name == gang.queue else queue for queue in queues]
+        return (replace(gang, queue="") if kind == "default" else gang), found
 
     def _running(self, gang: Gang, records: Sequence[NodeRecord]) -> tuple[Gang, list[BoundPod]]:
         """Sometimes a few pods of groups that do not replicate run already, mostly where they could be placed."""

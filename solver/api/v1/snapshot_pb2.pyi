@@ -751,6 +751,8 @@ class Queue(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
+    NAMESPACES_FIELD_NUMBER: _builtins.int
+    DEFAULT_FOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique in the cluster."""
     parent: _builtins.str
@@ -759,16 +761,26 @@ class Queue(_message.Message):
     def limits(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Limits in the units of `ResourceColumn.resource`; an absent resource is unlimited, 0 allows nothing."""
 
+    @_builtins.property
+    def namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Namespaces whose gangs may be in it; empty = all."""
+
+    @_builtins.property
+    def default_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Namespaces whose gangs and pods are in it unless they name another queue."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         limits: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         parent: _builtins.str = ...,
+        namespaces: _abc.Iterable[_builtins.str] | None = ...,
+        default_for: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "name", b"name", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_for", b"default_for", "limits", b"limits", "name", b"name", "namespaces", b"namespaces", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,12 +50,24 @@ def decode_queue(message: pb.Queue, field: str) -> QueueSpec:
         required(resource, f"{field}.limits"): within(limit, 0, 2**63 - 1, f"{field}.limits[{resource}]")
         for resource, limit in message.limits.items()
     }
-    return QueueSpec(required(message.name, f"{field}.name"), limits, message.parent)
+    return QueueSpec(
+        required(message.name, f"{field}.name"),
+        limits,
+        message.parent,
+        tuple(required(name, f"{field}.namespaces") for name in message.namespaces),
+        tuple(required(name, f"{field}.default_for") for name in message.default_for),
+    )
 
 
 def encode_queue(queue: QueueSpec) -> pb.Queue:
     """A queue."""
-    return pb.Queue(name=queue.name, limits=dict(queue.limits), parent=queue.parent)
+    return pb.Queue(
+        name=queue.name,
+        limits=dict(queue.limits),
+        parent=queue.parent,
+        namespaces=queue.namespaces,
+        default_for=queue.default_for,
+    )
 
 
 def _decode_level(message: pb.Level, field: str) -> Level:

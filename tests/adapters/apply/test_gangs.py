@@ -1,6 +1,6 @@
 """Gangs made of the pods that exist."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -547,6 +547,37 @@ def test_priority_of_pods(live: Read) -> None:
     )
     named = NATIVE.replace("spec: {", "spec: {priorityClassName: high, ")
     assert made(live(classes + named + pod("x", **BY_GROUP))).priority == 9
+
+
+@pytest.mark.parametrize(
+    ("stated", "admitted", "most", "priority"),
+    [
+        (9, (0, 0), None, 9),
+        (9, (0, 0), 9, 9),
+        (9, (0, 0), 8, 8),
+        (9, (0, 0), 0, 0),
+        (9, (7, 5), 0, 5),
+        (9, (20, 30), 0, 9),
+        (9, (-5, 3), 0, 0),
+        (-9, (0, 0), -20, -9),
+        (-9, (-30, 0), -20, -20),
+        (9, (None, 5), 0, 0),
+    ],
+)
+def test_a_gang_states_no_more_than_it_may(stated: int, admitted: Sequence[int], most: int, priority: int) -> None:
+    """Up to a limit of the operator, and above it as far as every pod was admitted with it."""
+    text = gang().replace("priority: 3", f"priority: {stated}")
+    given = ["" if at is None else f", priority: {at}" for at in admitted]
+    mirror = MadeUpMirror(text + "".join(pod(f"p-{at}", "prefill", spec=more) for at, more in enumerate(given)))
+    found = LiveGangs(mirror, GangOptions(max_priority=most))("ns/g", mirror.pods_of("ns/g"), {})
+    assert made(found).priority == priority
+
+
+def test_a_gang_that_states_none_has_the_lowest_priority_of_its_pods(live: Read) -> None:
+    """As Kubernetes admitted them."""
+    text = gang().replace("priority: 3, ", "")
+    found = made(live(text + pod("p-0", "prefill", spec=", priority: 4") + pod("p-1", "prefill", spec=", priority: 6")))
+    assert (found.priority, found.room_priority) == (4, 4)
 
 
 EXCLUSIVE = "leaderworkerset.sigs.k8s.io/exclusive-topology: rack"

@@ -8,7 +8,7 @@ from adapters.kubernetes.cluster import queues_by_gang, sorted_objects
 from adapters.kubernetes.nodes import read_node
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.priorities import Priorities
-from adapters.kubernetes.queues import read_queue
+from adapters.kubernetes.queues import DEFAULT_FOR, NAMESPACES, read_queue
 from adapters.kubernetes.running import bound_node, gang_of, read_bind_requests, read_bound_pod, read_pods
 from solver.domain.constraints import UNREACHABLE, AntiAffinity, Operator, PodSelector, Requirement, Taint
 from solver.domain.errors import InvalidRequest
@@ -258,6 +258,23 @@ def test_queue_limits(spec: dict[str, Any], limits: dict[str, int]) -> None:
 def test_queue_parent() -> None:
     """Queues form a tree."""
     assert read_queue(queue(parentQueue="org")).parent == "org"
+
+
+def _annotated(**annotations: str) -> Document:
+    body = {"apiVersion": "scheduling.run.ai/v2", "kind": "Queue"}
+    return Document({**body, "metadata": {"name": "q", "annotations": annotations}, "spec": {}}, "in.yaml")
+
+
+def test_queues_of_namespaces() -> None:
+    """Two annotations say whose gangs may be in a queue, and whose are unless they name another."""
+    found = read_queue(_annotated(**{NAMESPACES: "team-a, team-b,team-a", DEFAULT_FOR: "team-a"}))
+    assert (found.namespaces, found.default_for) == (("team-a", "team-b"), ("team-a",))
+    assert read_queue(queue()).namespaces == ()
+    for text in ("", "a,,b", "Team", "a b"):
+        with pytest.raises(
+            InvalidRequest, match=r"annotations\[huddle.scheduler/namespaces\]: '.*' is no name of a nam"
+        ):
+            read_queue(_annotated(**{NAMESPACES: text}))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from adapters.manifests.gangs import GangInput
+from solver.domain.errors import InvalidRequest
 
 Read = Callable[..., GangInput]
 
@@ -60,6 +61,21 @@ def test_the_default_priority(read: Read) -> None:
     """It is that of pods and gangs that say nothing."""
     (gang,) = read(group() + pod("a"), cluster=WITH_DEFAULT).gangs
     assert (gang.priority, gang.pod_priority) == (4, None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "priority"), [("", 4), ("priority: 7, ", 7), ("priorityClassName: high, ", 9), ("priority: 0, ", 0)]
+)
+def test_the_priority_of_a_gang(read: Read, spec: str, priority: int) -> None:
+    """A number, the value of a class, or that of pods that say nothing."""
+    text = (
+        "{apiVersion: huddle.scheduler/v1alpha1, kind: Gang, metadata: {name: own, namespace: ns}, "
+        f"spec: {{{spec}root: {{roles: [{{name: w, replicas: 1}}]}}}}}}"
+    )
+    (gang,) = read(text, cluster=WITH_DEFAULT).gangs
+    assert gang.priority == priority
+    with pytest.raises(InvalidRequest, match=r"spec\.priorityClassName: excludes spec\.priority"):
+        read(text.replace(spec or "root", f"priority: 1, priorityClassName: high, {'' if spec else 'root'}", 1))
 
 
 def test_pods_of_a_gang(read: Read) -> None:

@@ -89,23 +89,33 @@ def reach_holds(world: World, where: Where) -> bool:
 
 
 def queue_holds(world: World, pods: Iterable[str]) -> bool:
-    """Rule 7: the gang fits the limits of its queue and of every queue above it."""
+    """Rule 7: the gang may use its queue, and fits the limits of it and of every queue above it."""
     snapshot, gang = world.snapshot, world.gang
-    if not gang.queue or not snapshot.queues:
+    own = queue_named(world, gang.queue, gang.namespace)
+    if not own or not snapshot.queues:
         return True
-    if gang.queue not in snapshot.queues:
+    if own not in snapshot.queues:
+        return False
+    allowed = [*snapshot.queues[own].namespaces, *snapshot.queues[own].default_for]
+    if snapshot.queues[own].namespaces and gang.namespace not in allowed:
         return False
     placed = list(pods)
-    for name in queue_line(world, gang.queue):
+    for name in queue_line(world, own):
         used: Counter[str] = Counter()
         for pod in placed:
             used.update(world.demand[world.role_of[pod].name])
         for outsider in world.outsiders:
-            if name in queue_line(world, outsider.queue):
+            if name in queue_line(world, queue_named(world, outsider.queue, outsider.name.split("/")[0])):
                 used.update(_held_by(outsider))
         if any(used[resource] > limit for resource, limit in snapshot.queues[name].limits.items()):
             return False
     return True
+
+
+def queue_named(world: World, named: str, namespace: str) -> str:
+    """The queue that is named, else the first that a namespace has by default, else none."""
+    defaults = sorted(queue.name for queue in world.snapshot.queues.values() if namespace in queue.default_for)
+    return named or (defaults[0] if defaults else "")
 
 
 def queue_line(world: World, name: str) -> list[str]:

@@ -35,6 +35,26 @@ FITS: dict[str, Fits] = {
     "pods without a queue do not matter": (of(*TREE, pods=(bound("x", "n", 9),)), TEAM, 4),
     "a gang without a queue has no limit": (of(*TREE), gang(role("w", 4)), 4),
     "ancestors in a circle": (of(queue("a", "b", gpu=4000), queue("b", "a")), gang(role("w", 4), queue="a"), 4),
+    "the namespace is on the list": (
+        of(QueueSpec("q", {"gpu": 4000}, namespaces=("other", "default"))), gang(role("w", 4), queue="q"), 4,
+    ),
+    "the namespace has it by default, which is as good as the list": (
+        of(QueueSpec("q", {"gpu": 4000}, namespaces=("other",), default_for=("default",))),
+        gang(role("w", 4), queue="q"), 4,
+    ),
+    "the default queue's limit exactly": (
+        of(QueueSpec("q", {"gpu": 4000}, default_for=("default",))), gang(role("w", 4)), 4,
+    ),
+    "the default of another namespace": (
+        of(QueueSpec("q", {"gpu": 1000}, default_for=("other",))), gang(role("w", 4)), 4,
+    ),
+    "a queue that is named counts before the default": (
+        of(QueueSpec("q", {"gpu": 1000}, default_for=("default",)), queue("own")), gang(role("w", 4), queue="own"), 4,
+    ),
+    "elastic pods fill what other pods of the namespace leave of its default": (
+        of(QueueSpec("q", {"gpu": 4000}, default_for=("default",)), pods=(bound("default/x", "n", 1),)),
+        gang(role("w", 4, min=2)), 3,
+    ),
     "an unknown parent": (of(queue("q", "gone", gpu=4000)), gang(role("w", 4), queue="q"), 4),
 }  # fmt: skip
 
@@ -112,6 +132,25 @@ def test_a_queue_that_nobody_describes(engine: Engine) -> None:
     answer = refused(of(*TREE), gang(role("w"), queue="gone"), engine, "queue", "queue gone … not exist")
     assert answer.reasons[0].objects == ("gone",)
     assert brute_force_agrees(of(*TREE), gang(role("w"), queue="gone"), answer)
+
+
+@each_engine
+def test_a_queue_of_other_namespaces(engine: Engine) -> None:
+    """It holds nothing of this one; the reason names the queue and whose it is."""
+    snapshot, waiting = of(QueueSpec("q", namespaces=("b", "a"))), gang(role("w"), queue="q")
+    answer = refused(snapshot, waiting, engine, "queue", "queue q is for namespaces a, b, not for default")
+    assert answer.reasons[0].objects == ("q",)
+    assert brute_force_agrees(snapshot, waiting, answer)
+    many = of(QueueSpec("q", namespaces=tuple(f"n{at}" for at in range(7))))
+    refused(many, waiting, engine, "queue", "queue q is for namespaces n0, n1, n2, n3, n4 and 2 more, not for default")
+
+
+@each_engine
+def test_the_default_queue_is_full(engine: Engine) -> None:
+    """A gang that names no queue is in that of its namespace, as pods that name none are; the first by name counts."""
+    first = QueueSpec("a", {"gpu": 4000}, default_for=("default",))
+    snapshot = of(QueueSpec("b", default_for=("default",)), first, pods=(bound("default/x", "n", 1),))
+    refused_by_queue(snapshot, gang(role("w", 4)), engine, "queue a … 3 GPUs left … limit of 4 GPUs … needs 4 GPUs")
 
 
 @each_engine
