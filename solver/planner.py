@@ -1,8 +1,9 @@
 """plan(): the one pure function every door of Huddle calls."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 
 from solver.bound.warm import WarmTables
 from solver.compile.naming import name_pods
@@ -73,13 +74,22 @@ def plan(
     snapshot = state = holding_running(snapshot, gangs)
     done: dict[int, GangPlan] = {}
     for at in sorted(range(len(gangs)), key=lambda at: turn(gangs[at])):
-        answer = _Solver(state, gangs[at], options, budget, reporter, warm).answer()
+        told = partial(_tell, reporter, gangs, done, at) if reporter.wants_plans else None
+        answer = _Solver(state, gangs[at], options, budget, reporter, warm, told).answer()
         if answer.status is Status.INFEASIBLE and state is not snapshot:
             answer = _taken(snapshot, gangs, at, done, options, budget, warm) or answer
         if answer.assignments:
             state = holding_planned(state, gangs[at], answer.assignments)
         done[at] = replace(answer, warnings=(*known[at][1], *answer.warnings))
+        if told is not None:
+            told(done[at])
     return Plan(tuple(done[at] for at in range(len(gangs))))
+
+
+def _tell(reporter: Reporter, gangs: Sequence[Gang], done: Mapping[int, GangPlan], at: int, answer: GangPlan) -> None:
+    """Tell of the call as a whole: a gang has this answer, those before it are done."""
+    known = {**done, at: answer}
+    reporter.planned(Plan(tuple(known.get(at) or GangPlan(gang.name, Status.UNKNOWN) for at, gang in enumerate(gangs))))
 
 
 def _taken(
@@ -115,6 +125,7 @@ class _Solver:
     budget: Budget
     reporter: Reporter
     warm: WarmTables | None
+    planned: Callable[[GangPlan], None] | None = None
     told: tuple[Fraction, ...] | None = None
 
     def answer(self) -> GangPlan:
@@ -143,8 +154,9 @@ class _Solver:
         notices += bandwidth.notices(self.gang, structure.tree)
         clock.compile_ms += clock.lap()
         self.reporter.stage(self.gang.name, "solving")
+        improved = partial(self.improved, structure, tuple(notices))
         outcome = solve_gang(
-            structure, self.options.engine, self.budget, clock, self.warm, self.improved, self.options.certificate
+            structure, self.options.engine, self.budget, clock, self.warm, improved, self.options.certificate
         )
         if outcome.settled is None:
             reasons = reasons_for(structure, self.budget) if outcome.answer is Answer.INFEASIBLE else ()
@@ -152,13 +164,19 @@ class _Solver:
             return GangPlan(
                 self.gang.name, _STATUS[outcome.answer], reasons=reasons, warnings=tuple(notices), stats=stats
             )
+        self.reporter.stage(self.gang.name, "verifying")
         return self.verified(structure, outcome, outcome.settled, tuple(notices), clock)
 
-    def improved(self, settled: Settled, replicas_proven: bool) -> None:
+    def improved(
+        self, structure: Structure, notices: tuple[Notice, ...], settled: Settled, replicas_proven: bool
+    ) -> None:
         """Tell the reporter of a plan, unless a better one was told before."""
         replicas = Fraction(settled.shape.pods - (fewest_pods(self.gang.root) or 0))
         worth = (replicas, *(-value for value in settled.values))
         if self.told is None or worth >= self.told:
+            if self.planned is not None and settled.states and worth != self.told:
+                outcome = Outcome(Answer.FEASIBLE, Proof.NONE, settled, replicas_proven)
+                self.planned(self.verified(structure, outcome, settled, notices, Clock()))
             self.told = worth
             found = _objective([replicas, *settled.values], settled.bounds, replicas_proven)
             self.reporter.improved(self.gang.name, found)
@@ -172,7 +190,6 @@ class _Solver:
         self, structure: Structure, outcome: Outcome, settled: Settled, notices: tuple[Notice, ...], clock: Clock
     ) -> GangPlan:
         """The plan with names, after the independent checker has agreed to it."""
-        self.reporter.stage(self.gang.name, "verifying")
         clock.lap()
         assignments = () if settled.problem is None else name_pods(settled.problem, settled.states)
         checked = verify(self.snapshot, self.gang, structure.tree.spec, assignments, structure.tree)

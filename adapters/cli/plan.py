@@ -1,5 +1,6 @@
 """`huddle plan`: where the pods of gangs go, all of a gang or nothing."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from adapters.cli import later
+from adapters.cli.course import interrupted
 from adapters.cli.durations import duration_option, duration_or_none_option
 from adapters.cli.inputs import (
     WIDE,
@@ -19,6 +21,7 @@ from adapters.cli.inputs import (
     plan_output_option,
     refuse_double_stdin,
 )
+from adapters.cli.interrupts import interruptible
 from adapters.cli.outcome import exit_for, warn, write_out
 from adapters.cli.rates import rate_or_none_option
 from adapters.cli.server_options import server_address, server_options
@@ -48,7 +51,8 @@ Examples:
 
 \b
 Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
-4 none infeasible but one unknown, 1 a defect of huddle.
+4 none infeasible but one unknown, 1 a defect of huddle, 130 or 143 ended by
+Ctrl-C or SIGTERM, with the best plan so far printed; a second one ends at once.
 """
 
 
@@ -127,9 +131,13 @@ def plan_command(
     options = GangOptions(model, prompt_tokens, ignore_unsupported, compute_domain, requests_per_second=rps)
     inputs = read_inputs(files, clusters, options)
     wish = Wish(engine, time_limit, batch, fair_before(datetime.now(UTC), fair_after))
-    plan = solve(inputs, wish, server_address(**server))
-    _show(inputs, plan, output)
-    sys.exit(exit_for(plan.status))
+    address = server_address(**server)
+    plan, number = interruptible(
+        lambda course: solve(inputs, wish, address, course),
+        lambda course: inputs.add_notices(course.known(inputs.names)),
+    )
+    _show(inputs, interrupted(plan, signal.Signals(number).name) if number else plan, output)
+    sys.exit(128 + number if number else exit_for(plan.status))
 
 
 def read_inputs(files: Sequence[str], clusters: Sequence[str], options: GangOptions) -> Inputs:

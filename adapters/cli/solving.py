@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapters.cli.course import Course
 from solver.domain.errors import InvalidRequest, SourceUnavailable
 from solver.domain.gang import Gang
-from solver.domain.plan import GangPlan, Notice, Plan, Status
+from solver.domain.plan import Notice, Plan
 from solver.domain.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ class Inputs:
     notices: tuple[Notice, ...] = ()
     of_gang: Mapping[str, tuple[Notice, ...]] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the gangs, in input order."""
+        return tuple(gang.name for gang in self.gangs)
 
     def add_notices(self, plan: Plan) -> Plan:
         """The plan with what the readers had to say put in front of what the planner says."""
@@ -60,45 +66,67 @@ class ServerAddress:
     token_file: Path | None = None
 
 
-def solve(inputs: Inputs, wish: Wish, server: ServerAddress | None = None) -> Plan:
-    """The answer, here or there, with the notices of the readers."""
+def solve(inputs: Inputs, wish: Wish, server: ServerAddress | None = None, course: Course | None = None) -> Plan:
+    """The answer, here or there, with the notices of the readers.
+
+    course: asks for an early end, and is told what is known so far.
+    """
+    course = course or Course()
     try:
-        return inputs.add_notices(solve_there(inputs, wish, server) if server else solve_here(inputs, wish))
+        found = solve_there(inputs, wish, server, course) if server else solve_here(inputs, wish, course)
+        return inputs.add_notices(found)
     except InvalidRequest as error:
         raise InvalidRequest(_located(inputs, str(error))) from error
 
 
-def solve_here(inputs: Inputs, wish: Wish) -> Plan:
+def solve_here(inputs: Inputs, wish: Wish, course: Course) -> Plan:
     """Load the engine and call it; OR-Tools takes more than half a second to import."""
     from adapters.cli.progress import progress
     from solver.batch.plan import plan_batch
     from solver.planner import Engine, Options, plan
 
-    with progress(sys.stderr) as reporter:
+    with progress(sys.stderr, course, wish.time_limit_s) as reporter:
         options = Options(Engine(wish.engine), wish.time_limit_s)
         if wish.batch:
-            return plan_batch(inputs.snapshot, inputs.gangs, options, reporter, fair_before=wish.fair_before)
-        return plan(inputs.snapshot, inputs.gangs, options, reporter)
+            before = wish.fair_before
+            return plan_batch(inputs.snapshot, inputs.gangs, options, reporter, stop=course, fair_before=before)
+        return plan(inputs.snapshot, inputs.gangs, options, reporter, stop=course)
 
 
-def solve_there(inputs: Inputs, wish: Wish, server: ServerAddress) -> Plan:
-    """Ask a service about the cluster that the files describe; it keeps nothing of it."""
+def solve_there(inputs: Inputs, wish: Wish, server: ServerAddress, course: Course) -> Plan:
+    """Ask a service about the cluster that the files describe; it keeps nothing of it.
+
+    What it tells on the way is shown, and is the answer when the call is to end early.
+    """
     access = access_of(server)
+    from adapters.cli.progress import progress
     from solver.search.options import Engine
     from solver.service.client import Client
     from solver.service.errors import ServiceError
-    from solver.service.replies import TimedOut
-    from solver.service.requests import Ask
+    from solver.service.replies import Cancelled, TimedOut
+    from solver.service.requests import Ask, Planned
 
-    ask = Ask(Engine(wish.engine), wish.time_limit_s, wish.batch, wish.fair_before)
+    ask = Ask(Engine(wish.engine), wish.time_limit_s, wish.batch, wish.fair_before, plans=True)
     if not inputs.gangs:
         return Plan(())
-    with Client(access) as client:
+    with Client(access) as client, progress(sys.stderr, course, wish.time_limit_s) as reporter:
+        reporter.stage("", f"asking {server.target}")
         try:
-            return client.plan(inputs.snapshot, inputs.gangs, ask).plan
+            for news in client.plan_stream(inputs.snapshot, inputs.gangs, ask, course):
+                if isinstance(news, Planned):
+                    return news.plan
+                if news.gang:
+                    reporter.stage(news.gang, f"solved by {server.target}")
+                    reporter.improved(news.gang, news.objective)
+                if news.so_far is not None:
+                    reporter.planned(news.so_far)
+            raise SourceUnavailable("the service ended the call without an answer")
+        except Cancelled:
+            return course.known(inputs.names)
         except TimedOut:
             notice = Notice("server_timeout", server.target, "", "the service did not answer in time")
-            return Plan(tuple(GangPlan(gang.name, Status.UNKNOWN) for gang in inputs.gangs), (notice,))
+            known = course.known(inputs.names)
+            return replace(known, warnings=(*known.warnings, notice))
         except (SourceUnavailable, ServiceError) as error:
             raise SourceUnavailable(f"--server {server.target}: {error}") from error
 

@@ -1,7 +1,7 @@
 """Large-neighbourhood search: a few gangs of the batch leave and are placed anew, while that pays and time lasts."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from solver.batch.alone import Alone
@@ -30,7 +30,10 @@ MOST_LEAVING = 2
 
 @dataclass
 class Improver:
-    """Looks for better states than `state`. proven: nothing can be better. moves: how often each gang was moved."""
+    """Looks for better states than `state`. told: hears of each. proven: nothing can be better.
+
+    moves: how often each gang was moved.
+    """
 
     state: State
     alone: Alone
@@ -38,6 +41,7 @@ class Improver:
     budget: Budget
     reporter: Reporter
     warm: WarmTables
+    told: Callable[[State], None] | None = None
     proven: bool = False
     moves: Counter[int] = field(default_factory=Counter)
 
@@ -147,6 +151,8 @@ class Improver:
         if later.worth > self.state.worth:
             self.moves.update(at for at, items in later.placed.items() if self.state.placed.get(at) != items)
             self.state = later
+            if self.told is not None:
+                self.told(later)
             return True
         return False
 

@@ -78,7 +78,12 @@ def _planned(
     start = first_state(site, first)
     search = _without_verifying(budget, first)
     alone = Alone(site, options.engine, warm)
-    improver = Improver(start, alone, options.engine, search, reporter, warm)
+
+    def told(state: State) -> None:
+        answers = _answers(first, state, True, alone, False)
+        reporter.planned(Plan(answers, first.warnings, batch_of(state, ranks, alone, False)))
+
+    improver = Improver(start, alone, options.engine, search, reporter, warm, told if reporter.wants_plans else None)
     improver.run()
     answers = _answers(first, improver.state, improver.state is not start, alone, improver.proven)
     warnings = first.warnings if site.apart is None else (*first.warnings, site.apart)

@@ -6,7 +6,7 @@ are too large. What is left between bound and placement is the gap.
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -72,11 +72,20 @@ class Large:
     widened: bool = False
 
 
-def solve_large(problem: Problem, make_terms: MakeTerms, budget: Budget, use_cpsat: bool) -> Large:
-    """Placement and bounds of the whole frame within `budget`. make_terms: the terms of a problem."""
+#: Hears of a placement and what is proven of it, by term.
+Told = Callable[[Placed, tuple[int | None, ...]], None]
+
+
+def solve_large(
+    problem: Problem, make_terms: MakeTerms, budget: Budget, use_cpsat: bool, told: Told | None = None
+) -> Large:
+    """Placement and bounds of the whole frame within `budget`.
+
+    make_terms: the terms of a problem. told: hears of better placements and of better bounds.
+    """
     if problem.impossible:
         return Large(Answer.INFEASIBLE, Proof.TREE)
-    return _Search(problem, make_terms, budget).answer(use_cpsat)
+    return _Search(problem, make_terms, budget, told).answer(use_cpsat)
 
 
 def can_be_built(problem: Problem, site: Collection[int], budget: Budget) -> bool:
@@ -116,8 +125,8 @@ class _Search:
     optimum with the best bound, with what it puts there.
     """
 
-    def __init__(self, problem: Problem, make_terms: MakeTerms, budget: Budget) -> None:
-        self.problem, self.make_terms, self.budget = problem, make_terms, budget
+    def __init__(self, problem: Problem, make_terms: MakeTerms, budget: Budget, told: Told | None = None) -> None:
+        self.problem, self.make_terms, self.budget, self.told = problem, make_terms, budget, told
         terms = make_terms(problem)
         self.low = tuple(at_best(term) if isinstance(term, TrafficTerm) else 0 for term in terms)  # none is negative
         self.best: Placed | None = None
@@ -234,7 +243,9 @@ class _Search:
 
     def raise_low(self, sums: tuple[int, ...]) -> None:
         """Note a lexicographic lower bound."""
-        self.low = max(self.low, sums)
+        if sums > self.low:
+            self.low = sums
+            self.tell()
 
     def fill_near(self, relaxed: Relaxed, budget: Budget) -> None:
         """Fill the domains of a relaxed optimum and a few more; all that can be used while there is no placement."""
@@ -266,6 +277,12 @@ class _Search:
             raise InternalError(f"a placement is worth {placed.sums}, less than the proven bound {self.low}")
         if self.best is None or placed.sums < self.best.sums:
             self.best = placed
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell of the best placement, if there is one and somebody listens."""
+        if self.best is not None and self.told is not None:
+            self.told(self.best, self.bounds)
 
     def tables(self) -> None:
         """Better placements by exact tables of what good ones may use, from a small site to the proof for all."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InvalidRequest
-from solver.domain.plan import TermValue
+from solver.domain.plan import Plan, TermValue
 
 #: Shortest budget of a call, in seconds.
 MIN_TIME_LIMIT_S = 0.001
@@ -53,7 +53,12 @@ class Options:
 
 
 class Reporter:
-    """Hears about progress; does nothing unless overridden."""
+    """Hears about progress; does nothing unless overridden.
+
+    wants_plans: whether to tell `planned`; then every better plan is named and verified as soon as it is known.
+    """
+
+    wants_plans: bool = False
 
     def stage(self, gang: str, text: str) -> None:
         """Work on `gang` reached the stage described by `text`."""
@@ -63,3 +68,6 @@ class Reporter:
 
         Terms as in the answer; those still to be minimised may be a little overstated.
         """
+
+    def planned(self, so_far: Plan) -> None:
+        """The verified answer if the call ended now, gangs in any order; what was not reached yet is unknown."""

@@ -21,7 +21,8 @@ from solver.domain.errors import InternalError
 from solver.domain.plan import Proof
 from solver.rules import queue
 from solver.search.cpsat import Answer
-from solver.search.elastic import Family, elastic_shapes
+from solver.search.elastic import elastic_shapes
+from solver.search.fill import Placed
 from solver.search.large import can_be_built, solve_large
 from solver.search.options import Engine
 from solver.search.stages import States, certify, domains_of, solve_staged
@@ -106,7 +107,7 @@ def solve_gang(
     if engine is Engine.CPSAT:
         return _by_cpsat(structure, budget, clock, improved)
     try:
-        outcome = _by_bounds(structure, engine, budget, clock, warm)
+        outcome = _by_bounds(structure, engine, budget, clock, warm, improved)
     except TooManyShapes:
         clock.bound_ms += clock.lap()
         if engine is Engine.TREE:
@@ -118,13 +119,20 @@ def solve_gang(
     return _certified(structure, outcome, budget, clock) if confirm else outcome
 
 
-def _by_bounds(structure: Structure, engine: Engine, budget: Budget, clock: Clock, warm: WarmTables | None) -> Outcome:
+def _by_bounds(
+    structure: Structure,
+    engine: Engine,
+    budget: Budget,
+    clock: Clock,
+    warm: WarmTables | None,
+    improved: Improved | None,
+) -> Outcome:
     """By exact tables where they can be had, else by merged ones. Raises TooManyShapes."""
     if not _large(structure):
         with suppress(TreeTooLarge, OutOfTime):
             return _by_tree(structure, budget.part(TREE_SHARE), clock, warm)
         clock.bound_ms += clock.lap()
-    return _by_merging(structure, engine, budget.part(MERGING_SHARE), clock)
+    return _by_merging(structure, engine, budget.part(MERGING_SHARE), clock, improved)
 
 
 def _large(structure: Structure) -> bool:
@@ -184,14 +192,19 @@ def _settle_on_tree(
     return Settled(shape, problem, answer.states, values, values)
 
 
-def _by_merging(structure: Structure, engine: Engine, budget: Budget, clock: Clock) -> Outcome:
+def _by_merging(
+    structure: Structure, engine: Engine, budget: Budget, clock: Clock, improved: Improved | None
+) -> Outcome:
     """The best `replicas` first, each shape between the bound of merged tables and the best plan found."""
     passed: set[Proof] = set()
     for shapes in _possible(structure, budget, clock):
         if not budget.left_s:
             break
         part = budget.part(FAMILY_SHARE) if structure.root and structure.root.flexible else budget
-        known = [_settle_by_merging(structure, shape, engine, part.part(1 / len(shapes)), clock) for shape in shapes]
+        told = None if improved is None else partial(_tell, improved, len(shapes) == 1, Proof.NONE not in passed)
+        known = [
+            _settle_by_merging(structure, shape, engine, part.part(1 / len(shapes)), clock, told) for shape in shapes
+        ]
         proofs = {proof for _, proof in known}
         placed = [one for one, _ in known if one is not None]
         if not placed:
@@ -230,7 +243,12 @@ def _possible(structure: Structure, budget: Budget, clock: Clock) -> Iterator[li
 
 
 def _settle_by_merging(
-    structure: Structure, shape: Shape, engine: Engine, budget: Budget, clock: Clock
+    structure: Structure,
+    shape: Shape,
+    engine: Engine,
+    budget: Budget,
+    clock: Clock,
+    told: Callable[[Settled], None] | None,
 ) -> tuple[Settled | None, Proof]:
     """The shape's best known placement, and what proves it the best, or that there is none."""
     if not shape.pods:
@@ -238,7 +256,13 @@ def _settle_by_merging(
     problem = build_problem(build_frame(structure, shape))
     terms = terms_of(problem)
     clock.compile_ms += clock.lap()
-    found = solve_large(problem, terms_of, budget, use_cpsat=engine is not Engine.TREE)
+
+    def heard(placed: Placed, bounds: tuple[int | None, ...]) -> None:
+        if told is not None:
+            values = in_units(terms, placed.sums)
+            told(Settled(shape, problem, placed.states, values, _bounds_in_units(terms, bounds)))
+
+    found = solve_large(problem, terms_of, budget, engine is not Engine.TREE, heard)
     clock.bound_ms += clock.lap()
     clock.classes = max(clock.classes, problem.classes_in_use)
     clock.widened = clock.widened or found.widened
@@ -296,7 +320,8 @@ def _by_cpsat(structure: Structure, budget: Budget, clock: Clock, improved: Impr
             clock.search_ms += clock.lap()
             proof = Proof.CPSAT if family.answer is Answer.INFEASIBLE else Proof.NONE
             return Outcome(family.answer, proof)
-        told = None if improved is None else partial(_tell, improved, family)
+        alone, proven = len(family.shapes) == 1, family.answer is Answer.OPTIMAL
+        told = None if improved is None else partial(_tell, improved, alone, proven)
         found = [_settle_by_cpsat(structure, shape, budget, clock, told) for shape in family.shapes]
         known = [one for one in found if one is not None]
         proven = family.answer is Answer.OPTIMAL and Answer.UNKNOWN not in found
@@ -315,10 +340,13 @@ def _by_cpsat(structure: Structure, budget: Budget, clock: Clock, improved: Impr
     return Outcome(Answer.FEASIBLE, Proof.NONE, best, family.answer is Answer.OPTIMAL)
 
 
-def _tell(improved: Improved, family: Family, settled: Settled) -> None:
-    """Tell of a plan of one shape; its bounds say nothing about shapes that tie with it."""
-    bounds = settled.bounds if len(family.shapes) == 1 else (None,) * len(settled.bounds)
-    improved(replace(settled, bounds=bounds), family.answer is Answer.OPTIMAL)
+def _tell(improved: Improved, alone: bool, proven: bool, settled: Settled) -> None:
+    """Tell of a plan of one shape; its bounds say nothing about shapes that tie with it.
+
+    alone: whether no other shape ties. proven: whether no shape before it fits.
+    """
+    bounds = settled.bounds if alone else (None,) * len(settled.bounds)
+    improved(replace(settled, bounds=bounds), proven)
 
 
 def _settle_by_cpsat(

@@ -70,10 +70,13 @@ class Client:
         return self._call(requests.plan(cluster, gangs, ask), stop)
 
     def plan_stream(
-        self, cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask | None = None
+        self, cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask | None = None, stop: Stop | None = None
     ) -> Iterator[Improved | Planned]:
-        """The same, with better and better placements before the answer. Closing the iterator stops the search."""
-        return self._stream(requests.plan_stream(cluster, gangs, ask))
+        """The same, with better and better placements before the answer. Closing the iterator stops the search.
+
+        stop: cancels the call.
+        """
+        return self._stream(requests.plan_stream(cluster, gangs, ask), stop)
 
     def explain(self, cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask | None = None) -> list[Explained]:
         """Why gangs cannot be placed."""
@@ -163,11 +166,11 @@ class Client:
             with _cancelling(call, stop):
                 return prepared.read(call.result())
 
-    def _stream(self, prepared: Prepared[_Heard]) -> Iterator[_Heard]:
+    def _stream(self, prepared: Prepared[_Heard], stop: Stop | None = None) -> Iterator[_Heard]:
         method = getattr(self._stubs[prepared.service], prepared.method)
         call = method(prepared.request, timeout=prepared.timeout_s, metadata=self._access.metadata)
         try:
-            with translated():
+            with translated(), _cancelling(call, stop):
                 for response in call:
                     yield prepared.read(response)
         finally:

@@ -52,7 +52,7 @@ class PlacementServicer(rpc.PlacementServiceServicer):
     ) -> Iterator[pb.PlanStreamResponse]:
         """Plan, and tell better and better placements on the way."""
         with answering(context):
-            news = _News()
+            news = _News(request.with_plans)
             started = self._start(request, context, news)
             started.solving.on_done(news.end)
             for incumbent in news:
@@ -116,18 +116,28 @@ class PlacementServicer(rpc.PlacementServiceServicer):
 class _News(Reporter):
     """The newest placement of each gang, until the search ends. A slow reader only misses older ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, wants_plans: bool) -> None:
+        self.wants_plans = wants_plans
         self._began = time.monotonic()
         self._newest: dict[str, pb.Incumbent] = {}
+        self._so_far: Plan | None = None
         self._ended = False
         self._changed = threading.Condition()
 
     def improved(self, gang: str, objective: tuple[TermValue, ...]) -> None:
-        elapsed_ms = (time.monotonic() - self._began) * 1000
         terms = [encode_term(term) for term in objective]
         with self._changed:
-            self._newest[gang] = pb.Incumbent(gang=gang, objective=terms, elapsed_ms=elapsed_ms)
+            self._newest[gang] = pb.Incumbent(gang=gang, objective=terms, elapsed_ms=self._elapsed_ms)
             self._changed.notify()
+
+    def planned(self, so_far: Plan) -> None:
+        with self._changed:
+            self._so_far = so_far
+            self._changed.notify()
+
+    @property
+    def _elapsed_ms(self) -> float:
+        return (time.monotonic() - self._began) * 1000
 
     def end(self) -> None:
         """No more to come."""
@@ -138,9 +148,13 @@ class _News(Reporter):
     def __iter__(self) -> Iterator[pb.Incumbent]:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._newest or self._ended)
+                self._changed.wait_for(lambda: self._newest or self._so_far or self._ended)
                 fresh, self._newest = list(self._newest.values()), {}
+                so_far, self._so_far = self._so_far, None
                 ended = self._ended
+            if so_far is not None and not ended:
+                fresh = fresh or [pb.Incumbent(elapsed_ms=self._elapsed_ms)]
+                fresh[-1].so_far.CopyFrom(encode_plan(so_far))
             yield from fresh
             if ended:
                 return

@@ -38,7 +38,8 @@ class Ask:
     """How to search.
 
     time_limit_s: budget of the search. batch: plan several gangs jointly. fair_before: with batch, gangs created before
-    this moment come first in their priority. min_version: oldest state of a held cluster to answer from.
+    this moment come first in their priority. min_version: oldest state of a held cluster to answer from. plans: of a
+    stream, whether it tells verified plans on the way.
     """
 
     engine: Engine = Engine.AUTO
@@ -46,6 +47,7 @@ class Ask:
     batch: bool = False
     fair_before: datetime | None = None
     min_version: int = 0
+    plans: bool = False
 
     @property
     def timeout_s(self) -> float:
@@ -63,11 +65,15 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Improved:
-    """A better placement of one gang is known, `elapsed_ms` after the search began."""
+    """A better placement of one gang is known, `elapsed_ms` after the search began.
+
+    gang: empty when only `so_far` is new: the verified answer if the search ended now, gangs in any order.
+    """
 
     gang: str
     objective: tuple[TermValue, ...]
     elapsed_ms: float
+    so_far: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,7 @@ def plan_stream(cluster: str | Snapshot, gangs: Sequence[Gang], ask: Ask | None)
     """PlacementService.PlanStream."""
     ask = ask or Ask()
     request = _question(pb.PlanStreamRequest, cluster, gangs, ask)
+    request.with_plans = ask.plans
     return Prepared("PlacementService", "PlanStream", request, ask.timeout_s, _news)
 
 
@@ -220,7 +227,8 @@ def _news(response: pb.PlanStreamResponse) -> Improved | Planned:
         return _planned(response.answer)
     found = response.incumbent
     terms = (decode_term(term, f"objective[{at}]") for at, term in enumerate(found.objective))
-    return Improved(found.gang, tuple(terms), found.elapsed_ms)
+    so_far = decode_plan(found.so_far, "so_far") if found.HasField("so_far") else None
+    return Improved(found.gang, tuple(terms), found.elapsed_ms, so_far)
 
 
 def _explained(response: pb.ExplainResponse) -> list[Explained]:

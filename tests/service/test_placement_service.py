@@ -289,3 +289,17 @@ def test_limits(serve: Serve, case: str) -> None:
     with Client(Access(serve(limits=limits).target)) as client, pytest.raises(InvalidField) as refused:
         client.plan(site(), gangs)
     assert refused.value.field.startswith(path)
+
+
+def test_a_stream_carries_the_answer_so_far_on_request(client: Client) -> None:
+    """Plans on the way are of the whole question, better ones come later; without the wish there are none."""
+    gangs = [replace(pair(), name=f"prod/g{at}") for at in range(2)]
+    quiet = list(client.plan_stream(site(), gangs))
+    assert all(one.so_far is None for one in quiet if isinstance(one, Improved))
+    *before, answer = client.plan_stream(site(), gangs, Ask(plans=True))
+    assert isinstance(answer, Planned)
+    told = [one.so_far for one in before if isinstance(one, Improved) and one.so_far is not None]
+    for so_far in told:
+        assert [found.name for found in so_far.gangs] == ["prod/g0", "prod/g1"]
+        for found, final in zip(so_far.gangs, answer.plan.gangs, strict=True):
+            assert found.status is Status.UNKNOWN or found.assignments == final.assignments

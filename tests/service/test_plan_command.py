@@ -1,6 +1,7 @@
 """`huddle plan --server`: what a service answers is printed as what this process would answer."""
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from adapters.cli.main import huddle
+from support.terminals import watched
+from tests.adapters.cli.test_interrupts import jobs
 from tests.service.conftest import CONFIG, TOKENS, Running, Serve
 
 DATASETS = Path(__file__).parents[2] / "datasets"
@@ -116,3 +119,19 @@ def test_servers_that_cannot_be_asked(run: Run, options: list[str], told: str) -
     assert told in found.stderr
     assert found.stderr.count("\n") == 1
     assert found.stdout == ""
+
+
+def test_ctrl_c_gives_what_the_service_has_told(server: Running, tmp_path: Path) -> None:
+    """While a batch is improved there, all of its gangs are planned already; the service is free afterwards."""
+    path = tmp_path / "jobs.yaml"
+    path.write_text(jobs(12))
+    arguments = ["plan", str(path), "--cluster", str(H100), "-o", "json", "--batch", "--time-limit", "30s"]
+    with watched(["-m", "adapters.cli", *arguments, "--server", server.target]) as process:
+        process.until("12 of 12 gangs planned | best ")
+        process.signalled(signal.SIGINT)
+        ended, out = process.ended()
+    assert ended == 130
+    document = json.loads(out)
+    assert all(found["assignments"] for found in document["gangs"])
+    assert [warning["code"] for warning in document["warnings"]] == ["interrupted"]
+    assert sum(each["value"] for each in document["batch"]["admitted"]) == 12

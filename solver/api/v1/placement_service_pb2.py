@@ -27,7 +27,7 @@ from solver.api.v1 import plan_pb2 as solver_dot_api_dot_v1_dot_plan__pb2
 from solver.api.v1 import snapshot_pb2 as solver_dot_api_dot_v1_dot_snapshot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%solver/api/v1/placement_service.proto\x12\thuddle.v1\x1a\x18solver/api/v1/gang.proto\x1a\x18solver/api/v1/plan.proto\x1a\x1csolver/api/v1/snapshot.proto\"~\n\x0bPlanRequest\x12&\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x15.huddle.v1.ClusterRef\x12\x1e\n\x05gangs\x18\x02 \x03(\x0b\x32\x0f.huddle.v1.Gang\x12\'\n\x07options\x18\x03 \x01(\x0b\x32\x16.huddle.v1.PlanOptions\"g\n\nClusterRef\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12*\n\x06inline\x18\x02 \x01(\x0b\x32\x18.huddle.v1.SnapshotChunkH\x00\x12\x13\n\x0bmin_version\x18\x03 \x01(\x03\x42\x08\n\x06source\"\x90\x01\n\x0bPlanOptions\x12!\n\x06\x65ngine\x18\x01 \x01(\x0e\x32\x11.huddle.v1.Engine\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x08\x12\x15\n\rtime_limit_ms\x18\x03 \x01(\x03\x12 \n\x13\x66\x61ir_before_unix_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x16\n\x14_fair_before_unix_ms\"D\n\x0cPlanResponse\x12\x1d\n\x04plan\x18\x01 \x01(\x0b\x32\x0f.huddle.v1.Plan\x12\x15\n\rstate_version\x18\x02 \x01(\x03\"\x84\x01\n\x11PlanStreamRequest\x12&\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x15.huddle.v1.ClusterRef\x12\x1e\n\x05gangs\x18\x02 \x03(\x0b\x32\x0f.huddle.v1.Gang\x12\'\n\x07options\x18\x03 \x01(\x0b\x32\x16.huddle.v1.PlanOptions\"s\n\x12PlanStreamResponse\x12)\n\tincumbent\x18\x01 \x01(\x0b\x32\x14.huddle.v1.IncumbentH\x00\x12)\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x17.huddle.v1.PlanResponseH\x00\x42\x07\n\x05\x65vent\"V\n\tIncumbent\x12\x0c\n\x04gang\x18\x01 \x01(\t\x12\'\n\tobjective\x18\x02 \x03(\x0b\x32\x14.huddle.v1.TermValue\x12\x12\n\nelapsed_ms\x18\x03 \x01(\x01\"\x81\x01\n\x0e\x45xplainRequest\x12&\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x15.huddle.v1.ClusterRef\x12\x1e\n\x05gangs\x18\x02 \x03(\x0b\x32\x0f.huddle.v1.Gang\x12\'\n\x07options\x18\x03 \x01(\x0b\x32\x16.huddle.v1.PlanOptions\"V\n\x0f\x45xplainResponse\x12,\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\x16.huddle.v1.Explanation\x12\x15\n\rstate_version\x18\x02 \x01(\x03\"b\n\x0b\x45xplanation\x12\x0c\n\x04gang\x18\x01 \x01(\t\x12!\n\x06status\x18\x02 \x01(\x0e\x32\x11.huddle.v1.Status\x12\"\n\x07reasons\x18\x03 \x03(\x0b\x32\x11.huddle.v1.Reason2\xda\x01\n\x10PlacementService\x12\x37\n\x04Plan\x12\x16.huddle.v1.PlanRequest\x1a\x17.huddle.v1.PlanResponse\x12K\n\nPlanStream\x12\x1c.huddle.v1.PlanStreamRequest\x1a\x1d.huddle.v1.PlanStreamResponse0\x01\x12@\n\x07\x45xplain\x12\x19.huddle.v1.ExplainRequest\x1a\x1a.huddle.v1.ExplainResponseB\"Z huddle.scheduler/api/v1;huddlev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%solver/api/v1/placement_service.proto\x12\thuddle.v1\x1a\x18solver/api/v1/gang.proto\x1a\x18solver/api/v1/plan.proto\x1a\x1csolver/api/v1/snapshot.proto\"~\n\x0bPlanRequest\x12&\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x15.huddle.v1.ClusterRef\x12\x1e\n\x05gangs\x18\x02 \x03(\x0b\x32\x0f.huddle.v1.Gang\x12\'\n\x07options\x18\x03 \x01(\x0b\x32\x16.huddle.v1.PlanOptions\"g\n\nClusterRef\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12*\n\x06inline\x18\x02 \x01(\x0b\x32\x18.huddle.v1.SnapshotChunkH\x00\x12\x13\n\x0bmin_version\x18\x03 \x01(\x03\x42\x08\n\x06source\"\x90\x01\n\x0bPlanOptions\x12!\n\x06\x65ngine\x18\x01 \x01(\x0e\x32\x11.huddle.v1.Engine\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x08\x12\x15\n\rtime_limit_ms\x18\x03 \x01(\x03\x12 \n\x13\x66\x61ir_before_unix_ms\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x16\n\x14_fair_before_unix_ms\"D\n\x0cPlanResponse\x12\x1d\n\x04plan\x18\x01 \x01(\x0b\x32\x0f.huddle.v1.Plan\x12\x15\n\rstate_version\x18\x02 \x01(\x03\"\x98\x01\n\x11PlanStreamRequest\x12&\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x15.huddle.v1.ClusterRef\x12\x1e\n\x05gangs\x18\x02 \x03(\x0b\x32\x0f.huddle.v1.Gang\x12\'\n\x07options\x18\x03 \x01(\x0b\x32\x16.huddle.v1.PlanOptions\x12\x12\n\nwith_plans\x18\x04 \x01(\x08\"s\n\x12PlanStreamResponse\x12)\n\tincumbent\x18\x01 \x01(\x0b\x32\x14.huddle.v1.IncumbentH\x00\x12)\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x17.huddle.v1.PlanResponseH\x00\x42\x07\n\x05\x65vent\"w\n\tIncumbent\x12\x0c\n\x04gang\x18\x01 \x01(\t\x12\'\n\tobjective\x18\x02 \x03(\x0b\x32\x14.huddle.v1.TermValue\x12\x12\n\nelapsed_ms\x18\x03 \x01(\x01\x12\x1f\n\x06so_far\x18\x04 \x01(\x0b\x32\x0f.huddle.v1.Plan\"\x81\x01\n\x0e\x45xplainRequest\x12&\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x15.huddle.v1.ClusterRef\x12\x1e\n\x05gangs\x18\x02 \x03(\x0b\x32\x0f.huddle.v1.Gang\x12\'\n\x07options\x18\x03 \x01(\x0b\x32\x16.huddle.v1.PlanOptions\"V\n\x0f\x45xplainResponse\x12,\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\x16.huddle.v1.Explanation\x12\x15\n\rstate_version\x18\x02 \x01(\x03\"b\n\x0b\x45xplanation\x12\x0c\n\x04gang\x18\x01 \x01(\t\x12!\n\x06status\x18\x02 \x01(\x0e\x32\x11.huddle.v1.Status\x12\"\n\x07reasons\x18\x03 \x03(\x0b\x32\x11.huddle.v1.Reason2\xda\x01\n\x10PlacementService\x12\x37\n\x04Plan\x12\x16.huddle.v1.PlanRequest\x1a\x17.huddle.v1.PlanResponse\x12K\n\nPlanStream\x12\x1c.huddle.v1.PlanStreamRequest\x1a\x1d.huddle.v1.PlanStreamResponse0\x01\x12@\n\x07\x45xplain\x12\x19.huddle.v1.ExplainRequest\x1a\x1a.huddle.v1.ExplainResponseB\"Z huddle.scheduler/api/v1;huddlev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,17 +44,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLANRESPONSE']._serialized_start=514
   _globals['_PLANRESPONSE']._serialized_end=582
   _globals['_PLANSTREAMREQUEST']._serialized_start=585
-  _globals['_PLANSTREAMREQUEST']._serialized_end=717
-  _globals['_PLANSTREAMRESPONSE']._serialized_start=719
-  _globals['_PLANSTREAMRESPONSE']._serialized_end=834
-  _globals['_INCUMBENT']._serialized_start=836
-  _globals['_INCUMBENT']._serialized_end=922
-  _globals['_EXPLAINREQUEST']._serialized_start=925
-  _globals['_EXPLAINREQUEST']._serialized_end=1054
-  _globals['_EXPLAINRESPONSE']._serialized_start=1056
-  _globals['_EXPLAINRESPONSE']._serialized_end=1142
-  _globals['_EXPLANATION']._serialized_start=1144
-  _globals['_EXPLANATION']._serialized_end=1242
-  _globals['_PLACEMENTSERVICE']._serialized_start=1245
-  _globals['_PLACEMENTSERVICE']._serialized_end=1463
+  _globals['_PLANSTREAMREQUEST']._serialized_end=737
+  _globals['_PLANSTREAMRESPONSE']._serialized_start=739
+  _globals['_PLANSTREAMRESPONSE']._serialized_end=854
+  _globals['_INCUMBENT']._serialized_start=856
+  _globals['_INCUMBENT']._serialized_end=975
+  _globals['_EXPLAINREQUEST']._serialized_start=978
+  _globals['_EXPLAINREQUEST']._serialized_end=1107
+  _globals['_EXPLAINRESPONSE']._serialized_start=1109
+  _globals['_EXPLAINRESPONSE']._serialized_end=1195
+  _globals['_EXPLANATION']._serialized_start=1197
+  _globals['_EXPLANATION']._serialized_end=1295
+  _globals['_PLACEMENTSERVICE']._serialized_start=1298
+  _globals['_PLACEMENTSERVICE']._serialized_end=1516
 # @@protoc_insertion_point(module_scope)

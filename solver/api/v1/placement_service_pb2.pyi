@@ -168,6 +168,11 @@ class PlanStreamRequest(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     GANGS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    WITH_PLANS_FIELD_NUMBER: _builtins.int
+    with_plans: _builtins.bool
+    """Whether incumbents carry the answer so far: each better placement is then named and verified as soon as it is
+    known.
+    """
     @_builtins.property
     def cluster(self) -> Global___ClusterRef:
         """Cluster the gangs are for."""
@@ -186,10 +191,11 @@ class PlanStreamRequest(_message.Message):
         cluster: Global___ClusterRef | None = ...,
         gangs: _abc.Iterable[_gang_pb2.Gang] | None = ...,
         options: Global___PlanOptions | None = ...,
+        with_plans: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "gangs", b"gangs", "options", b"options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "gangs", b"gangs", "options", b"options", "with_plans", b"with_plans"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -236,13 +242,20 @@ class Incumbent(_message.Message):
     GANG_FIELD_NUMBER: _builtins.int
     OBJECTIVE_FIELD_NUMBER: _builtins.int
     ELAPSED_MS_FIELD_NUMBER: _builtins.int
+    SO_FAR_FIELD_NUMBER: _builtins.int
     gang: _builtins.str
-    """`namespace/name`."""
+    """`namespace/name`; empty when only `so_far` is new."""
     elapsed_ms: _builtins.float
     """Milliseconds since the search began."""
     @_builtins.property
     def objective(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.TermValue]:
         """Its terms, with the bounds known so far."""
+
+    @_builtins.property
+    def so_far(self) -> _plan_pb2.Plan:
+        """The verified answer if the search ended now, gangs in any order and unknown where nothing is known yet; absent
+        without `with_plans`, and where it is not new.
+        """
 
     def __init__(
         self,
@@ -250,10 +263,11 @@ class Incumbent(_message.Message):
         gang: _builtins.str = ...,
         objective: _abc.Iterable[_plan_pb2.TermValue] | None = ...,
         elapsed_ms: _builtins.float = ...,
+        so_far: _plan_pb2.Plan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["so_far", b"so_far"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["elapsed_ms", b"elapsed_ms", "gang", b"gang", "objective", b"objective"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elapsed_ms", b"elapsed_ms", "gang", b"gang", "objective", b"objective", "so_far", b"so_far"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

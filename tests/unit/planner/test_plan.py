@@ -9,11 +9,12 @@ import pytest
 
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import BoundMember, Gang
-from solver.domain.plan import GangPlan, Proof, ReasonCode, Status, TermValue
+from solver.domain.plan import GangPlan, Plan, Proof, ReasonCode, Status, TermValue
 from solver.domain.snapshot import NodeRecord, build_snapshot
 from solver.planner import Engine, Options, Reporter, plan
 from solver.search.cpsat import Answer
 from solver.search.stages import Staged, solve_staged
+from support import oracle
 from support.builders import bound, cluster, flow, gang, group, node, queue, reach, role, topology, with_running
 from tests.unit.planner.solving import each_engine, refused
 
@@ -290,3 +291,51 @@ def test_the_reporter_hears_of_better_plans(engine: Engine) -> None:
     for terms in told:
         assert all(term.bound is None or term.bound <= term.value for term in terms[1:])
     assert len(told) == (5 if engine is Engine.CPSAT else 1)
+
+
+class _Following(Reporter):
+    """Keeps every answer so far."""
+
+    wants_plans = True
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+
+    def planned(self, so_far: Plan) -> None:
+        self.plans.append(so_far)
+
+
+def test_the_reporter_hears_verified_plans_of_the_whole_call() -> None:
+    """Gangs that are done stay as they are, those to come are unknown, and the last one told is the answer.
+
+    A plan that CP-SAT has still to certify is feasible for the time being.
+    """
+    listener = _Following()
+    gangs = [gang(role("w", 2), name="ns/b"), gang(role("w", 9), name="ns/c"), gang(role("w"), name="ns/a")]
+    found = plan(cluster(node("a", 4)), gangs, None, listener)
+    assert [[answer.status for answer in told.gangs] for told in listener.plans] == [
+        [Status.UNKNOWN, Status.UNKNOWN, Status.FEASIBLE],
+        [Status.UNKNOWN, Status.UNKNOWN, Status.OPTIMAL],
+        [Status.FEASIBLE, Status.UNKNOWN, Status.OPTIMAL],
+        [Status.OPTIMAL, Status.UNKNOWN, Status.OPTIMAL],
+        [Status.OPTIMAL, Status.INFEASIBLE, Status.OPTIMAL],
+    ]
+    assert listener.plans[-1] == found
+
+
+def test_better_plans_of_a_large_gang_are_told_with_their_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merged tables and placements in turn: each plan told is whole, valid, and none claims a bound it has not."""
+    monkeypatch.setattr("solver.search.solve.LARGE_PAIRS", 0)
+    listener = _Following()
+    waiting = gang(role("p", 6), role("d", 6), role("r", 5), flows=[flow("p", "d"), flow("d", "r")], name="ns/x")
+    site = cluster(*(node(f"{rack}{at}", 2 + at, rack=rack) for rack in "abc" for at in range(3)))
+    (answer,) = plan(site, [waiting], Options(Engine.TREE), listener).gangs
+    assert len(listener.plans) > 1
+    for told in listener.plans:
+        (found,) = told.gangs
+        assert found.status.placed
+        assert oracle.allowed(site, waiting, {item.pod: item.node for item in found.assignments}) == []
+        for term, best in zip(found.objective[1:], answer.objective[1:], strict=True):
+            assert term.bound is None or term.bound <= best.value
+            if term.value != best.value:
+                break
