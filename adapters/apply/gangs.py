@@ -15,7 +15,7 @@ from adapters.apply.live_storage import LiveStorage
 from adapters.apply.observed import LiveGang
 from adapters.apply.pod_groups import join_pod_group, join_replica, join_shared_name
 from adapters.kubernetes.foreign_rules import POD_RULES
-from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, deployment_name, group_name, replica_keys
+from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, deployment_name, group_name, is_replica
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.placements import Owner
 from adapters.kubernetes.resources import (
@@ -34,6 +34,7 @@ from adapters.kubernetes.selected_labels import SelectedKeys
 from adapters.kubernetes.storage import ClaimKey
 from adapters.manifests.joining import declared_gang, join
 from adapters.manifests.live_members import SOURCE, Body, Joined, LivePods, pod_name
+from adapters.manifests.own import DeclaredGang
 from adapters.manifests.reading import GangOptions, Reading, World
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
@@ -95,7 +96,7 @@ class LiveGangs:
     def __init__(self, source: Source, options: GangOptions | None = None) -> None:
         self._source, self._options = source, options or GangOptions()
         self._members, self._storage = MemberReader(), LiveStorage(source)
-        self._declared: dict[str, tuple[str, Gang]] = {}  # of `Gang` objects, by key: version and content
+        self._declared: dict[str, tuple[str, DeclaredGang]] = {}  # of `Gang` objects, by key: version and content
 
     def __call__(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body] = ()) -> LiveGang:
         """The gang made of exactly `pods`.
@@ -147,7 +148,7 @@ class LiveGangs:
         how = join_shared_name if shared else join_replica
         return how(reading, key, live, members)
 
-    def _declared_gang(self, key: str, reading: Reading) -> Gang:
+    def _declared_gang(self, key: str, reading: Reading) -> DeclaredGang:
         """The gang its object describes, read once for each version of it."""
         version = f"{reading.doc.uid}/{reading.doc.text('metadata.resourceVersion', '')}"
         known = self._declared.get(key)
@@ -186,8 +187,7 @@ class LiveGangs:
             if body is not None:
                 return self._declare(resource, body)
         for body in self._source.all(LEADER_WORKER_SETS).values():
-            is_its = body["metadata"].get("namespace") == namespace and name.startswith(body["metadata"]["name"])
-            if is_its and key in replica_keys(body):
+            if is_replica(body, key):
                 return self._declare(LEADER_WORKER_SETS, body)
         return None
 

@@ -1,7 +1,7 @@
 """Pods by gang, and which gangs an object is about."""
 
 from adapters.kubernetes.decoding import Body
-from adapters.kubernetes.gang_keys import gang_key, replica_keys
+from adapters.kubernetes.gang_keys import gang_key, is_replica, replica_keys
 from adapters.kubernetes.occupancy import Key, Store
 from adapters.kubernetes.resources import (
     BIND_REQUESTS,
@@ -16,7 +16,6 @@ from adapters.kubernetes.resources import (
 from solver.domain.naming import natural_key
 
 _NAMED_LIKE_GANGS = (GANGS, DYNAMO_DEPLOYMENTS, *POD_GROUPS)
-_ABOUT_GANGS = (*_NAMED_LIKE_GANGS, LEADER_WORKER_SETS, PLACEMENTS)
 
 
 class GangIndex:
@@ -47,15 +46,15 @@ class GangIndex:
         return gang_key(body) if body else ""
 
     def keys(self) -> frozenset[str]:
-        """Every gang that has a pod or any object of its own."""
+        """Every gang that has a pod or an object of its own."""
         found = set(self._pods)
-        for resource in _ABOUT_GANGS:
+        for resource in (*_NAMED_LIKE_GANGS, PLACEMENTS):
             for body in self._store[resource].values():
                 found |= self.keys_of(resource, None, body)
         return frozenset(found)
 
     def keys_of(self, resource: Resource, before: Body | None, now: Body | None) -> set[str]:
-        """Gangs that an object is, or was, about."""
+        """Gangs that an object is, or was, about; of a LeaderWorkerSet those of which there is a pod or a Placement."""
         return {gang for body in (before, now) if body for gang in self._about(resource, body) if gang}
 
     def _about(self, resource: Resource, body: Body) -> list[str]:
@@ -68,7 +67,17 @@ class GangIndex:
         if resource is PLACEMENTS:
             return [f"{namespace}/{spec.get('gang') or metadata['name']}"]
         if resource is LEADER_WORKER_SETS:
-            return replica_keys(body)
+            return replica_keys(body, self._pods) + self._placed_replicas(namespace, body)
         if resource is BIND_REQUESTS:
             return [self.of_pod((namespace, spec.get("podName") or ""))]
         return []
+
+    def _placed_replicas(self, namespace: str, leader_worker_set: Body) -> list[str]:
+        """Gangs of a LeaderWorkerSet that have a Placement."""
+        placed = (
+            key
+            for (where, name), body in self._store[PLACEMENTS].items()
+            if where == namespace
+            for key in [f"{namespace}/{(body.get('spec') or {}).get('gang') or name}"]
+        )
+        return [key for key in placed if is_replica(leader_worker_set, key)]

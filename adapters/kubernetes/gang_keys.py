@@ -1,6 +1,7 @@
 """Which gang a pod belongs to, by what it says about itself."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 Body = Mapping[str, Any]
@@ -41,6 +42,7 @@ _DYNAMO_NAMESPACE = "nvidia.com/dynamo-namespace"
 _MANAGER, _WHOLE = "app.kubernetes.io/managed-by", "app.kubernetes.io/part-of"
 _SET_NAME = "leaderworkerset.sigs.k8s.io/name"
 _SET_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
+_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 def gang_name(namespace: str, labels: Texts, annotations: Texts, pod_group: str) -> str:
@@ -104,12 +106,26 @@ def gang_key(pod: Body) -> str:
     )
 
 
-def replica_keys(leader_worker_set: Body) -> list[str]:
-    """The gangs of a LeaderWorkerSet: one for each replica."""
+def replica_keys(leader_worker_set: Body, known: Collection[str]) -> list[str]:
+    """The gangs of a LeaderWorkerSet, one for each replica, among those that are known."""
+    stem, replicas = _replicas(leader_worker_set)
+    if replicas <= len(known):
+        return [key for index in range(replicas) if (key := f"{stem}-{index}") in known]
+    return [key for key in known if is_replica(leader_worker_set, key)]
+
+
+def is_replica(leader_worker_set: Body, key: str) -> bool:
+    """Whether a gang is one of those of a LeaderWorkerSet, `namespace/name-index`: it has as many as its spec says."""
+    stem, replicas = _replicas(leader_worker_set)
+    before, _, index = key.rpartition("-")
+    return before == stem and bool(_INDEX.fullmatch(index)) and int(index) < replicas
+
+
+def _replicas(leader_worker_set: Body) -> tuple[str, int]:
+    """What the keys of a LeaderWorkerSet begin with, and how many there are."""
     metadata = leader_worker_set["metadata"]
     replicas = (leader_worker_set.get("spec") or {}).get("replicas")
-    name = f"{metadata.get('namespace') or 'default'}/{metadata['name']}"
-    return [f"{name}-{index}" for index in range(1 if replicas is None else replicas)]
+    return f"{metadata.get('namespace') or 'default'}/{metadata['name']}", 1 if replicas is None else replicas
 
 
 def _replica(labels: Texts) -> str:

@@ -135,7 +135,7 @@ class Mirror:
         return tuple(self._store[PODS][key] for key in self._claims.pods_mounting(claim))
 
     def gang_keys(self) -> frozenset[str]:
-        """Gangs that have a pod, a Gang, a PodGroup, a LeaderWorkerSet or a Placement."""
+        """Gangs that have a pod, a Gang, a DynamoGraphDeployment, a PodGroup or a Placement."""
         return self._gangs.keys()
 
     def subscribe(self) -> Subscription:

@@ -47,7 +47,7 @@ def component_group(component: Component, pods: ComponentPods, kind: Kind) -> Gr
         component.name,
         (_engine(component, component.name, kind, names, len(pods.replicas[0])),),
         replicas=len(pods.replicas),
-        min_replicas=component.needed,
+        min_replicas=min(component.needed, len(pods.replicas)),  # less only where no replica has a pod
         pack=rule,
         multinode=True,
     )

@@ -28,7 +28,8 @@ _LEADER = "-ldr"
 class ComponentPods:
     """The pods of one component.
 
-    replicas: `namespace/pod` of each multi-node replica in rank order; of a single-node component all in one.
+    replicas: `namespace/pod` of each multi-node replica in rank order; of a single-node component all in one. An empty
+    one stands for all that have no pod.
     running: those that are bound.
     """
 
@@ -113,7 +114,8 @@ def _pods_of_component(reading: Reading, component: Component, pods: Sequence[Do
     count = component.replicas if component.nodes > 1 else 1
     running = [replica for replica in replicas if replica.bound]
     kept = (running + [replica for replica in replicas if not replica.bound])[: max(count, len(running))]
-    kept += [_Replica() for _ in range(count - len(kept))]
+    # What is not made up needs no object: one empty replica says that some are missing.
+    kept += [_Replica() for _ in range(count - len(kept) if invent else min(1, count - len(kept)))]
     taken = {pod.full_name for pod in pods}
     names = tuple(_names(reading.doc, component, index, replica, each, taken) for index, replica in enumerate(kept))
     _tell_surplus(reading, component, names)

@@ -17,7 +17,7 @@ from adapters.manifests.lws import HONOURED as SET_RULES
 from adapters.manifests.lws import read_leader_worker_set
 from adapters.manifests.members import read_members
 from adapters.manifests.models import named_model
-from adapters.manifests.own import read_gang
+from adapters.manifests.own import read_declared, read_gang
 from adapters.manifests.policies import POLICIES, policy_of
 from adapters.manifests.reading import FoundGang, GangOptions, Reading, World
 from adapters.manifests.templates import Workloads
@@ -166,8 +166,8 @@ class _Desk:
     def _own_gang(self, doc: Document) -> Iterator[FoundGang]:
         """A Gang, made of the pods that name it where there are any."""
         reading = self._reading(doc, frozenset())
-        declared, pods = read_gang(reading), self._world.pods_by_own_gang.get(doc.full_name)
-        found = join_files(reading, declared.gang, pods) if pods else declared
+        pods = self._world.pods_by_own_gang.get(doc.full_name)
+        found = join_files(reading, read_declared(reading), pods) if pods else read_gang(reading)
         if found is not None:
             yield found
 

@@ -5,10 +5,13 @@ their role ask for, or its template where it has none.
 
 Groups that replicate stay so while every pod of theirs is still to be placed. Otherwise each replica becomes a group of
 its own, so that those that run stay what they are: `decode` with two replicas becomes a group `decode` of `decode#0`
-and `decode#1`, and so do its roles.
+and `decode#1`, and so do its roles. Replicas without a pod are only counted, however many are declared: a gang is as
+large as the pods that exist.
 """
 
 import re
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count, islice
@@ -21,34 +24,35 @@ from adapters.kubernetes.running import has_ended
 from adapters.manifests.compute_domains import keep_domains
 from adapters.manifests.live_members import SOURCE, Joined, LivePods, common_shape, oldest
 from adapters.manifests.members import Member, domains_by_role, read_members
-from adapters.manifests.own import read_gang
+from adapters.manifests.own import DeclaredGang, read_declared
 from adapters.manifests.reading import FoundGang, Reading
 from adapters.manifests.traffic import renamed_flow, renamed_reach
 from solver.domain.errors import InvalidRequest
-from solver.domain.gang import BoundMember, Gang, Group, Role
+from solver.domain.gang import BoundMember, Group, Role, count_pods
 from solver.domain.naming import natural_key
 
 #: Which replica of its group a pod belongs to, counted from 0 over all there are.
 REPLICA_LABEL = "huddle.scheduler/replica"
 _SET_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
+_WHILE_SPLIT = "which is not supported while some of them run or are missing"
 _ORDINAL = re.compile(r"-([0-9]{1,6})$")
 
-#: Role → members of each replica there is.
-Slots = Mapping[str, list[list[Member]]]
+#: Role → members of each replica that has any, by the number of the replica.
+Slots = Mapping[str, Mapping[int, list[Member]]]
 
 
-def declared_gang(reading: Reading) -> Gang:
+def declared_gang(reading: Reading) -> DeclaredGang:
     """The gang as its object describes it, whatever its templates say. Raises InvalidRequest."""
     body = {**reading.doc.body, "spec": _without_templates(reading.doc.body.get("spec"))}
-    return read_gang(replace(reading, doc=Document(body, SOURCE))).gang
+    return read_declared(replace(reading, doc=Document(body, SOURCE)))
 
 
-def join(reading: Reading, declared: Gang, pods: LivePods, members: Sequence[Member]) -> Joined:
+def join(reading: Reading, declared: DeclaredGang, pods: LivePods, members: Sequence[Member]) -> Joined:
     """The declared gang with the pods in place of its own. Raises InvalidRequest in one sentence."""
     return _Joining(reading, declared, pods, members, invent=False).joined()
 
 
-def join_files(reading: Reading, declared: Gang, pods: Sequence[Document]) -> FoundGang | None:
+def join_files(reading: Reading, declared: DeclaredGang, pods: Sequence[Document]) -> FoundGang | None:
     """The declared gang with pods of the input in place of its own; those that do not exist yet are made up.
 
     pods: that name it, whether they wait, run or have ended. None when all have succeeded, so that nothing is left to
@@ -68,7 +72,7 @@ class _Joining:
     """One gang being joined. names: declared role → the roles it has become. invent: make up pods that do not exist."""
 
     def __init__(
-        self, reading: Reading, declared: Gang, pods: LivePods, members: Sequence[Member], invent: bool
+        self, reading: Reading, declared: DeclaredGang, pods: LivePods, members: Sequence[Member], invent: bool
     ) -> None:
         self.reading, self.declared, self.pods, self.invent = reading, declared, pods, invent
         self.known = {member.name for member in members}
@@ -76,6 +80,8 @@ class _Joining:
         self.shapes = {name: common_shape(name, found, pods) for name, found in self.by_role.items() if found}
         self.settled = {*pods.fixed, *pods.done}
         self.missing: dict[str, int] = {}
+        self.existing = _existing(declared, pods)
+        self.there: dict[str, list[int]] = {}  # group → its replicas, over all there are, that have pods
         self.names: dict[str, list[str]] = {role.name: [] for role in declared.roles}
 
     def joined(self) -> Joined:
@@ -88,10 +94,9 @@ class _Joining:
         declared = domains_by_role(self.reading.world, self.by_role)
         domains = {name: found for role, found in declared.items() for name in self.names[role]}
         priority = self.priority()
-        gang = replace(
-            self.declared,
+        gang = self.declared.made_of(
+            keep_domains(self.reading, root, self.declared.topology, domains),
             priority=priority,
-            root=keep_domains(self.reading, root, self.declared.topology, domains),
             flows=tuple(renamed_flow(flow, self.names) for flow in self.declared.flows),
             reach=tuple(renamed_reach(reach, self.names) for reach in self.declared.reach),
             running=tuple(sorted(running, key=lambda member: natural_key(member.pod))),
@@ -114,7 +119,7 @@ class _Joining:
 
     def alone(self, group: Group) -> Group:
         """A group of which there is one."""
-        roles = tuple(self.role(role, self.slots(role, 1, False)[0], role.name) for role in group.roles)
+        roles = tuple(self.role(role, self.slots(role, 1, False).get(0, ()), role.name) for role in group.roles)
         return replace(group, roles=roles, groups=tuple(self.child(child) for child in group.groups))
 
     def child(self, group: Group) -> Group:
@@ -122,30 +127,50 @@ class _Joining:
         if group.replicas == 1:
             return self.alone(group)
         slots = self.all_slots(group, group.replicas, _is_one_pod(group))
-        if self.is_whole(slots):
+        if self.is_whole(group, group.replicas, slots):
             return self.whole(group, slots)
-        replicas = tuple(self.replica(group, index, slots) for index in range(group.replicas))
-        return Group(group.name, groups=replicas, min=group.min_replicas)
+        self.refuse_spread(group)
+        return self.several(group, group.name, 0, slots)
 
     def whole(self, group: Group, slots: Slots) -> Group:
         """The group as declared, all its pods to be placed."""
         roles = []
         for role in group.roles:
-            pods = [pod for slot in slots[role.name] for pod in slot]
+            pods = [pod for _, slot in sorted(slots[role.name].items()) for pod in slot]
             roles.append(replace(self.role(role, pods, role.name), replicas=role.replicas))
-        return replace(group, roles=tuple(roles), groups=tuple(self.whole(child, slots) for child in group.groups))
+        found = replace(group, roles=tuple(roles), groups=tuple(self.whole(child, slots) for child in group.groups))
+        # Replicas that no pod belongs to are all alike: one says the same as any number of them.
+        return found if count_pods(group) else replace(found, replicas=1, min_replicas=1)
+
+    def several(self, group: Group, name: str, first: int, slots: Slots) -> Group:
+        """All replicas from the first on of one parent, each a group of its own.
+
+        Of those without a pod one stands for all, where there are no others: they are kept or lack their pods,
+        whatever is planned, and what the group needs of its replicas is less by those that are kept.
+        """
+        there, least = self.there_from(group, first), group.min_replicas
+        counted = there or [first]
+        if _needs_no_pod(group):
+            least = max(0, least - (group.replicas - len(counted)))
+        return Group(name, groups=tuple(self.replica(group, index, slots) for index in counted), min=least)
+
+    def there_from(self, group: Group, first: int) -> list[int]:
+        """Replicas of one parent that have pods; first: the number of the first of them, over all there are."""
+        there = self.there[group.name]
+        return there[bisect_left(there, first) : bisect_left(there, first + group.replicas)]
 
     def replica(self, group: Group, index: int, slots: Slots) -> Group:
         """One replica as a group of its own; index: over all there are."""
-        self.refuse_spread(group)
         name = f"{group.name}#{index}"
-        roles = tuple(self.role(role, slots[role.name][index], f"{role.name}#{index}") for role in group.roles)
+        roles = tuple(
+            self.role(role, slots[role.name].get(index, ()), f"{role.name}#{index}") for role in group.roles
+        )  # fmt: skip
         children = []
         for child in group.groups:
-            first = index * child.replicas
-            inner = tuple(self.replica(child, first + number, slots) for number in range(child.replicas))
-            several = Group(f"{child.name} of {name}", groups=inner, min=child.min_replicas)
-            children.append(inner[0] if child.replicas == 1 else several)
+            if child.replicas == 1:
+                children.append(self.replica(child, index, slots))
+            else:
+                children.append(self.several(child, f"{child.name} of {name}", index * child.replicas, slots))
         return replace(group, name=name, roles=roles, groups=tuple(children), replicas=1, min_replicas=1, spread=())
 
     def role(self, role: Role, members: Sequence[Member], name: str) -> Role:
@@ -162,34 +187,42 @@ class _Joining:
 
     def all_slots(self, group: Group, copies: int, any_order: bool) -> Slots:
         """Role → members of each of the replicas there are, for a group and all below it."""
-        found = {role.name: self.slots(role, copies, any_order) for role in group.roles}
+        found: dict[str, Mapping[int, list[Member]]] = {
+            role.name: self.slots(role, copies, any_order) for role in group.roles
+        }
+        there = {index for slots in found.values() for index in slots}
         for child in group.groups:
             found |= self.all_slots(child, copies * child.replicas, any_order)
+            there |= {index // child.replicas for index in self.there[child.name]}
+        self.there[group.name] = sorted(there)
         return found
 
-    def slots(self, role: Role, copies: int, any_order: bool) -> list[list[Member]]:
-        """Members of each of `copies` replicas. any_order: it does not matter which pod is in which."""
+    def slots(self, role: Role, copies: int, any_order: bool) -> dict[int, list[Member]]:
+        """Members of each of `copies` replicas that has any. any_order: it does not matter which pod is in which."""
+        found = self.by_replica(role, copies, any_order)
+        if self.invent and role.replicas:
+            return {index: self.filled(role, found.get(index, ())) for index in range(copies)}
+        lacking = role.replicas * copies - self.existing[role.name]
+        if lacking > 0 and not self.invent:
+            self.missing[role.name] = lacking
+        return {index: slot for index, slot in found.items() if slot}
+
+    def by_replica(self, role: Role, copies: int, any_order: bool) -> dict[int, list[Member]]:
+        """Existing members of each of `copies` replicas, no more than are wanted there."""
         members = self.by_role[role.name]
         if copies == 1:
-            found = [self.most_wanted(members, role.replicas)]
-        else:
-            settled_first = sorted(members, key=lambda member: member.name not in self.settled)
-            replica_of = _replicas(role, settled_first, copies, any_order)
-            found = [
-                self.most_wanted([member for member in members if replica_of.get(member.name) == index], role.replicas)
-                for index in range(copies)
-            ]
-        if self.invent:
-            return [self.filled(role, slot) for slot in found]
-        only = role.name if len(self.by_role) == 1 else ""
-        lacking = role.replicas * copies - self.pods.count(ROLE_LABEL, role.name, only)
-        if lacking > 0:
-            self.missing[role.name] = lacking
-        return found
+            return {0: self.most_wanted(members, role.replicas)}
+        settled_first = sorted(members, key=lambda member: member.name not in self.settled)
+        replica_of = _replicas(role, settled_first, copies, any_order)
+        found: defaultdict[int, list[Member]] = defaultdict(list)
+        for member in members:
+            if (index := replica_of.get(member.name, copies)) < copies:
+                found[index].append(member)
+        return {index: self.most_wanted(slot, role.replicas) for index, slot in found.items()}
 
     def filled(self, role: Role, slot: Sequence[Member]) -> list[Member]:
         """Members of one replica with pods made up for those that are missing, by the lowest free numbers."""
-        names = (f"{self.declared.namespace}/{role.name}-{index}" for index in count())
+        names = (f"{self.reading.doc.namespace}/{role.name}-{index}" for index in count())
         free = (name for name in names if name not in self.known)
         made_up = list(islice(free, max(0, role.replicas - len(slot))))
         self.known.update(made_up)
@@ -203,20 +236,25 @@ class _Joining:
         rest.sort(key=lambda member: (member.doc.text("metadata.creationTimestamp", ""), natural_key(member.name)))
         return sorted((*kept, *rest[: max(0, count - len(kept))]), key=lambda member: natural_key(member.name))
 
-    def is_whole(self, slots: Slots) -> bool:
-        """Whether every pod is there and still to be placed."""
-        wanted = {role.name: role.replicas for role in self.declared.roles}
-        return all(
-            len(slot) == wanted[name] and not any(member.name in self.settled for member in slot)
-            for name, found in slots.items()
-            for slot in found
-        )
+    def is_whole(self, group: Group, copies: int, slots: Slots) -> bool:
+        """Whether every pod of so many replicas is there and still to be placed."""
+        for role in group.roles:
+            found = slots[role.name]
+            if len(found) != (copies if role.replicas else 0):
+                return False
+            for slot in found.values():
+                if len(slot) != role.replicas or any(member.name in self.settled for member in slot):
+                    return False
+        return all(self.is_whole(child, copies * child.replicas, slots) for child in group.groups)
 
     def refuse_spread(self, group: Group) -> None:
         """Raise InvalidRequest for a rule over all replicas, which the replicas alone cannot keep."""
-        if group.spread or any(role.spread or self.has_spread(role) for role in group.roles):
-            problem = "its pods or replicas are spread, which is not supported while some of them run or are missing"
-            raise InvalidRequest(f"group {group.name}: {problem}")
+        for each in group.walk():
+            if each.spread or any(role.spread or self.has_spread(role) for role in each.roles):
+                problem = (
+                    "its pods or replicas are spread, which is not supported while some of them run or are missing"
+                )
+                raise InvalidRequest(f"group {each.name}: {problem}")
 
     def has_spread(self, role: Role) -> bool:
         """Whether the pods of a role keep away from each other."""
@@ -230,7 +268,23 @@ def _unmade(reading: Reading, name: str) -> Document:
     return Document(body, reading.doc.source)
 
 
-def _by_role(declared: Gang, members: Sequence[Member]) -> dict[str, list[Member]]:
+def _existing(declared: DeclaredGang, pods: LivePods) -> Counter[str]:
+    """How many pods of each role exist, members or not. A gang with one role needs no label."""
+    names = [role.name for role in declared.roles]
+    only = names[0] if len(names) == 1 else ""
+    labels = (body["metadata"].get("labels") or {} for body in (*pods.bodies, *pods.others))
+    return Counter(each.get(ROLE_LABEL) or only for each in labels)
+
+
+def _needs_no_pod(group: Group) -> bool:
+    """Whether a replica of the group is kept without a pod."""
+    if any(role.min for role in group.roles):
+        return False
+    kept = sum(_needs_no_pod(child) for child in group.groups)
+    return kept >= (len(group.groups) if group.min is None else group.min)
+
+
+def _by_role(declared: DeclaredGang, members: Sequence[Member]) -> dict[str, list[Member]]:
     """Members by role. A gang with one role needs no label. Raises InvalidRequest for a role nobody declared."""
     names = [role.name for role in declared.roles]
     found: dict[str, list[Member]] = {name: [] for name in names}

@@ -1,23 +1,62 @@
 """The `Gang` object of huddle.scheduler/v1alpha1: every field of the domain, checked against its JSON Schema."""
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from typing import Any
 
 from adapters.kubernetes.objects import Part
 from adapters.manifests.own_schema import check_gang
 from adapters.manifests.packing import annotated
 from adapters.manifests.reading import FoundGang, Reading, located
-from solver.domain.gang import Flow, Gang, Group, Kind, Pack, Pattern, Reach, Role, Spread
+from solver.domain.gang import Flow, Gang, Group, Kind, Pack, Pattern, Reach, Role, Spread, check_tree
 
 _ENGINES = (Kind.PREFILL, Kind.DECODE, Kind.WORKER)
 _MOST_BYTES = 10**15
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredGang:
+    """What a `Gang` object says; fields as of `Gang`. Its pods have no names yet, so it is as large as what is written.
+
+    Raises InvalidRequest for what `Gang` refuses.
+    """
+
+    name: str
+    root: Group
+    priority: int = 0
+    queue: str = ""
+    topology: str = ""
+    flows: tuple[Flow, ...] = ()
+    reach: tuple[Reach, ...] = ()
+    requests_per_second: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        check_tree(self.name, self.root, (*self.flows, *self.reach), self.requests_per_second)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """All roles, in declared order."""
+        return tuple(role for group in self.root.walk() for role in group.roles)
+
+    def made_of(self, root: Group, **more: Any) -> Gang:
+        """The gang with this tree. more: further fields, and those that are to be others than declared."""
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Gang(**{**mine, "root": root, **more})
+
+
 def read_gang(reading: Reading) -> FoundGang:
-    """The gang as written; raises InvalidRequest with the first wrong field.
+    """The gang as written, with pods of made up names; raises InvalidRequest with the first wrong field.
 
     `min` counts children on the root and replicas on every group below, where `minChildren` counts children.
     """
+    declared = read_declared(reading)
+    with located(reading.doc):
+        gang = declared.made_of(declared.root)
+    return reading.found(gang)
+
+
+def read_declared(reading: Reading) -> DeclaredGang:
+    """What the object says, as in `read_gang`, without a name for any pod."""
     doc = reading.doc
     check_gang(doc)
     spec, rule = doc.part("spec"), annotated(doc.annotations)
@@ -27,7 +66,7 @@ def read_gang(reading: Reading) -> FoundGang:
     flows = tuple(_flow(part) for part in spec.parts("flows"))
     reach = tuple(_reach(part) for part in spec.parts("reach"))
     with located(doc):
-        gang = Gang(
+        return DeclaredGang(
             doc.full_name,
             root,
             priority=_priority(reading, spec),
@@ -37,7 +76,6 @@ def read_gang(reading: Reading) -> FoundGang:
             reach=reach,
             requests_per_second=_ratio(spec, "requestsPerSecond", 0) if spec.has("requestsPerSecond") else None,
         )
-    return reading.found(gang)
 
 
 def _priority(reading: Reading, spec: Part) -> int:

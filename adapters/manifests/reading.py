@@ -20,8 +20,9 @@ from adapters.kubernetes.storage import KnownStorage, Storage
 from adapters.kubernetes.volumes import mounts
 from adapters.manifests.podsets import Family, PodsetRule, arranged
 from solver.domain.accelerators import KNOWN_ACCELERATORS, Accelerators
+from solver.domain.constraints import NodeConstraints
 from solver.domain.errors import InvalidRequest
-from solver.domain.gang import Gang, Group
+from solver.domain.gang import Gang, Group, Role
 from solver.domain.levels import TopologySpec
 from solver.domain.plan import Notice
 from solver.domain.resources import Resources
@@ -404,14 +405,20 @@ class Reading:
         """
         known = [moment for doc in pods or [self.doc] if (moment := _created(doc)) is not None]
         gang = replace(gang, created=min(known)) if known else gang
-        for role in gang.roles:
-            if role.constraints.anti_affinity:
-                for other in gang.roles:
-                    keys = repelled_keys(role.constraints, other.constraints) if other is not role else ()
-                    for key in keys:
-                        problem = f"keeps away from role {other.name!r} by {key}, which is not supported"
-                        self.unsupported(Finding(f"podAntiAffinity of role {role.name!r}", problem))
+        self._refuse_repelled(gang.roles)
         return FoundGang(gang, tuple(dict.fromkeys(self.notices)))
+
+    def _refuse_repelled(self, roles: Sequence[Role]) -> None:
+        """Roles that keep away from each other are unsupported; of those that are alike, two are looked at."""
+        alike: dict[NodeConstraints, list[Role]] = {}
+        for role in roles:
+            alike.setdefault(role.constraints, []).append(role)
+        seen = [role for found in alike.values() for role in found[:2]]
+        for role in (role for role in seen if role.constraints.anti_affinity):
+            for other in (other for other in seen if other is not role):
+                for key in repelled_keys(role.constraints, other.constraints):
+                    problem = f"keeps away from role {other.name!r} by {key}, which is not supported"
+                    self.unsupported(Finding(f"podAntiAffinity of role {role.name!r}", problem))
 
 
 @contextmanager

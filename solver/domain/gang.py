@@ -1,6 +1,6 @@
 """A gang: the tree of groups and roles that is placed all or nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -235,32 +235,14 @@ class Gang:
     _bound: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.root.replicas != 1:
-            raise InvalidRequest(f"gang {self.name}: the root group cannot replicate")
         if self.created is not None and self.created.tzinfo is None:
             raise InvalidRequest(f"gang {self.name}: created {self.created} has no time zone")
-        _check_rate(f"gang {self.name}", self.requests_per_second)
+        check_tree(self.name, self.root, (*self.flows, *self.reach), self.requests_per_second)
         object.__setattr__(self, "root", _named(self.root, 1, self.namespace))
         object.__setattr__(self, "_bound", frozenset((member.pod, member.node) for member in self.running))
-        roles = self.roles
-        if not any(role.pods for role in roles):
-            raise InvalidRequest(f"gang {self.name} has no pods")
-        if sum(len(role.pods) for role in roles) > MAX_PODS:
-            raise InvalidRequest(f"gang {self.name} has more than {MAX_PODS} pods")
-        _refuse_repeats(f"gang {self.name}: role", [role.name for role in roles])
-        _refuse_repeats(f"gang {self.name}: group", [group.name for group in self.root.walk()])
-        pods = [pod for role in roles for pod in role.pods]
+        pods = [pod for role in self.roles for pod in role.pods]
         _refuse_repeats(f"gang {self.name}: pod", pods)
         members = set(pods)
-        known = {role.name for role in roles}
-        links: tuple[Flow | Reach, ...] = (*self.flows, *self.reach)
-        for link in links:
-            for name in (*link.senders, *link.receivers):
-                if name not in known:
-                    raise InvalidRequest(f"gang {self.name}: role {name!r} of a flow or reach rule does not exist")
-        for flow in self.flows:
-            if flow.pattern is Pattern.COLLECTIVE:
-                _check_collective(f"gang {self.name}: flow {flow}", set(flow.senders), self.root)
         _refuse_repeats(f"gang {self.name}: running pod", [member.pod for member in self.running])
         for member in self.running:
             if member.pod not in members:
@@ -306,6 +288,45 @@ class Gang:
         return frozenset(role.constraints.tolerations for role in self.roles)
 
 
+def check_tree(name: str, root: Group, links: Sequence[Flow | Reach], rate: Fraction | None = None) -> None:
+    """Raise InvalidRequest for what `Gang` refuses, but for what has to do with names of pods.
+
+    name: of the gang. links: its flows and reach rules. rate: requests a second. Takes time by what is written, however
+    many pods are declared.
+    """
+    if root.replicas != 1:
+        raise InvalidRequest(f"gang {name}: the root group cannot replicate")
+    _check_rate(f"gang {name}", rate)
+    pods = count_pods(root)
+    if not pods:
+        raise InvalidRequest(f"gang {name} has no pods")
+    if pods > MAX_PODS:
+        raise InvalidRequest(f"gang {name} has more than {MAX_PODS} pods")
+    groups = list(root.walk())
+    known = [role.name for group in groups for role in group.roles]
+    _refuse_repeats(f"gang {name}: role", known)
+    _refuse_repeats(f"gang {name}: group", [group.name for group in groups])
+    there = set(known)
+    for link in links:
+        for end in (*link.senders, *link.receivers):
+            if end not in there:
+                raise InvalidRequest(f"gang {name}: role {end!r} of a flow or reach rule does not exist")
+        if isinstance(link, Flow) and link.pattern is Pattern.COLLECTIVE:
+            _check_collective(f"gang {name}: flow {link}", set(link.senders), root)
+
+
+def count_pods(group: Group, copies: int = 1) -> int:
+    """Pods of a group, which its parents repeat so often. Raises InvalidRequest for a role with more than MAX_PODS."""
+    copies *= group.replicas
+    pods = 0
+    for role in group.roles:
+        here = len(role.pods) or copies * role.replicas
+        if copies * role.replicas > MAX_PODS:
+            raise InvalidRequest(f"role {role.name}: more than {MAX_PODS} pods")
+        pods += here
+    return pods + sum(count_pods(child, copies) for child in group.groups)
+
+
 def _check_rate(where: str, rate: Fraction | None) -> None:
     if rate is not None and not 0 <= rate <= MAX_RATE:
         raise InvalidRequest(f"{where}: requestsPerSecond {float(rate):g} is out of range (0 to {MAX_RATE})")
@@ -317,8 +338,6 @@ def _named(group: Group, copies: int, namespace: str) -> Group:
     roles = []
     for role in group.roles:
         count = copies * role.replicas
-        if count > MAX_PODS:
-            raise InvalidRequest(f"role {role.name}: more than {MAX_PODS} pods")
         pods = role.pods or tuple(f"{namespace}/{role.name}-{index}" for index in range(count))
         if len(pods) != count:
             raise InvalidRequest(f"role {role.name}: {len(pods)} pod names for {count} pods")

@@ -1,6 +1,7 @@
 """Gangs of DynamoGraphDeployments made of the pods that exist."""
 
 from adapters.apply.gangs import LiveGangs
+from adapters.apply.minimum import can_be_enough
 from adapters.apply.observed import LiveGang
 from adapters.kubernetes.placements import Owner
 from adapters.kubernetes.resources import PODS
@@ -87,3 +88,24 @@ def test_without_pods_all_are_missing() -> None:
 def test_pods_without_their_deployment() -> None:
     """Nothing describes the gang, so nothing is planned."""
     assert read(pod("p", "prefill"), without=True) == LiveGang()
+
+
+def test_replicas_without_a_pod_cost_nothing() -> None:
+    """However many engines are declared, those without a pod are one empty group, and all their pods are missing."""
+    many = DEPLOYMENT.replace("replicas: 2", "replicas: 40000")
+    mirror = MadeUpMirror(many + pod("p", "prefill") + "".join(ENGINES[:3]))
+    found = LiveGangs(mirror)("ns/app", list(mirror.all(PODS).values()), {})
+    assert found.gang is not None, found.problem
+    (decode,) = found.gang.root.groups
+    assert [len(each.roles[0].pods) for each in decode.groups] == [2, 1, 0]
+    assert decode.min == 40000
+    assert found.missing == {"decode": 79997}
+
+
+def test_a_component_without_any_pod() -> None:
+    """It is one empty engine, which cannot be kept."""
+    mirror = MadeUpMirror(DEPLOYMENT.replace("replicas: 2", "replicas: 40000") + pod("p", "prefill"))
+    found = LiveGangs(mirror)("ns/app", list(mirror.all(PODS).values()), {})
+    assert found.gang is not None, found.problem
+    assert not can_be_enough(found.gang)
+    assert found.missing == {"decode": 80000}
