@@ -13,7 +13,11 @@ from adapters.kubernetes.mirror import Mirror
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What a controller knows, and writes with, while it leads. namespaces: of the gangs it looks after; none = all."""
+    """What a controller knows, and writes with, while it leads. namespaces: of the gangs it looks after; none = all.
+
+    Mirror and reconciler live in another event loop, and thread, than the door and its calls: of them only what any
+    thread may use.
+    """
 
     mirror: Mirror
     reconciler: Reconciler
@@ -26,7 +30,7 @@ class Term:
 
 
 class Door(Protocol):
-    """Served from start to end, open only while its controller leads."""
+    """Served from start to end, open only while its controller leads. In an event loop of its own."""
 
     @property
     def extended(self) -> Extended:

@@ -72,7 +72,10 @@ class LeaseTimes:
 
 
 class Lease:
-    """One candidate for one Lease. calls: those that no lease guards, each tried once."""
+    """One candidate for one Lease. calls: those that no lease guards, each tried once.
+
+    Everything that waits belongs into one event loop, but `lost`; whether it holds, any thread may ask.
+    """
 
     def __init__(
         self,
@@ -82,8 +85,11 @@ class Lease:
         identity: str,
         times: LeaseTimes | None = None,
         clock: Callable[[], float] = awake_s,
+        is_well: Callable[[], bool] = lambda: True,
     ) -> None:
+        """is_well: whether who holds it still works: otherwise it is not renewed, and others take over."""
         self.identity = identity
+        self._is_well = is_well
         self._calls, self._namespace, self._name = calls, namespace, name
         self._times, self._clock = times or LeaseTimes(), clock
         self._held_until_s = 0.0
@@ -121,7 +127,10 @@ class Lease:
             before = self.holds
             try:
                 async with asyncio.timeout(self._times.retry_s * 2):
-                    await self.attempt()
+                    if self._is_well():
+                        await self.attempt()
+                    else:
+                        _log.error("lease_not_renewed", problem="the controller has stopped working")
             except (ApiError, TimeoutError) as error:
                 _log.warning("lease_attempt_failed", problem=str(error) or "no answer in time")
             if before != self.holds:

@@ -23,7 +23,8 @@ Everything = Callable[[Resource], Mapping[Any, Mapping[str, Any]]]
 class Metrics(Reporter):
     """Counts in a registry of its own, so that several controllers of one process do not mix.
 
-    everything: asked whenever the metrics are read. leads: whether this controller may write.
+    everything: asked whenever the metrics are read. leads: whether this controller may write. lags: event loop → how
+    late it was at most in the last minute, in seconds. Any thread may call anything.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,8 @@ class Metrics(Reporter):
         leads = self._gauge("leads", "Whether this controller may write.")
         leads.set_function(lambda: float(self.leads()))
         self.registry.register(_Phases(lambda: self.everything(PLACEMENTS)))
+        self.lags: Mapping[str, Callable[[], float]] = {}
+        self.registry.register(_Lags(lambda: self.lags))
 
     def page(self) -> bytes:
         """All of them, as text."""
@@ -95,7 +98,24 @@ class _Phases:
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Counted when somebody asks."""
         family = GaugeMetricFamily("huddle_controller_placements", "Placements by phase.", labels=["phase"])
-        found = Tally((body.get("status") or {}).get("phase") or "Pending" for body in self._placements().values())
+        found = Tally(
+            (body.get("status") or {}).get("phase") or "Pending" for body in list(self._placements().values())
+        )
         for phase in Phase:
             family.add_metric([phase.value], found[phase.value])
+        yield family
+
+
+class _Lags:
+    """Lateness of event loops."""
+
+    def __init__(self, lags: Callable[[], Mapping[str, Callable[[], float]]]) -> None:
+        self._lags = lags
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """As it is when somebody asks."""
+        text = "Longest that an event loop was late in the last minute: `work` reconciles, `front` answers others."
+        family = GaugeMetricFamily("huddle_controller_loop_lag_seconds", text, labels=["loop"])
+        for loop, lag_s in self._lags().items():
+            family.add_metric([loop], lag_s())
         yield family

@@ -1,5 +1,6 @@
 """What was written here and the mirror does not show yet, so that nothing is decided on what is known to be old."""
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,58 +12,65 @@ _MOST = 20_000
 
 
 class OwnWrites:
-    """Objects as the answers to writes had them, by uid. In one thread."""
+    """Objects as the answers to writes had them, by uid. Any thread may call anything."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._bodies: dict[str, Body] = {}
         self._gone: set[str] = set()
 
     def wrote(self, body: Body) -> None:
         """An object is like this now."""
-        self._bodies.pop(uid_of(body), None)
-        self._bodies[uid_of(body)] = body
-        if len(self._bodies) > _MOST:
-            del self._bodies[next(iter(self._bodies))]
+        with self._lock:
+            self._bodies.pop(uid_of(body), None)
+            self._bodies[uid_of(body)] = body
+            if len(self._bodies) > _MOST:
+                del self._bodies[next(iter(self._bodies))]
 
     def deleted(self, uid: str) -> None:
         """An object is gone."""
-        self._gone.add(uid)
-        self._bodies.pop(uid, None)
+        with self._lock:
+            self._gone.add(uid)
+            self._bodies.pop(uid, None)
 
     def shown(self, before: Body | None, now: Body | None) -> None:
         """The mirror shows an object as it is `now`, instead of `before`; None = not there."""
-        for body in (before, now):
-            if body is not None and (now is None or uid_of(body) != uid_of(now)):
-                self._gone.discard(uid_of(body))
-                self._bodies.pop(uid_of(body), None)
-        if now is not None:
-            self.newest(now)
+        with self._lock:
+            for body in (before, now):
+                if body is not None and (now is None or uid_of(body) != uid_of(now)):
+                    self._gone.discard(uid_of(body))
+                    self._bodies.pop(uid_of(body), None)
+            if now is not None:
+                self.newest(now)
 
     def newest(self, body: Body) -> Body | None:
         """The object, which the mirror shows like this, as it is known here; None when it is known to be gone."""
-        uid = uid_of(body)
-        if uid in self._gone:
-            return None
-        own = self._bodies.get(uid)
-        if own is None:
+        with self._lock:
+            uid = uid_of(body)
+            if uid in self._gone:
+                return None
+            own = self._bodies.get(uid)
+            if own is None:
+                return body
+            if _revision(own) > _revision(body):
+                return own
+            del self._bodies[uid]
             return body
-        if _revision(own) > _revision(body):
-            return own
-        del self._bodies[uid]
-        return body
 
     def find(self, namespace: str, name: str) -> Body | None:
         """An object of this name that was written and never shown."""
-        for body in self._bodies.values():
-            metadata = body["metadata"]
-            if (metadata.get("namespace"), metadata.get("name")) == (namespace, name):
-                return body
-        return None
+        with self._lock:
+            for body in self._bodies.values():
+                metadata = body["metadata"]
+                if (metadata.get("namespace"), metadata.get("name")) == (namespace, name):
+                    return body
+            return None
 
     def forget(self, uid: str) -> None:
         """Believe the mirror about this object again."""
-        self._bodies.pop(uid, None)
-        self._gone.discard(uid)
+        with self._lock:
+            self._bodies.pop(uid, None)
+            self._gone.discard(uid)
 
 
 def uid_of(body: Body) -> str:

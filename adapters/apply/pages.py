@@ -8,25 +8,27 @@ from aiohttp import web
 from adapters.apply.metrics import Metrics
 from solver.domain.errors import SourceUnavailable
 
-#: Tells what keeps the controller from being ready, in one sentence each; nothing does if there are none.
+#: Tells what keeps the controller from being ready, or from living, in one sentence each; nothing if there are none.
 Obstacles = Callable[[], list[str]]
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @asynccontextmanager
-async def pages(host: str, port: int, metrics: Metrics, obstacles: Obstacles) -> AsyncIterator[int]:
+async def pages(
+    host: str, port: int, metrics: Metrics, obstacles: Obstacles, ailments: Obstacles = list
+) -> AsyncIterator[int]:
     """Serve /healthz, /readyz and /metrics while the body runs; gives the port.
 
-    Raises SourceUnavailable when the address cannot be listened on.
+    obstacles: what keeps it from being ready. ailments: what only starting anew helps against. Raises
+    SourceUnavailable when the address cannot be listened on.
     """
 
     async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        return _said(ailments())
 
     async def readyz(_: web.Request) -> web.Response:
-        found = obstacles()
-        return web.Response(text="\n".join(found or ["ok"]) + "\n", status=503 if found else 200)
+        return _said(obstacles())
 
     async def shown(_: web.Request) -> web.Response:
         return web.Response(body=metrics.page(), headers={"Content-Type": _METRICS_TYPE})
@@ -43,3 +45,7 @@ async def pages(host: str, port: int, metrics: Metrics, obstacles: Obstacles) ->
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+def _said(problems: list[str]) -> web.Response:
+    return web.Response(text="\n".join(problems or ["ok"]) + "\n", status=503 if problems else 200)

@@ -66,8 +66,8 @@ class Promised:
         return bool(_held(self._known.get(gang, ())))
 
     def pods(self) -> Iterator[BoundPod]:
-        """Pods that capacity is held for, each on its node."""
-        for promises in self._known.values():
+        """Pods that capacity is held for, each on its node. Any thread may ask."""
+        for promises in list(self._known.values()):
             for known in promises:
                 yield from (pod.holds for pod in known.pods if not pod.seen_on)
 

@@ -5,6 +5,7 @@ mirror does not show yet) only saves work: after a restart it finds the same aga
 """
 
 import asyncio
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -59,7 +60,10 @@ _log = structlog.get_logger("huddle.apply")
 
 
 class Reconciler:
-    """Brings gangs of one cluster to their nodes. In one event loop."""
+    """Brings gangs of one cluster to their nodes. In one event loop.
+
+    Of another thread only `record`, `newest`, `wrote`, `promised` and `claims` may be used.
+    """
 
     def __init__(
         self,
@@ -92,6 +96,8 @@ class Reconciler:
             fair_after_s=self._settings.fair_after_s,
             solved=self._reporter.solved,
         )
+        #: Held by whoever looks whether there is room and takes it, so that no other thread takes it in between.
+        self.claims = threading.Lock()
         self._room = 0
         self._memory: defaultdict[str, Memory] = defaultdict(Memory)
         self._dirty: dict[str, None] = {}
@@ -284,13 +290,15 @@ class Reconciler:
             self._remember(key, sight, found)
             self.mark([key])
             return
-        problem = self._fits.problem(asked.gang, plan.assignments)
+        record = outcome.planned(sight.seen, asked.step, plan, found.version)
+        with self.claims:
+            problem = self._fits.problem(asked.gang, plan.assignments)
+            if not problem:
+                self._tell_state(key, record, sight, is_written=False)  # or somebody asked meanwhile gives it away
         if problem:
             _log.info("plan_is_old", gang=key, problem=problem)
             self._later(key, REPEAT_S)
             return
-        record = outcome.planned(sight.seen, asked.step, plan, found.version)
-        self._tell_state(key, record, sight, is_written=False)  # or somebody asked meanwhile gives it away
         record = await self._placements.write_plan(record)
         self.planning.drop(key)
         self._memory[key].tries, self._memory[key].waits = 0, False

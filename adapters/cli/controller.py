@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,8 @@ _Body = TypeVar("_Body", bound=Callable[..., Any])
 
 #: Shares of --lease-duration after which the holder stops, and between two attempts.
 RENEW, RETRY = 2 / 3, 2 / 15
+#: Longest that a thread of the controller runs while another waits, in seconds: those of the front must not wait long.
+SWITCH_S = 0.001
 _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -118,6 +121,7 @@ def controller_command(
         compute_domain=compute_domain, accelerators=settings.accelerators, max_priority=max_gang_priority
     )
     reader = partial(LiveGangs, options=options)
+    sys.setswitchinterval(SWITCH_S)
     with _solver(address, time_limit, settings.instance) as solver:
         asyncio.run(run_until_told(Controller(settings, solver, reader, door)))
 

@@ -97,10 +97,11 @@ class Binding:
         taken = read_pod(pod, asked.node)
         if taken is not None and self._room.taken_on(asked.uid) != asked.node:
             self._room.give_back(asked.uid)
-            problem = self._room.refused(taken.requests).get(asked.node)
-            if problem:
-                return problem
-            self._room.take(taken)
+            with self._term.reconciler.claims:
+                problem = self._room.refused(taken.requests).get(asked.node)
+                if problem:
+                    return problem
+                self._room.take(taken)
         try:
             await self._term.calls.bind(asked.namespace, asked.name, asked.node, asked.uid)
         except NotFound:

@@ -38,7 +38,8 @@ class GangIndex:
     def pods_of(self, gang: str) -> tuple[Body, ...]:
         """Pods of a gang, by natural name."""
         keys = sorted(self._pods.get(gang, ()), key=lambda key: natural_key(key[1]))
-        return tuple(self._store[PODS][key] for key in keys)
+        found = (self._store[PODS].get(key) for key in keys)  # another thread may look while one has just gone
+        return tuple(body for body in found if body is not None)
 
     def of_pod(self, key: Key) -> str:
         """The gang of a pod, or empty."""

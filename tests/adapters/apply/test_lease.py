@@ -235,3 +235,26 @@ def test_times_that_make_no_sense() -> None:
     """The holder must stop before others begin, and have time for a second attempt."""
     with pytest.raises(InvalidRequest, match="retry < renew < duration"):
         LeaseTimes(duration_s=10, renew_s=10, retry_s=2)
+
+
+def test_who_works_no_more_lets_others_have_it() -> None:
+    """A controller that has stopped does not renew, however well its thread for the Lease does."""
+
+    async def story() -> None:
+        server, well = Server(), [True]
+        times = LeaseTimes(duration_s=1.0, renew_s=0.5, retry_s=0.01)
+        lease = Lease(server, "ns", "huddle", "one", times, lambda: server.now_s, is_well=lambda: well[0])
+        running = asyncio.create_task(lease.run())
+        await lease.won()
+        well[0] = False
+        renewed = len(server.holders)
+        server.now_s += 0.5
+        await lease.lost()
+        await asyncio.sleep(0.05)
+        assert len(server.holders) == renewed
+        well[0] = True
+        await lease.won()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(story())
