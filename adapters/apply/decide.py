@@ -158,10 +158,10 @@ class _Facts:
     def was_tried(self) -> bool:
         """Whether the plan to ask for now was tried and nothing has changed since."""
         tried, seen = self.seen.tried, self.seen
-        return (
-            tried is not None
-            and seen.now < tried.until
-            and tried.room == seen.room
+        if tried is None or seen.now >= tried.until:
+            return False
+        return tried.is_costly or (
+            tried.room == seen.room
             and (tried.fixed, tried.avoid) == (self.plan.fixed, self.plan.avoid)
             and tried.gang == seen.live.gang
         )

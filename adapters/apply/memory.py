@@ -15,13 +15,14 @@ AGAIN_S = 3.0
 class Memory:
     """What is remembered of a gang to save work.
 
-    tries: in a row, in the same state, that found no room. waits: whether it does, for room. failures: in a row, of
-    calls. told_at: when the Placement was written last. problem: why its plan does not hold, as logged last. acted:
-    when steps of a kind act upon pods, by uid, again.
+    tries: in a row, in the same state, that found no room. overruns: in a row, plans that took too much. waits: whether
+    it does, for room. failures: in a row, of calls. told_at: when the Placement was written last. problem: why its plan
+    does not hold, as logged last. acted: when steps of a kind act upon pods, by uid, again.
     """
 
     tried: Tried | None = None
     tries: int = 0
+    overruns: int = 0
     waits: bool = False
     failures: int = 0
     told_at: datetime | None = None

@@ -97,7 +97,8 @@ class Tried:
     """The last plan that was tried for the gang and what came of it.
 
     gang, fixed, avoid: what was asked. room: the count of `Observed.room` at that time. until: when to try again even
-    if nothing changes. reasons: why members have no seat.
+    if nothing changes. reasons: why members have no seat. is_costly: it took more than it may, so that the gang is not
+    planned again before `until`, whatever changes.
     """
 
     gang: Gang
@@ -106,6 +107,7 @@ class Tried:
     room: int
     until: datetime
     reasons: tuple[Why, ...]
+    is_costly: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,17 @@
-"""Who is planned next, and with whom: one solve at a time, in a thread of its own."""
+"""Who is planned next, and with whom: rounds, each in a thread, and beside them those that take long.
+
+A gang that takes longer than PATIENCE_S lets the others go on: it is planned beside them, by another solver. All gangs
+of its namespace wait for it. When it came to nothing, they are planned beside the rounds for BESIDE_S, one at a time:
+whoever asks much waits for themselves.
+"""
 
 import asyncio
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
-import numpy as np
-import structlog
-
-from adapters.apply.steps import Plan
-from solver.domain.budget import Stop
-from solver.domain.errors import HuddleError, SourceUnavailable
-from solver.domain.gang import Gang
-from solver.domain.holding import holding_planned
-from solver.domain.plan import GangPlan, Status
-from solver.domain.plan import Plan as Answer
-from solver.domain.snapshot import Snapshot, frozen
+from adapters.apply.round import Found, Round, Solver, Wanted
 from solver.service.state import HeldCluster
 
 #: Gangs that are planned together at most.
@@ -30,59 +23,17 @@ GATHER_S, MOST_GATHER_S = 0.02, 0.5
 #: gangs of higher priority that find no room ask again whenever something has changed, and would be planned for ever.
 TURN_S = 5.0
 
-_log = structlog.get_logger("huddle.apply")
-
-
-class Solver(Protocol):
-    """Plans gangs. Called from one thread at a time."""
-
-    def plan(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop) -> Answer:
-        """One after another, as `solver.planner.plan`."""
-
-    def plan_jointly(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop, fair_before: datetime) -> Answer:
-        """All together, as `solver.batch.plan.plan_batch`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A gang that wants seats. step: what was decided. gang: with the fixed members running. since: when it came.
-
-    is_alone: whether it has to be planned by itself, since something is held for it already.
-    """
-
-    key: str
-    step: Plan
-    gang: Gang
-    since: datetime
-    is_alone: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What came of it.
-
-    version: of the state; room: the count at that time. problem: why there is no answer. is_away: because nobody could
-    be asked. is_crowded_out: the plan is one that others of the same round leave no room for.
-    """
-
-    wanted: Wanted
-    version: int
-    room: int
-    plan: GangPlan | None = None
-    problem: str = ""
-    is_away: bool = False
-    is_crowded_out: bool = False
-
-    @property
-    def is_placed(self) -> bool:
-        """Whether there is a plan."""
-        return self.plan is not None and self.plan.status.placed
+#: Others go on without a gang that has been being planned for so long, in seconds; it is looked at so often.
+PATIENCE_S, LOOK_S = 1.0, 0.05
+#: Gangs of a namespace are planned beside the others for so long after one of them took long for nothing, in seconds.
+BESIDE_S = 60.0
 
 
 @dataclass
 class Planning:
     """Gangs that wait to be planned. In one event loop.
 
+    solver: of the rounds at first. others: further ones, for what takes long; each plans in one thread at a time.
     settle: what is done with an answer. room: how often capacity was gained so far. is_quiet: whether no gang is about
     to be looked at. fair_after_s: gangs that waited so long go before others of their priority.
     """
@@ -95,10 +46,17 @@ class Planning:
     now: Callable[[], datetime]
     fair_after_s: float
     solved: Callable[[int, int, float], None]
+    others: Sequence[Solver] = ()
+    patience_s: float = PATIENCE_S
     _wanted: dict[str, Wanted] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
-    _stop: threading.Event = field(default_factory=threading.Event)
+    _running: set[Round] = field(default_factory=set)
+    _beside: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by namespace
+    _costly_until_s: dict[str, float] = field(default_factory=dict)  # by namespace
     _is_for_overdue: bool = False
+
+    def __post_init__(self) -> None:
+        self._free = [*self.others, self.solver]
 
     def want(self, wanted: Wanted) -> None:
         """Plan a gang when it is its turn, instead of what was wanted for it before."""
@@ -121,23 +79,32 @@ class Planning:
                 await self._gathered()
                 await self.round()
         finally:
-            self._stop.set()
+            for running in self._running:
+                running.stop.set()
+            for task in self._beside.values():
+                task.cancel()
 
     async def round(self) -> None:
         """Plan those whose turn it is, and settle what came of it."""
+        self._begin_beside()
+        if not self._free:
+            self._news.clear()  # whoever is being stopped sets it
+            return
         chosen = self._next()
-        if not self._wanted:
-            self._news.clear()
+        if not any(self._has_turn(wanted) for wanted in self._wanted.values()):
+            self._news.clear()  # whoever ends beside the rounds sets it
         if not chosen:
             return
-        room = self.room()
-        view = self.held.view([wanted.key for wanted in chosen])
-        fair_before = self.now() - timedelta(seconds=self.fair_after_s)
-        began = time.monotonic()
-        found = await asyncio.to_thread(self._solve, view.snapshot, view.version, room, chosen, fair_before)
+        running, began = self._prepared(chosen), time.monotonic()
+        found = await self._waited(running)
         placed = sum(each.is_placed for each in found)
-        self.solved(len(found), placed, time.monotonic() - began)
+        if found:
+            self.solved(len(found), placed, time.monotonic() - began)
         await asyncio.gather(*(self.settle(each) for each in found))
+
+    async def beside_ended(self) -> None:
+        """Wait until nothing is planned beside the rounds."""
+        await asyncio.gather(*self._beside.values())
 
     async def _gathered(self) -> None:
         """Wait until those that want to be planned have said so."""
@@ -149,7 +116,7 @@ class Planning:
 
     def _next(self) -> list[Wanted]:
         """The first in order alone, or with those after it that can be planned together; they are wanted no more."""
-        order = sorted(self._wanted.values(), key=_rank)
+        order = sorted((wanted for wanted in self._wanted.values() if not self._is_costly(wanted)), key=_rank)
         if self._is_for_overdue:
             end = self.now() - timedelta(seconds=TURN_S)
             order.sort(key=lambda wanted: min(wanted.since, end))  # all that are not overdue are alike
@@ -163,64 +130,98 @@ class Planning:
             del self._wanted[wanted.key]
         return sorted(chosen, key=_rank)
 
-    def _solve(
-        self, snapshot: Snapshot, version: int, room: int, chosen: Sequence[Wanted], fair_before: datetime
-    ) -> list[Found]:
-        """In the thread: one after another, and together where that left out somebody who would fit alone."""
-        found, state = [], snapshot
-        for wanted in chosen:
-            each = Found(wanted, version, room)
-            now = self._alone(state, each)
-            if not now.is_placed and state is not snapshot:
-                now = self._alone(snapshot, each)
-                now = replace(now, is_crowded_out=now.is_placed)
-            elif now.plan is not None and now.plan.status.placed:
-                state = holding_planned(state, wanted.gang, now.plan.assignments)
-            found.append(now)
-        if any(each.is_crowded_out for each in found):
-            return self._together(snapshot, found, fair_before)
-        return found
+    def _prepared(self, chosen: Sequence[Wanted]) -> Round:
+        view = self.held.view([wanted.key for wanted in chosen])
+        fair_before = self.now() - timedelta(seconds=self.fair_after_s)
+        return Round(view.snapshot, view.version, self.room(), chosen, fair_before)
 
-    def _alone(self, snapshot: Snapshot, asked: Found) -> Found:
-        wanted = asked.wanted
-        for member in wanted.gang.running:
-            if member.node not in snapshot.node_idx:  # by the time it is looked at again it is no member any more
-                return replace(asked, problem=f"node {member.node} of running pod {member.pod} is gone")
+    async def _waited(self, running: Round) -> list[Found]:
+        """What came of a round, or of as much of it as had ended when a gang took too long."""
+        task = self._begin(running)
+        while not task.done():
+            await asyncio.wait([task], timeout=LOOK_S if self.others else None)
+            slow = None if task.done() or not self.others else running.slow(self.patience_s)
+            before = running.leave(slow) if slow else None
+            if slow is not None and before is not None:
+                self._again(running.after(slow))
+                self._leave(running, slow, task)
+                return before
+        return task.result()
+
+    def _begin(self, running: Round) -> "asyncio.Task[list[Found]]":
+        """Start a round with a solver that is free."""
+        self._running.add(running)
+        return asyncio.create_task(self._with_solver(running, self._free.pop()))
+
+    async def _with_solver(self, running: Round, solver: Solver) -> list[Found]:
         try:
-            plan = self.solver.plan(without_nodes(snapshot, wanted.step.avoid), [wanted.gang], self._stop).gangs[0]
-        except SourceUnavailable as error:
-            return replace(asked, problem=str(error), is_away=True)
-        except HuddleError as error:
-            return replace(asked, problem=str(error))
-        except Exception as error:  # a fault of ours must not stop all other gangs
-            _log.exception("planning_failed", gang=wanted.key)
-            return replace(asked, problem=f"planning failed: {error!r}")
-        return replace(asked, plan=plan)
+            return await asyncio.to_thread(running.solve, solver)
+        finally:
+            self._running.discard(running)
+            self._free.append(solver)
 
-    def _together(self, snapshot: Snapshot, found: Sequence[Found], fair_before: datetime) -> list[Found]:
-        """All that have a plan alone, jointly; the others stay as they are."""
-        gangs = [each.wanted.gang for each in found if each.is_placed]
+    def _leave(self, running: Round, slow: Wanted, task: "asyncio.Task[list[Found]]") -> None:
+        """Let a gang go on by itself; where no solver is left for the others, it is stopped and comes later."""
+        space = _namespace(slow)
+        if self._free:
+            self._beside[space] = asyncio.create_task(self._beside_of(space, task))
+            return
+        self._costly_until_s[space] = time.monotonic() + BESIDE_S
+        self._again([slow])
+        running.stop.set()
+        self._beside[space] = asyncio.create_task(self._stopped(space, task))
+
+    def _begin_beside(self) -> None:
+        """Start what is planned beside the rounds, as long as a solver is left for those."""
+        for wanted in sorted(self._wanted.values(), key=_rank):
+            if len(self._free) < 2:
+                return
+            space = _namespace(wanted)
+            if self._is_costly(wanted) and space not in self._beside:
+                del self._wanted[wanted.key]
+                task = self._begin(self._prepared([wanted]))
+                self._beside[space] = asyncio.create_task(self._beside_of(space, task))
+
+    async def _beside_of(self, space: str, task: "asyncio.Task[list[Found]]") -> None:
+        """Settle what comes of a gang that is planned beside the rounds."""
+        began = time.monotonic()
         try:
-            answer = self.solver.plan_jointly(snapshot, gangs, self._stop, fair_before).gangs
-        except Exception as error:
-            is_ours = not isinstance(error, HuddleError)
-            names = [gang.name for gang in gangs]
-            _log.warning("joint_planning_failed", gangs=names, problem=str(error) or repr(error), exc_info=is_ours)
-            answer = tuple(GangPlan(each.wanted.gang.name, Status.UNKNOWN) for each in found if each.is_crowded_out)
-        plans = {plan.name: plan for plan in answer}
-        return [replace(each, plan=plans.get(each.wanted.gang.name, each.plan)) for each in found]
+            found = await task
+            for each in found:
+                self.solved(1, each.is_placed, time.monotonic() - began)
+                if each.is_costly:
+                    self._costly_until_s[space] = time.monotonic() + BESIDE_S
+                await self.settle(each)
+        finally:
+            del self._beside[space]
+            self._news.set()
+
+    async def _stopped(self, space: str, task: "asyncio.Task[list[Found]]") -> None:
+        """Wait until a gang that was stopped has ended."""
+        try:
+            await task
+        finally:
+            del self._beside[space]
+            self._news.set()
+
+    def _again(self, wanted: Sequence[Wanted]) -> None:
+        """Plan these later, unless they are wanted anew."""
+        self._wanted = {**{each.key: each for each in wanted}, **self._wanted}
+        self._news.set()
+
+    def _is_costly(self, wanted: Wanted) -> bool:
+        """Whether it is planned beside the rounds, if at all now."""
+        space = _namespace(wanted)
+        return space in self._beside or self._costly_until_s.get(space, 0.0) > time.monotonic()
+
+    def _has_turn(self, wanted: Wanted) -> bool:
+        """Whether it could be planned now."""
+        is_free = len(self._free) > 1 and _namespace(wanted) not in self._beside
+        return is_free or not self._is_costly(wanted)
 
 
-def without_nodes(snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
-    """The snapshot with nothing left on these nodes, so that no new pod goes there, whatever it tolerates."""
-    idcs = [snapshot.node_idx[name] for name in names if name in snapshot.node_idx]
-    if not idcs:
-        return snapshot
-    rows = np.array(idcs)
-    allocatable, free = snapshot.allocatable.copy(), snapshot.free.copy()
-    free[rows] -= allocatable[rows]
-    allocatable[rows] = 0
-    return replace(snapshot, allocatable=frozen(allocatable), free=frozen(free))
+def _namespace(wanted: Wanted) -> str:
+    return wanted.key.partition("/")[0]
 
 
 def _rank(wanted: Wanted) -> tuple[int, bool, datetime, str]:

@@ -24,9 +24,10 @@ from adapters.apply.naming_node import NO_EXTENDER, Extended
 from adapters.apply.observed import Tried
 from adapters.apply.observing import GangReader, Observer, Sight
 from adapters.apply.own_writes import OwnWrites
-from adapters.apply.planning import Found, Planning, Solver, Wanted
+from adapters.apply.planning import Planning
 from adapters.apply.promised import Promised
 from adapters.apply.reporter import Reporter
+from adapters.apply.round import Found, Solver, Wanted
 from adapters.apply.settings import Settings
 from adapters.apply.shown import Shown
 from adapters.apply.steps import Confirm, Forget, GiveUp, Nothing, Plan, Release, Replace, Step, Wait, Withdraw
@@ -76,7 +77,9 @@ class Reconciler:
         instance: str = "huddle",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         extended: Extended = NO_EXTENDER,
+        others: Sequence[Solver] = (),
     ) -> None:
+        """solver, others: see `Planning`."""
         self._mirror, self._settings, self._now = mirror, settings or Settings(), now
         self._reporter = reporter or Reporter()
         self._own_pods, self._own_placements = OwnWrites(), OwnWrites()
@@ -95,6 +98,7 @@ class Reconciler:
             now=now,
             fair_after_s=self._settings.fair_after_s,
             solved=self._reporter.solved,
+            others=others,
         )
         #: Held by whoever looks whether there is room and takes it, so that no other thread takes it in between.
         self.claims = threading.Lock()
@@ -301,7 +305,8 @@ class Reconciler:
             return
         record = await self._placements.write_plan(record)
         self.planning.drop(key)
-        self._memory[key].tries, self._memory[key].waits = 0, False
+        memory = self._memory[key]
+        memory.tries, memory.waits, memory.overruns = 0, False, 0
         self._tell_state(key, record, sight)
         self._entered(key, sight.seen.record, record)
         self._say(record)
@@ -313,13 +318,16 @@ class Reconciler:
         memory, gang = self._memory[key], sight.seen.live.gang
         if gang is None:
             return
+        memory.overruns = memory.overruns + 1 if found.is_costly else 0
         is_same_state = memory.tried is not None and memory.tried.room == found.room
         # One that could not even be asked about is not tried more and more rarely.
         memory.tries, memory.waits = memory.tries + 1 if is_same_state and not found.is_away else 1, True
-        pause_s = min(RETRY_S * 2.0 ** min(memory.tries - 1, 20), MOST_RETRY_S)
+        pause_s = min(RETRY_S * 2.0 ** min(max(memory.tries, memory.overruns) - 1, 20), MOST_RETRY_S)
         until = self._now() + timedelta(seconds=pause_s)
-        step = found.wanted.step
-        memory.tried = Tried(gang, step.fixed, step.avoid, found.room, until, _why_not(found))
+        step, reasons = found.wanted.step, _why_not(found)
+        if found.is_costly:
+            reasons = (*reasons, _tried_later(pause_s, memory.overruns))
+        memory.tried = Tried(gang, step.fixed, step.avoid, found.room, until, reasons, found.is_costly)
 
     async def _release(self, key: str, sight: Sight, step: Release) -> bool:
         seen, memory = sight.seen, self._memory[key]
@@ -443,8 +451,16 @@ def _why_not(found: Found) -> tuple[Why, ...]:
     if found.plan is None:
         return (Why("unavailable" if found.is_away else "invalid", found.problem),)
     if found.plan.status is Status.UNKNOWN:
-        return (Why("unknown", "time ran out before a placement was found or ruled out"),)
+        out_of_time = Why("unknown", "time ran out before a placement was found or ruled out")
+        return outcome.whys(found.plan.reasons) or (out_of_time,)
     if found.plan.status.placed:
         return (Why("no_room", "there is no room for members that the gang can do without"),)
     reasons = outcome.whys(found.plan.reasons) or (Why("capacity", "there is no room"),)
     return (*reasons, *(Why(notice.code, notice.message) for notice in found.plan.warnings))
+
+
+def _tried_later(pause_s: float, overruns: int) -> Why:
+    """That a gang on which planning ran out of time or room for it is not planned again before its time."""
+    often = "" if overruns == 1 else f" {overruns} times in a row"
+    text = f"planning it took more than it may{often}; it is tried again after {pause_s:.0f} s, whatever changes"
+    return Why("backing_off", text, (), {"overruns": overruns, "retry_s": round(pause_s)})

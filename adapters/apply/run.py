@@ -5,7 +5,7 @@ pages and extender, so that no gang, however large, keeps those waiting.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,9 +22,9 @@ from adapters.apply.metrics import Metrics
 from adapters.apply.naming_node import NO_EXTENDER
 from adapters.apply.observing import GangReader
 from adapters.apply.pages import pages
-from adapters.apply.planning import Solver
 from adapters.apply.reconciler import Reconciler
 from adapters.apply.requirements import check_server
+from adapters.apply.round import Solver
 from adapters.apply.scope import Scoped
 from adapters.apply.settings import Settings
 from adapters.kubernetes.api import Api, Patience
@@ -84,10 +84,16 @@ class Controller:
     """One controller. Run it once."""
 
     def __init__(
-        self, config: ControllerConfig, solver: Solver, reader_for: ReaderFor, door: Door | None = None
+        self,
+        config: ControllerConfig,
+        solver: Solver,
+        reader_for: ReaderFor,
+        door: Door | None = None,
+        others: Sequence[Solver] = (),
     ) -> None:
-        """door: what shows others the plans and promises while this one leads."""
+        """solver, others: see `Planning`. door: what shows others the plans and promises while this one leads."""
         self._config, self._solver, self._reader_for, self._door = config, solver, reader_for, door
+        self._others = others
         self.metrics = Metrics()
         self._lease: Lease | None = None
         self._mirror: Mirror | None = None
@@ -184,7 +190,15 @@ class Controller:
         reader = self._reader_for(mirror)
         extended = self._door.extended if self._door else NO_EXTENDER
         reconciler = Reconciler(
-            shown, links.calls, reader, self._solver, config.settings, self.metrics, config.instance, extended=extended
+            shown,
+            links.calls,
+            reader,
+            self._solver,
+            config.settings,
+            self.metrics,
+            config.instance,
+            extended=extended,
+            others=self._others,
         )
         self._works = True
         term = Term(mirror, reconciler, links.front_calls, config.namespaces)

@@ -7,7 +7,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +25,7 @@ from adapters.cli.server_options import server_address, server_options
 from adapters.cli.solving import ServerAddress, access_of
 
 if TYPE_CHECKING:
-    from adapters.apply.planning import Solver
+    from adapters.apply.round import Solver
     from adapters.apply.run import Controller, ControllerConfig
 
 HELP = """Place the gangs of a live cluster: all pods of a gang or none, and keep it so.
@@ -55,6 +55,8 @@ _Body = TypeVar("_Body", bound=Callable[..., Any])
 RENEW, RETRY = 2 / 3, 2 / 15
 #: Longest that a thread of the controller runs while another waits, in seconds: those of the front must not wait long.
 SWITCH_S = 0.001
+#: Gangs that are planned beside all others at most, because they take long.
+BESIDE = 2
 _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -122,8 +124,8 @@ def controller_command(
     )
     reader = partial(LiveGangs, options=options)
     sys.setswitchinterval(SWITCH_S)
-    with _solver(address, time_limit, settings.instance) as solver:
-        asyncio.run(run_until_told(Controller(settings, solver, reader, door)))
+    with _solvers(address, time_limit, settings.instance) as (solver, *others):
+        asyncio.run(run_until_told(Controller(settings, solver, reader, door, others)))
 
 
 def _taken(given: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -132,21 +134,19 @@ def _taken(given: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _solver(address: ServerAddress | None, time_limit_s: float, instance: str) -> Iterator["Solver"]:
-    """The service that is named, else the engine, which takes half a second to load."""
+def _solvers(address: ServerAddress | None, time_limit_s: float, instance: str) -> Iterator[Sequence["Solver"]]:
+    """The service that is named, else the engine, which takes half a second to load; several, each for one thread."""
     if address is None:
         from adapters.cli.live_solver import LiveSolver
 
-        yield LiveSolver(time_limit_s)
+        yield [LiveSolver(time_limit_s) for _ in range(1 + BESIDE)]
         return
     access_of(address)
     from adapters.cli.remote_solver import RemoteSolver
 
-    remote = RemoteSolver(address, time_limit_s, instance)
-    try:
-        yield remote
-    finally:
-        remote.close()
+    names = [instance, *(f"{instance}-{at}" for at in range(1, 1 + BESIDE))]
+    with ExitStack() as open_:
+        yield [open_.enter_context(closing(RemoteSolver(address, time_limit_s, name))) for name in names]
 
 
 def config(

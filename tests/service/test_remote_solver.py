@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import grpc
 import pytest
 
-from adapters.apply.planning import without_nodes
+from adapters.apply.round import without_nodes
 from adapters.cli.live_solver import LiveSolver
 from adapters.cli.remote_solver import RemoteSolver, identified
 from adapters.cli.solving import ServerAddress

@@ -395,3 +395,19 @@ def test_times_are_not_negative() -> None:
     """One line says which is."""
     with pytest.raises(InvalidRequest, match="grace_s: -1"):
         Settings(grace_s=-1)
+
+
+def test_a_plan_that_took_too_much_is_not_tried_again_before_its_time() -> None:
+    """Whatever changes: the gang, the room there is, or where its pods are. Then it is."""
+    before = tried(seen(held("a"), held("b")))
+    assert before.tried is not None
+    assert before.live.gang is not None
+    changed = replace(
+        before, room=before.room + 1, live=replace(before.live, gang=replace(before.live.gang, priority=7))
+    )
+    assert isinstance(decide(changed, TIMES), Plan)
+    costly = replace(changed, tried=replace(before.tried, is_costly=True))
+    step = decide(costly, TIMES)
+    assert isinstance(step, Wait)
+    assert step.until == before.tried.until
+    assert isinstance(decide(replace(costly, now=before.tried.until), TIMES), Plan)

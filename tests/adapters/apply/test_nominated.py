@@ -10,7 +10,8 @@ import pytest
 
 from adapters.apply.fits import Fits
 from adapters.apply.observed import Fixed
-from adapters.apply.planning import Found, Planning, Wanted
+from adapters.apply.planning import Planning
+from adapters.apply.round import Found, Wanted
 from adapters.apply.steps import Plan
 from solver.domain.gang import Gang
 from solver.domain.plan import Assignment

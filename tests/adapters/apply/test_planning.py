@@ -1,13 +1,15 @@
 """Whose turn it is to be planned."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.apply.observed import Fixed
-from adapters.apply.planning import MOST_TOGETHER, TURN_S, Found, Planning, Wanted, without_nodes
+from adapters.apply.planning import MOST_TOGETHER, TURN_S, Planning
+from adapters.apply.round import Found, Wanted, without_nodes
 from adapters.apply.steps import Plan
 from solver.domain.constraints import Toleration
 from solver.domain.gang import BoundMember, Gang, Group, Role
@@ -155,3 +157,148 @@ def test_those_that_are_overdue_do_not_keep_higher_priority_waiting() -> None:
     for _ in range(3):
         queue.planning.want(wanted("urgent", queue.now, priority=1))
         assert "ns/urgent" in queue.round() + queue.round()
+
+
+class SlowSolver(Solver):
+    """Takes until it is told to go on, or to stop, for gangs whose names begin with `slow`; knows nothing of them."""
+
+    def __init__(self, go: threading.Event) -> None:
+        super().__init__()
+        self.go = go
+
+    def plan(self, snapshot: Any, gangs: Sequence[Gang], stop: Any) -> Answer:
+        """As it says."""
+        found = super().plan(snapshot, gangs, stop)
+        if "/slow" not in gangs[0].name:
+            return found
+        while not self.go.wait(0.005) and not stop.is_set():
+            pass
+        return Answer(tuple(GangPlan(gang.name, Status.UNKNOWN) for gang in gangs))
+
+
+class Lanes(Queue):
+    """Planning with solvers for what takes long, and hardly any patience."""
+
+    def __init__(self, others: int = 2) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        solvers = [SlowSolver(self.go) for _ in range(1 + others)]
+        self.planning = replace(
+            self.planning, solver=solvers[0], others=solvers[1:], patience_s=0.05  # type: ignore[type-var]
+        )  # fmt: skip
+
+    def of(self, name: str, space: str) -> None:
+        """A gang of a namespace is wanted."""
+        found = wanted(name, self.now)
+        self.planning.want(replace(found, key=f"{space}/{name}", gang=replace(found.gang, name=f"{space}/{name}")))
+
+    def keys(self) -> list[str]:
+        """Who was settled since the last call, in order."""
+        found = [each.wanted.key for each in self.settled]
+        self.settled.clear()
+        return found
+
+
+def test_others_go_on_without_a_gang_that_takes_long() -> None:
+    """What was found before is settled at once; those after it, and those that come later, are planned meanwhile."""
+
+    async def story() -> None:
+        lanes = Lanes()
+        for name, space in (("a", "one"), ("slow", "two"), ("z", "one")):
+            lanes.of(name, space)
+            lanes.now += timedelta(milliseconds=1)
+        await lanes.planning.round()
+        assert lanes.keys() == ["one/a"]
+        lanes.of("later", "one")
+        lanes.of("behind", "two")
+        await lanes.planning.round()
+        assert lanes.keys() == ["one/z", "one/later"], "those of its own namespace wait for it"
+        lanes.go.set()
+        await lanes.planning.beside_ended()
+        assert lanes.keys() == ["two/slow"]
+
+    asyncio.run(story())
+
+
+def test_a_namespace_that_asks_much_is_planned_beside_the_others() -> None:
+    """One gang at a time, once one of it took long and came to nothing; in the end all of them are."""
+
+    async def story() -> None:
+        lanes = Lanes()
+        lanes.of("slow", "two")
+        await lanes.planning.round()
+        lanes.go.set()
+        await lanes.planning.beside_ended()
+        lanes.go.clear()
+        lanes.keys()
+        for at in range(20):
+            lanes.of(f"slow-{at}", "two")
+        lanes.of("good", "one")
+        await lanes.planning.round()
+        assert lanes.keys() == ["one/good"]
+        await lanes.planning.round()
+        assert len(lanes.planning) == 19
+        lanes.go.set()
+        while len(lanes.planning):
+            await lanes.planning.beside_ended()
+            await lanes.planning.round()
+        await lanes.planning.beside_ended()
+        assert sorted(lanes.keys()) == sorted(f"two/slow-{at}" for at in range(20))
+
+    asyncio.run(story())
+
+
+def test_one_solver_is_always_left_for_the_others() -> None:
+    """Where all others are taken, a gang that takes long is stopped, and planned once one of them is free."""
+
+    async def story() -> None:
+        lanes = Lanes()
+        for space in ("two", "three", "four"):
+            lanes.of("slow", space)
+            await lanes.planning.round()
+        assert lanes.keys() == []
+        while len(lanes.planning) == 0 or "four" in lanes.planning._beside:
+            await asyncio.sleep(0.01)
+        assert list(lanes.planning._wanted) == ["four/slow"]
+        lanes.of("good", "one")
+        await lanes.planning.round()
+        assert lanes.keys() == ["one/good"]
+        lanes.go.set()
+        await lanes.planning.beside_ended()
+        await lanes.planning.round()
+        await lanes.planning.beside_ended()
+        assert sorted(lanes.keys()) == ["four/slow", "three/slow", "two/slow"]
+
+    asyncio.run(story())
+
+
+def test_without_other_solvers_each_waits_for_all() -> None:
+    """As far as one solver goes."""
+
+    async def story() -> None:
+        lanes = Lanes(others=0)
+        lanes.of("slow", "two")
+        lanes.of("good", "one")
+        threading.Timer(0.3, lanes.go.set).start()
+        await lanes.planning.round()
+        assert sorted(lanes.keys()) == ["one/good", "two/slow"]
+
+    asyncio.run(story())
+
+
+def test_the_end_stops_what_is_being_planned() -> None:
+    """In the rounds and beside them."""
+
+    async def story() -> None:
+        lanes = Lanes()
+        lanes.of("slow", "two")
+        await lanes.planning.round()
+        lanes.of("slow", "three")
+        running = asyncio.create_task(lanes.planning.run())
+        while len(lanes.planning) or len(lanes.planning._running) < 2:
+            await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert all(each.stop.is_set() for each in lanes.planning._running)
+
+    asyncio.run(story())

@@ -1,6 +1,6 @@
 """The reconciler from start to end against a made-up API server, one story after another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,11 @@ import pytest
 from adapters.apply.gate import pinned_node
 from adapters.apply.settings import Settings
 from adapters.kubernetes.resources import NODES, PLACEMENTS, PODS
+from solver.domain.budget import Stop
 from solver.domain.constraints import UNSCHEDULABLE, Toleration
+from solver.domain.gang import Gang
+from solver.domain.plan import GangPlan, Plan, Status
+from solver.domain.snapshot import Snapshot
 from support.apply_world import Fault, Runner, Wish, World, gang_of, later, target
 from support.controlplane.fleet import RACK
 
@@ -387,3 +391,38 @@ def test_a_cluster_without_nodes(runner: Runner, world: World) -> None:
     world.objects[NODES].clear()
     arrive(world, runner, a=PAIR)
     assert phase(world, "a") == "Pending"
+
+
+class Exhausted:
+    """A solver that never gets to an answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def plan(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop) -> Plan:
+        """Out of time."""
+        self.asked += 1
+        return Plan(tuple(GangPlan(gang.name, Status.UNKNOWN) for gang in gangs))
+
+    def plan_jointly(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop, fair_before: Any) -> Plan:
+        """Never."""
+        raise AssertionError
+
+
+def test_a_gang_that_takes_too_much_backs_off(world: World, runner: Runner) -> None:
+    """Each time for longer, whatever room comes and whatever becomes of the gang, and its Placement says so."""
+    solver = Exhausted()
+    runner.reconciler.planning._free[:] = [solver]
+    arrive(world, runner, hard=PAIR)
+    assert (phase(world, "hard"), codes(world, "hard")) == ("Pending", ["unknown", "backing_off"])
+    pauses = []
+    for _ in range(6):
+        asked, waited_s = solver.asked, 0
+        while solver.asked == asked:
+            later(world, 5)
+            waited_s += 5
+            runner.gain_room()
+            runner.turn()
+        pauses.append(waited_s)
+    assert pauses == [15, 30, 60, 120, 240, 300]
+    assert "7 times in a row" in status(world, "hard")["reasons"][1]["message"]
