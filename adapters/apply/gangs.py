@@ -1,8 +1,8 @@
 """Gangs as they are in the cluster: what their objects declare, made of the pods that exist.
 
 A `Gang` counts before a DynamoGraphDeployment, that before a PodGroup, that before a LeaderWorkerSet, and that before
-the name that pods share by KAI's annotation alone. Requests and constraints are those of the pods, but those of a
-DynamoGraphDeployment are its own.
+the name that pods share by an annotation or label alone. Pods that name no gang are one with those of their owner.
+Requests and constraints are those of the pods, but those of a DynamoGraphDeployment are its own.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,9 +13,17 @@ from adapters.apply.deployments import join_deployment
 from adapters.apply.live_pods import MemberReader, live_documents
 from adapters.apply.live_storage import LiveStorage
 from adapters.apply.observed import LiveGang
+from adapters.apply.owned_gangs import join_owned, join_workload
 from adapters.apply.pod_groups import join_pod_group, join_replica, join_shared_name
 from adapters.kubernetes.foreign_rules import POD_RULES
-from adapters.kubernetes.gang_keys import GANG_LABEL, POD_GROUP_ANNOTATION, deployment_name, group_name, is_replica
+from adapters.kubernetes.gang_keys import (
+    GANG_LABEL,
+    POD_GROUP_ANNOTATION,
+    deployment_name,
+    group_name,
+    is_replica,
+    split_owner_key,
+)
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.placements import Owner
 from adapters.kubernetes.resources import (
@@ -28,6 +36,7 @@ from adapters.kubernetes.resources import (
     PODS,
     PRIORITY_CLASSES,
     TOPOLOGIES,
+    WORKLOADS,
     Resource,
 )
 from adapters.kubernetes.selected_labels import SelectedKeys
@@ -36,6 +45,7 @@ from adapters.manifests.joining import declared_gang, join
 from adapters.manifests.live_members import SOURCE, Body, Joined, LivePods, pod_name
 from adapters.manifests.own import DeclaredGang
 from adapters.manifests.reading import GangOptions, Reading, World
+from adapters.manifests.workloads import HONOURED as WORKLOAD_RULES
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 
@@ -127,7 +137,7 @@ class LiveGangs:
         """The gang of an object and pods; None for pods that name a Gang which does not exist."""
         if found is None:
             return self._undeclared(key, live)
-        reading = self._reading(found.doc, frozenset() if found.resource is GANGS else POD_RULES)
+        reading = self._reading(found.doc, _honoured(found.resource))
         if found.resource is DYNAMO_DEPLOYMENTS:
             return join_deployment(reading, live_documents(live), [_document(PODS, body, "v1") for body in live.others])
         members = self._members.read(key, reading, live)
@@ -135,11 +145,16 @@ class LiveGangs:
             return join(reading, self._declared_gang(key, reading), live, members)
         if found.resource is LEADER_WORKER_SETS:
             return join_replica(reading, key, live, members)
+        if found.resource in WORKLOADS:
+            return join_workload(reading, key, live, members)
         return join_pod_group(reading, live, members)
 
     def _undeclared(self, key: str, live: LivePods) -> Joined | None:
         first = live.bodies[0]
         labels, annotations = first["metadata"].get("labels") or {}, first["metadata"].get("annotations") or {}
+        if split_owner_key(key) is not None:
+            reading = self._reading(_document(PODS, first, "v1"), POD_RULES)
+            return join_owned(reading, key, live, self._members.read(key, reading, live))
         shared = group_name(labels, annotations, "")
         if labels.get(GANG_LABEL) or not (shared or labels.get(_SET_NAME)):
             return None
@@ -177,6 +192,8 @@ class LiveGangs:
 
     def _declaration(self, key: str, pods: Sequence[Body]) -> _Declaration | None:
         namespace, _, name = key.partition("/")
+        if (owner := split_owner_key(key)) is not None:
+            return self._workload(namespace, *owner)
         annotated = any((pod["metadata"].get("annotations") or {}).get(POD_GROUP_ANNOTATION) for pod in pods)
         groups = (KAI_POD_GROUPS, *(group for group in POD_GROUPS if group is not KAI_POD_GROUPS))
         groups = groups if annotated else POD_GROUPS
@@ -191,6 +208,12 @@ class LiveGangs:
                 return self._declare(LEADER_WORKER_SETS, body)
         return None
 
+    def _workload(self, namespace: str, kind: str, name: str) -> _Declaration | None:
+        """The workload of this kind and API group, in lower case, and name."""
+        resource = next((one for one in WORKLOADS if f"{one.kind.lower()}.{one.group}" == kind), None)
+        body = self._source.get(resource, namespace, name) if resource else None
+        return self._declare(resource, body) if resource and body else None
+
     def _declare(self, resource: Resource, body: Body) -> _Declaration:
         version = self._source.version_of(resource) or resource.versions[0]
         return _Declaration(resource, _document(resource, body, version))
@@ -200,6 +223,13 @@ def _document(resource: Resource, body: Body, version: str) -> Document:
     """An object with its kind, which lists leave out."""
     api_version = f"{resource.group}/{version}" if resource.group else version
     return Document({"apiVersion": api_version, "kind": resource.kind, **body}, SOURCE)
+
+
+def _honoured(resource: Resource) -> frozenset[str]:
+    """Rules of other schedulers that the reader of a kind takes care of."""
+    if resource is GANGS:
+        return frozenset()
+    return WORKLOAD_RULES if resource in WORKLOADS else POD_RULES
 
 
 def _is_over(pod: Body) -> bool:

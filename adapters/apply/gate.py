@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapters.kubernetes.gang_keys import GATE
+
+__all__ = ["GATE", "gates", "pinned_node", "release_patch"]
+
 Body = Mapping[str, Any]
 Operation = dict[str, Any]
 
-#: The scheduling gate that holds pods back for Huddle.
-GATE = "huddle.scheduler/gang"
 _FIELD = "metadata.name"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from adapters.apply.gate import GATE, gates, pinned_node
-from adapters.apply.observing import SCHEDULER
+from adapters.kubernetes.gang_keys import SCHEDULER
 from adapters.kubernetes.objects import Document
 from adapters.manifests.live_members import SOURCE, Body, LivePods, pod_name
 from adapters.manifests.members import Member, read_without_volumes, with_volumes

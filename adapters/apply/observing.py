@@ -11,7 +11,7 @@ from adapters.apply.naming_node import NO_EXTENDER, Extended, released_to
 from adapters.apply.observed import LiveGang, Member, Observed, Tried
 from adapters.apply.own_writes import OwnWrites, uid_of
 from adapters.apply.settings import Settings
-from adapters.kubernetes.gang_keys import ROLE_LABEL
+from adapters.kubernetes.gang_keys import ROLE_LABEL, SCHEDULER
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.placement_objects import placement_name, read_placement
 from adapters.kubernetes.placements import Hand, Phase, PlacementRecord
@@ -24,8 +24,6 @@ from solver.domain.pods import BoundPod
 
 Body = Mapping[str, Any]
 
-#: Pods that name this scheduler are bound by Huddle itself.
-SCHEDULER = "huddle"
 _SOURCE = "cluster"
 _ENDED = ("Succeeded", "Failed")
 

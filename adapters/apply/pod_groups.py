@@ -33,18 +33,18 @@ def join_pod_group(reading: Reading, pods: LivePods, members: Sequence[Member]) 
     if not members:
         return Joined(None, missing)
     found = POLICIES[policy_of(reading.doc)](reading, members)
-    return _joined(found.gang, reading, pods, missing)
+    return as_joined(found.gang, reading, pods, missing)
 
 
 def join_shared_name(reading: Reading, key: str, pods: LivePods, members: Sequence[Member]) -> Joined:
     """Pods that name a PodGroup which does not exist: as many as they say, or as there are."""
     size = told_size(key, members)
     if size is None:
-        return _joined(loose_gang(reading, Bond(key, "group"), members).gang, reading, pods, {}, is_open=True)
+        return as_joined(loose_gang(reading, Bond(key, "group"), members).gang, reading, pods, {}, is_open=True)
     gang = loose_gang(reading, Bond(key, "group"), members, size).gang
     lacking = size - len(pods.bodies) - len(pods.others)
     missing = {key.partition("/")[2]: lacking} if lacking > 0 else {}
-    return _joined(gang, reading, pods, missing)
+    return as_joined(gang, reading, pods, missing)
 
 
 def join_replica(reading: Reading, key: str, pods: LivePods, members: Sequence[Member]) -> Joined:
@@ -56,7 +56,7 @@ def join_replica(reading: Reading, key: str, pods: LivePods, members: Sequence[M
     lacking = {"worker": missing} if missing > 0 else {}
     if not members:
         return Joined(None, lacking)
-    return _joined(_engine(reading, key, members, size, pods), reading, pods, lacking)
+    return as_joined(_engine(reading, key, members, size, pods), reading, pods, lacking)
 
 
 def _refuse_late_workers(reading: Reading) -> None:
@@ -131,7 +131,9 @@ def _number(reading: Reading, text: str) -> int:
     return int(text)
 
 
-def _joined(gang: Gang, reading: Reading, pods: LivePods, missing: Mapping[str, int], is_open: bool = False) -> Joined:
+def as_joined(
+    gang: Gang, reading: Reading, pods: LivePods, missing: Mapping[str, int], is_open: bool = False
+) -> Joined:
     """The gang without the pods that have succeeded; it waits since the first of its objects was made."""
     gang = replace(gang, created=oldest([reading.doc.body, *pods.bodies]))
     if pods.done:

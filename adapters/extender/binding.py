@@ -14,7 +14,6 @@ from adapters.extender.members import Members
 from adapters.extender.room import Room, read_pod
 from adapters.extender.wire import ToBind
 from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
-from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.resources import PODS
 
 Body = Mapping[str, Any]
@@ -69,7 +68,7 @@ class Binding:
         return "the pod keeps changing"
 
     async def _bind(self, asked: ToBind, pod: Body) -> str:
-        gang = gang_key(pod)
+        gang = self._term.mirror.gang_of(pod)
         if not self._term.covers(gang):
             return await self._bind_single(asked, pod)
         problem = self._refusal(gang, asked, pod) or await self._together(gang)

@@ -10,7 +10,6 @@ from adapters.extender.binding import Binding
 from adapters.extender.members import Members
 from adapters.extender.room import BEST, Room, read_pod
 from adapters.kubernetes.api_errors import ApiError
-from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.resources import PODS
 
 Body = Mapping[str, Any]
@@ -80,7 +79,7 @@ class Desk:
         """The pod as it is known here, else as it was sent, and its gang; empty if nobody looks after that."""
         metadata = sent["metadata"]
         pod = self._members.pod(metadata["namespace"], metadata["name"], metadata["uid"]) or sent
-        gang = gang_key(pod)
+        gang = self._term.mirror.gang_of(pod)
         return pod, gang if self._term.covers(gang) else ""
 
     def _pod_changed(self, key: tuple[str, str], before: Body | None, now: Body | None) -> None:

@@ -1,5 +1,6 @@
-"""Which gang a pod belongs to, by what it says about itself."""
+"""Which gang a pod belongs to, by what it says about itself: by a name it carries, else by what controls it."""
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -7,6 +8,10 @@ from typing import Any
 Body = Mapping[str, Any]
 Texts = Mapping[str, str]
 
+#: The scheduling gate that holds pods back for Huddle.
+GATE = "huddle.scheduler/gang"
+#: Pods that name this scheduler are bound by Huddle itself.
+SCHEDULER = "huddle"
 #: Labels of pods that join a Gang.
 GANG_LABEL = "huddle.scheduler/gang"
 ROLE_LABEL = "huddle.scheduler/role"
@@ -43,6 +48,11 @@ _MANAGER, _WHOLE = "app.kubernetes.io/managed-by", "app.kubernetes.io/part-of"
 _SET_NAME = "leaderworkerset.sigs.k8s.io/name"
 _SET_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
+
+_JOB_SET, _HASH = "jobset.sigs.k8s.io/jobset-name", "pod-template-hash"
+#: Controllers of pods that nobody plans: each node has its own.
+_PER_NODE = ("Node", "DaemonSet")
+_LONGEST_OWNER = 180
 
 
 def gang_name(namespace: str, labels: Texts, annotations: Texts, pod_group: str) -> str:
@@ -104,6 +114,52 @@ def gang_key(pod: Body) -> str:
         metadata.get("annotations") or {},
         group.get("podGroupName") or "",
     )
+
+
+def owner_key(pod: Body) -> str:
+    """The key of the gang that a pod without the name of any is in by its owner, or empty: `namespace/kind.group:name`.
+
+    The owner is its controller, of which a ReplicaSet counts as its Deployment and a Job as its JobSet; of a pod
+    without a controller the pod itself. A name that is too long is cut, and told apart by a hash.
+    """
+    metadata = pod["metadata"]
+    kind, group, name = _owner(metadata)
+    if kind in _PER_NODE or not name:
+        return ""
+    if len(name) > _LONGEST_OWNER:
+        name = f"{name[:_LONGEST_OWNER]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    whole = f"{kind.lower()}.{group}" if group else kind.lower()
+    return f"{metadata.get('namespace') or 'default'}/{whole}:{name}"
+
+
+def split_owner_key(key: str) -> tuple[str, str] | None:
+    """`kind.group`, in lower case, and name of the owner that a key is made of; None for the key of a named gang."""
+    kind, colon, name = key.partition("/")[2].partition(":")
+    return (kind, name) if colon else None
+
+
+def is_held(pod: Body) -> bool:
+    """Whether a pod that has not ended waits for Huddle, by its gate or by the name of its scheduler."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    if spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+        return False
+    gates = spec.get("schedulingGates") or ()
+    return spec.get("schedulerName") == SCHEDULER or any(gate.get("name") == GATE for gate in gates)
+
+
+def _owner(metadata: Body) -> tuple[str, str, str]:
+    """Kind, API group and name of what a pod belongs to."""
+    controller = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
+    if controller is None:
+        return "Pod", "", metadata["name"]
+    kind, name = str(controller.get("kind") or ""), str(controller.get("name") or "")
+    group, labels = str(controller.get("apiVersion") or "").rpartition("/")[0], metadata.get("labels") or {}
+    code = labels.get(_HASH) or ""
+    if kind == "ReplicaSet" and code and name.endswith(f"-{code}"):
+        return "Deployment", group, name.removesuffix(f"-{code}")
+    if kind == "Job" and group == "batch" and labels.get(_JOB_SET):
+        return "JobSet", "jobset.x-k8s.io", labels[_JOB_SET]
+    return kind, group, name
 
 
 def replica_keys(leader_worker_set: Body, known: Collection[str]) -> list[str]:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from adapters.kubernetes.api import Api
 from adapters.kubernetes.claim_index import ClaimIndex
@@ -134,8 +135,12 @@ class Mirror:
         """Pods that mount a claim; those that have ended or are leaving too."""
         return tuple(self._store[PODS][key] for key in self._claims.pods_mounting(claim))
 
+    def gang_of(self, pod: Mapping[str, Any]) -> str:
+        """The gang of a pod: that it names, else that of its owner while it is Huddle's to place; empty without any."""
+        return self._gangs.gang_of(pod)
+
     def gang_keys(self) -> frozenset[str]:
-        """Gangs that have a pod, a Gang, a DynamoGraphDeployment, a PodGroup or a Placement."""
+        """Gangs with a pod, a Gang, a DynamoGraphDeployment, a PodGroup or a Placement; of owners only Huddle's."""
         return self._gangs.keys()
 
     def subscribe(self) -> Subscription:

@@ -55,7 +55,16 @@ COMPUTE_DOMAINS = Resource("resource.nvidia.com", ("v1beta1",), "computedomains"
 CLAIMS = Resource("", ("v1",), "persistentvolumeclaims", "PersistentVolumeClaim")
 VOLUMES = Resource("", ("v1",), "persistentvolumes", "PersistentVolume", namespaced=False)
 STORAGE_CLASSES = Resource("storage.k8s.io", ("v1",), "storageclasses", "StorageClass", namespaced=False)
+DEPLOYMENTS = Resource("apps", ("v1",), "deployments", "Deployment")
+REPLICA_SETS = Resource("apps", ("v1",), "replicasets", "ReplicaSet")
+STATEFUL_SETS = Resource("apps", ("v1",), "statefulsets", "StatefulSet")
+JOBS = Resource("batch", ("v1",), "jobs", "Job")
+JOB_SETS = Resource("jobset.x-k8s.io", ("v1alpha2",), "jobsets", "JobSet")
+RAY_CLUSTERS = Resource("ray.io", ("v1", "v1alpha1"), "rayclusters", "RayCluster")
+VOLCANO_JOBS = Resource("batch.volcano.sh", ("v1alpha1",), "jobs", "Job")
 
+#: Objects whose pods are a gang where they name none.
+WORKLOADS = (DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS, JOBS, JOB_SETS, RAY_CLUSTERS, VOLCANO_JOBS)
 STORAGE = (CLAIMS, VOLUMES, STORAGE_CLASSES)
 _CLAIM_VERSIONS = ("v1", "v1beta2", "v1beta1")
 DEVICE_CLASSES = Resource("resource.k8s.io", _CLAIM_VERSIONS, "deviceclasses", "DeviceClass", namespaced=False)
@@ -83,6 +92,7 @@ MIRRORED = (
     *POD_GROUPS,
     LEADER_WORKER_SETS,
     DYNAMO_DEPLOYMENTS,
+    *WORKLOADS,
     *TOPOLOGIES,
     QUEUES,
     BIND_REQUESTS,

@@ -20,6 +20,7 @@ from adapters.kubernetes.resources import (
     QUEUES,
     STORAGE,
     TOPOLOGIES,
+    WORKLOADS,
     Resource,
 )
 from solver.domain.errors import SourceUnavailable
@@ -37,6 +38,7 @@ KINDS = (
     BIND_REQUESTS,
     COMPUTE_DOMAINS,
     DYNAMO_DEPLOYMENTS,
+    *WORKLOADS,
     *STORAGE,
     *DEVICES,
 )

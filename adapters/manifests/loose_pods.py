@@ -134,6 +134,12 @@ def _controller(doc: Document) -> Part | None:
     return None
 
 
+def controller_kind(pod: Document) -> str:
+    """The kind of what controls a pod; `Pod` where nothing does."""
+    controller = _controller(pod)
+    return "Pod" if controller is None else controller.text("kind", "")
+
+
 def _wanted(bond: Bond, found: int) -> int:
     if bond.owner is None or bond.owner.kind not in _SIZE:
         return found

@@ -1,7 +1,8 @@
 """Objects whose controllers make pods of templates: which pods each wants, and which of those there are it owns."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 from adapters.kubernetes.foreign_rules import JOBSET_JOB_KEY
 from adapters.kubernetes.objects import Document, Part
@@ -19,13 +20,41 @@ _HASH = "pod-template-hash"
 
 
 @dataclass(frozen=True, slots=True)
+class Names(Sequence[str]):
+    """Names of so many pods, `stem-number`, made as they are asked for. each: pods of one part, `stem-part-number`."""
+
+    stem: str
+    total: int
+    first: int = 0
+    each: int = 0
+
+    def __len__(self) -> int:
+        return self.total
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[str]: ...
+    def __getitem__(self, at: int | slice) -> str | Sequence[str]:
+        if isinstance(at, slice):
+            return tuple(self[index] for index in range(*at.indices(self.total)))
+        index = range(self.total)[at]
+        return (
+            f"{self.stem}-{index // self.each}-{index % self.each}"
+            if self.each
+            else f"{self.stem}-{self.first + index}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Podset:
     """Pods of one template.
 
     name: the role. units: how many alike parts its pods come in (jobs, replicas of several hosts), each of `size` pods.
     least: parts that are needed. names: of all pods, part by part, `namespace/pod`, as the controller would call them.
     labels: that it adds to every pod. unit_of: which part a pod is in, empty where nothing tells. is_engine: the pods
-    of a part are ranks of one engine. job: the template of the Job it belongs to, for annotations on that.
+    of a part are ranks of one engine. job: the template of the Job it belongs to, for annotations on that. spare:
+    how many pods may succeed before fewer are wanted, in each part where parts are jobs.
     """
 
     name: str
@@ -33,11 +62,12 @@ class Podset:
     units: int
     size: int
     least: int
-    names: tuple[str, ...]
+    names: Sequence[str]
     labels: Mapping[str, str] = field(default_factory=dict)
     unit_of: Callable[[Document], str] = lambda _: ""
     is_engine: bool = False
     job: Part | None = None
+    spare: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +75,7 @@ class WorkloadKind:
     """group: the API group. podsets: what an object wants. owner: `namespace/name` of the object a pod is of, or empty.
 
     podset_of: which of the podsets a pod is of, empty if there is only one. is_gang: the object is a gang whatever its
-    pods ask for.
+    pods ask for. completes: no pod is made in the place of one that has succeeded.
     """
 
     group: str
@@ -53,6 +83,7 @@ class WorkloadKind:
     owner: Callable[[Document], str]
     podset_of: Callable[[Document], str] = lambda _: ""
     is_gang: bool = False
+    completes: bool = False
 
 
 def _controller(pod: Document, kind: str) -> str:
@@ -88,6 +119,10 @@ def _of_job_set(pod: Document) -> str:
     return _named(pod, pod.labels.get(_JOB_SET, ""))
 
 
+def _job_index(pod: Document) -> str:
+    return pod.labels.get(_JOB_INDEX, "")
+
+
 def _of_ray_cluster(pod: Document) -> str:
     return _named(pod, pod.labels.get(_RAY, ""))
 
@@ -107,8 +142,7 @@ def _count(part: Document | Part, path: str, default: int = 1) -> int:
 def _replicas(doc: Document) -> Iterator[Podset]:
     """Of a Deployment, ReplicaSet or StatefulSet: pods are counted from 0, a StatefulSet's from its first ordinal."""
     count, first = _count(doc, "spec.replicas"), _count(doc, "spec.ordinals.start", 0)
-    names = tuple(f"{doc.full_name}-{first + at}" for at in range(count))
-    yield Podset(doc.name, doc.part("spec.template"), count, 1, count, names)
+    yield Podset(doc.name, doc.part("spec.template"), count, 1, count, Names(doc.full_name, count, first))
 
 
 def _pods_of_job(job: Document | Part) -> int:
@@ -122,9 +156,10 @@ def _job(doc: Document) -> Iterator[Podset]:
     parallel = _pods_of_job(doc)
     completions = doc.whole("spec.completions", None, maximum=10**9)
     done = doc.whole("status.succeeded", 0, maximum=10**9)
-    count = parallel if completions is None else max(0, min(parallel, completions - done))
-    names = tuple(f"{doc.full_name}-{at}" for at in range(count))
-    yield Podset(doc.name, doc.part("spec.template"), count, 1, count, names, job_labels(doc.name))
+    count = max(0, parallel - done if completions is None else min(parallel, completions - done))
+    spare = done if completions is None else max(0, completions - count)
+    names = Names(doc.full_name, count)
+    yield Podset(doc.name, doc.part("spec.template"), count, 1, count, names, job_labels(doc.name), spare=spare)
 
 
 def _job_set(doc: Document) -> Iterator[Podset]:
@@ -133,14 +168,13 @@ def _job_set(doc: Document) -> Iterator[Podset]:
         name, replicas = part.text("name"), _count(part, "replicas")
         job = part.part("template")
         size = _pods_of_job(job)
+        spare = max(0, job.whole("spec.completions", size, maximum=10**9) - size)
         _limit(part, "replicas", replicas * size)
-        names = tuple(f"{doc.full_name}-{name}-{at}-{pod}" for at in range(replicas) for pod in range(size))
+        names = Names(f"{doc.full_name}-{name}", replicas * size, each=size)
         labels = job_set_labels(doc.namespace, doc.name, name, replicas, 0, before)
         shared = {key: labels[key] for key in (_JOB_SET, _REPLICATED, JOBSET_JOB_KEY)}
         template = job.part("spec.template")
-        yield Podset(
-            name, template, replicas, size, replicas, names, shared, lambda pod: pod.labels.get(_JOB_INDEX, ""), job=job
-        )
+        yield Podset(name, template, replicas, size, replicas, names, shared, _job_index, job=job, spare=spare)
         before += replicas
 
 
@@ -153,14 +187,14 @@ def _ray_cluster(doc: Document) -> Iterator[Podset]:
         fewest = _count(part, "minReplicas", 0)
         replicas = 0 if part.flag("suspend", False) else _count(part, "replicas", fewest)
         _limit(part, "replicas", replicas * hosts)
-        names = tuple(f"{doc.full_name}-{name}-{at}-{host}" for at in range(replicas) for host in range(hosts))
+        names = Names(f"{doc.full_name}-{name}", replicas * hosts, each=hosts if hosts > 1 else 0)
         yield Podset(
             name,
             part.part("template"),
             replicas,
             hosts,
             min(fewest, replicas) if scales else replicas,
-            names if hosts > 1 else tuple(f"{doc.full_name}-{name}-{at}" for at in range(replicas)),
+            names,
             {_RAY: doc.name, _RAY_GROUP: name},
             lambda pod: pod.labels.get(_RAY_REPLICA, ""),
             is_engine=hosts > 1,
@@ -174,7 +208,7 @@ def _volcano_job(doc: Document) -> Iterator[Podset]:
     whole = doc.whole("spec.minAvailable", None, maximum=MAX_PODS)
     for part in tasks:
         name, count = part.text("name"), _count(part, "replicas")
-        names = tuple(f"{doc.full_name}-{name}-{at}" for at in range(count))
+        names = Names(f"{doc.full_name}-{name}", count)
         fewest = least[id(part)] if whole is None or sum(least.values()) <= whole else 0
         labels = {_VOLCANO_JOB: doc.name, _VOLCANO_TASK: name}
         yield Podset(name, part.part("template"), count, 1, fewest, names, labels)
@@ -190,14 +224,14 @@ WORKLOADS: Mapping[tuple[str, str], WorkloadKind] = {
     ("Deployment", "apps"): WorkloadKind("apps", _replicas, _of_deployment),
     ("ReplicaSet", "apps"): WorkloadKind("apps", _replicas, _of_replica_set),
     ("StatefulSet", "apps"): WorkloadKind("apps", _replicas, _of_stateful_set),
-    ("Job", "batch"): WorkloadKind("batch", _job, _of_job),
+    ("Job", "batch"): WorkloadKind("batch", _job, _of_job, completes=True),
     ("JobSet", "jobset.x-k8s.io"): WorkloadKind(
-        "jobset.x-k8s.io", _job_set, _of_job_set, lambda pod: pod.labels.get(_REPLICATED, ""), True
+        "jobset.x-k8s.io", _job_set, _of_job_set, lambda pod: pod.labels.get(_REPLICATED, ""), True, True
     ),
     ("RayCluster", "ray.io"): WorkloadKind(
         "ray.io", _ray_cluster, _of_ray_cluster, lambda pod: pod.labels.get(_RAY_GROUP, ""), True
     ),
-    ("Job", "batch.volcano.sh"): WorkloadKind("batch.volcano.sh", _volcano_job, _of_volcano_job, _task, True),
+    ("Job", "batch.volcano.sh"): WorkloadKind("batch.volcano.sh", _volcano_job, _of_volcano_job, _task, True, True),
 }
 
 

@@ -398,6 +398,10 @@ class Lagging:
         """Pods of a gang."""
         return [pod for pod in self._shown[PODS].values() if gang_of(pod) == gang_key.partition("/")[2]]
 
+    def gang_of(self, pod: Mapping[str, Any]) -> str:
+        """The gang that a pod names."""
+        return f"{NAMESPACE}/{gang_of(pod)}" if gang_of(pod) else ""
+
     def gang_keys(self) -> frozenset[str]:
         """All gangs anybody knows of."""
         names = {*self._world.gangs, *(gang_of(pod) for pod in self._shown[PODS].values())} - {""}

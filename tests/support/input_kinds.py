@@ -5,7 +5,8 @@ can say that.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from support.controlplane.api import Json
@@ -36,14 +37,17 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class InputKind:
-    """A gang of one kind. declared: without the kinds of Kubernetes itself a definition is needed for each."""
+    """A gang of one kind. declared: without the kinds of Kubernetes itself a definition is needed for each.
+
+    gang: its name offline. key: in the controller, if that is another one.
+    """
 
     id: str
     declared: tuple[Declared, ...]
     pods: tuple[Json, ...]
     gang: str = NAME
     is_built_in: bool = False
-    needs: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
 
 
 def _pod(
@@ -58,10 +62,14 @@ def _pod(
     pod = gpu_pod(name, 4, gated=True, labels=labels, **spec)
     pod["metadata"]["annotations"] = dict(annotations or {})
     if owner is not None:
-        version, kind, own = owner
-        reference = {"apiVersion": version, "kind": kind, "name": own, "uid": f"uid-of-{own}", "controller": True}
-        pod["metadata"]["ownerReferences"] = [reference]
+        pod["metadata"]["ownerReferences"] = [_reference(owner)]
     return pod
+
+
+def _reference(owner: tuple[str, str, str]) -> Json:
+    """The reference to a controller. owner: its API version, kind and name."""
+    version, kind, name = owner
+    return {"apiVersion": version, "kind": kind, "name": name, "uid": f"uid-of-{name}", "controller": True}
 
 
 def _template(pod: Json) -> Json:
@@ -219,6 +227,119 @@ def _ray_cluster() -> InputKind:
     return InputKind("raycluster", (Declared("rayclusters", "ray.io/v1", body),), tuple(pods))
 
 
+def _ungrouped(kind: str, plural: str, group_version: str, pods: list[Json], spec: Json) -> InputKind:
+    """A workload whose pods name no group; the rule of topology is on the object."""
+    body = {"kind": kind, "metadata": {"name": NAME, "annotations": _TOPOLOGY}, "spec": spec}
+    declared = Declared(plural, group_version, body)
+    group = group_version.partition("/")[0]
+    return InputKind(
+        f"{kind.lower()}.{group}-without-group",
+        (declared,),
+        tuple(pods),
+        is_built_in=group in ("apps", "batch"),
+        key=f"{kind.lower()}.{group}:{NAME}",
+    )
+
+
+def _plain(kind: str, plural: str, group_version: str, name: str = NAME, code: str = "") -> InputKind:
+    """A workload of Kubernetes itself. name: of the controller of its pods. code: the hash of its template."""
+    labels = {"app": NAME, **({"pod-template-hash": code} if code else {})}
+    owner = (group_version, "ReplicaSet" if code else kind, name)
+    pods = [_pod(f"{name}-{at}", labels=labels, owner=owner) for at in range(4)]
+    made = _template(_pod(name, labels={"app": NAME}))
+    spec: Json = {"replicas": 4, "selector": {"matchLabels": {"app": NAME}}, "template": made}
+    if kind == "StatefulSet":
+        spec["serviceName"] = NAME
+    if kind == "Job":
+        made["spec"] = {**made["spec"], "restartPolicy": "Never"}
+        spec = {"parallelism": 4, "completions": 4, "template": made}
+    return _ungrouped(kind, plural, group_version, pods, spec)
+
+
+def _plain_deployment() -> InputKind:
+    """With its ReplicaSet, which the pods name as their controller."""
+    made = _plain("Deployment", "deployments", "apps/v1", f"{NAME}-7d9", "7d9")
+    (deployment,) = made.declared
+    labels = {"app": NAME, "pod-template-hash": "7d9"}
+    template = _template(_pod(NAME, labels=labels))
+    reference = _reference(("apps/v1", "Deployment", NAME))
+    body = {
+        "kind": "ReplicaSet",
+        "metadata": {"name": f"{NAME}-7d9", "labels": labels, "ownerReferences": [reference]},
+        "spec": {"replicas": 4, "selector": {"matchLabels": labels}, "template": template},
+    }
+    return replace(made, declared=(deployment, Declared("replicasets", "apps/v1", body)))
+
+
+def _plain_job_set() -> InputKind:
+    pods, jobs = [], []
+    for job in ("prefill", "decode"):
+        labels = {"jobset.sigs.k8s.io/jobset-name": NAME, "jobset.sigs.k8s.io/replicatedjob-name": job}
+        owner = ("batch/v1", "Job", f"{NAME}-{job}-0")
+        made = [_pod(f"{NAME}-{job}-0-{at}", labels=labels, owner=owner) for at in range(2)]
+        template = {"metadata": {}, "spec": {**made[0]["spec"], "restartPolicy": "Never"}}
+        spec = {"parallelism": 2, "completions": 2, "template": template}
+        jobs.append({"name": job, "replicas": 1, "template": {"spec": spec}})
+        pods += made
+    return _ungrouped("JobSet", "jobsets", "jobset.x-k8s.io/v1alpha2", pods, {"replicatedJobs": jobs})
+
+
+def _plain_ray_cluster() -> InputKind:
+    pods = [
+        _pod(
+            f"{NAME}-{group}-{at}",
+            labels={"ray.io/cluster": NAME, "ray.io/group": group},
+            owner=("ray.io/v1", "RayCluster", NAME),
+        )
+        for group, count in (("headgroup", 1), ("workers", 3))
+        for at in range(count)
+    ]
+    template = {"metadata": {}, "spec": pods[0]["spec"]}
+    workers = [{"groupName": "workers", "replicas": 3, "minReplicas": 3, "template": template}]
+    spec = {"headGroupSpec": {"template": template}, "workerGroupSpecs": workers}
+    return _ungrouped("RayCluster", "rayclusters", "ray.io/v1", pods, spec)
+
+
+def _volcano_job() -> InputKind:
+    pods, tasks = [], []
+    for task in ("prefill", "decode"):
+        marks = {"volcano.sh/job-name": NAME, "volcano.sh/task-spec": task}
+        owner = ("batch.volcano.sh/v1alpha1", "Job", NAME)
+        made = [_pod(f"{NAME}-{task}-{at}", labels=marks, annotations=marks, owner=owner) for at in range(2)]
+        tasks.append({"name": task, "replicas": 2, "template": {"metadata": {}, "spec": made[0]["spec"]}})
+        pods += made
+    spec = {"minAvailable": 4, "queue": "default", "tasks": tasks}
+    return _ungrouped("Job", "jobs", "batch.volcano.sh/v1alpha1", pods, spec)
+
+
+def _bare_pod() -> InputKind:
+    """A pod that nothing controls and that names no gang."""
+    return InputKind("bare-pod", (), (_pod(NAME),), key=f"pod:{NAME}")
+
+
+def _other_controller() -> InputKind:
+    """Pods of a controller of a kind that nobody knows."""
+    owner = ("example.com/v1", "Widget", NAME)
+    pods = tuple(_pod(f"{NAME}-{at}", annotations=_TOPOLOGY, owner=owner) for at in range(4))
+    return InputKind("unknown-controller", (), pods, key=f"widget.example.com:{NAME}")
+
+
+def _grove() -> InputKind:
+    """A DynamoGraphDeployment whose pods have the labels of Grove alone."""
+    known = _dynamo()
+    pods = []
+    for pod in known.pods:
+        role = pod["metadata"]["labels"]["nvidia.com/dynamo-component"]
+        labels = {
+            "app.kubernetes.io/managed-by": "grove-operator",
+            "app.kubernetes.io/part-of": NAME,
+            "grove.io/podclique": f"{NAME}-0-{role}",
+            "grove.io/podcliqueset-replica-index": "0",
+        }
+        pods.append(_pod(pod["metadata"]["name"], labels=labels))
+    return replace(known, id="dynamo-by-grove-labels", pods=tuple(pods))
+
+
 def _dynamo() -> InputKind:
     prefix = "nvidia.com/dynamo"
     pods = {
@@ -260,6 +381,16 @@ _MADE: tuple[Callable[[], InputKind], ...] = (
     _job_set,
     _ray_cluster,
     _annotated,
+    partial(_plain, "StatefulSet", "statefulsets", "apps/v1"),
+    partial(_plain, "ReplicaSet", "replicasets", "apps/v1"),
+    partial(_plain, "Job", "jobs", "batch/v1"),
+    _plain_deployment,
+    _plain_job_set,
+    _plain_ray_cluster,
+    _volcano_job,
+    _grove,
+    _other_controller,
+    _bare_pod,
 )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from adapters.kubernetes.gang_keys import gang_key
+from adapters.kubernetes.gang_keys import gang_key, owner_key
 from adapters.kubernetes.resources import MIRRORED, PODS, Resource
 from adapters.kubernetes.selected_labels import SelectedKeys, named_by_pod
 from adapters.kubernetes.storage import claims_of
@@ -37,7 +37,7 @@ class MadeUpMirror:
         return self.objects[resource]
 
     def pods_of(self, key: str) -> Sequence[Body]:
-        return [body for body in self.objects[PODS].values() if gang_key(body) == key]
+        return [body for body in self.objects[PODS].values() if (gang_key(body) or owner_key(body)) == key]
 
     def pods_mounting(self, claim: tuple[str, str]) -> Sequence[Body]:
         return [

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from adapters.manifests.gangs import GangInput
+from adapters.manifests.workload_kinds import Names
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import BoundMember, Gang, Kind, Pack, Pattern, Spread
 
@@ -98,6 +99,38 @@ def test_more_pods_than_wanted_stay(read: Read) -> None:
     """Pods that run are members even when fewer are wanted."""
     cluster = "".join(pod(f"w-{at}", node="n", owner="StatefulSet/w") for at in range(4))
     assert len(only(read(STATEFUL, cluster=cluster)).running) == 4
+
+
+def test_waiting_pods_beyond_those_wanted_are_not_needed(read: Read) -> None:
+    """They are members, as while a new template is rolled out, of which three are enough."""
+    (role,) = only(read(STATEFUL, cluster="".join(pod(f"w-{at}", owner="StatefulSet/w") for at in range(4)))).roles
+    assert (role.replicas, role.min) == (4, 3)
+
+
+def test_waiting_pods_ask_for_what_they_say(read: Read) -> None:
+    """Pods that differ from their template, or from each other, count as they are; any three are enough."""
+    twice = [pod(f"w-{at}", owner="StatefulSet/w").replace("gpu: 8", "gpu: 16") for at in range(3)]
+    (role,) = only(read(STATEFUL + "".join(twice))).roles
+    assert role.requests.gpus == 16
+    (group,) = only(read(STATEFUL + "".join(twice[:2]) + pod("w-2", owner="StatefulSet/w"))).root.groups
+    assert (group.min, [(role.requests.gpus, role.min) for role in group.roles]) == (3, [(16, 0), (8, 0)])
+
+
+def test_pods_that_have_succeeded_are_not_made_again(read: Read) -> None:
+    """Those of a JobSet have done their part."""
+    job = f"parallelism: 2, completions: 2, template: {template()}"
+    text = thing("jobset.x-k8s.io/v1alpha2", "JobSet", f"replicatedJobs: [{{name: a, template: {{spec: {{{job}}}}}}}]")
+    labels = "jobset.sigs.k8s.io/jobset-name: w, jobset.sigs.k8s.io/replicatedjob-name: a"
+    over = pod("w-a-0-x", node="n", labels=labels, owner="Job/w-a-0") + "status: {phase: Succeeded}\n"
+    (role,) = only(read(text, cluster=over)).roles
+    assert (role.replicas, role.min) == (1, 1)
+
+
+def test_names_are_made_as_they_are_asked_for() -> None:
+    """A number that an object declares costs nothing by itself."""
+    names = Names("ns/w", 10**9, each=4)
+    assert (len(names), names[0], names[5], names[-1]) == (10**9, "ns/w-0-0", "ns/w-1-1", f"ns/w-{10**9 // 4 - 1}-3")
+    assert names[1:3] == ("ns/w-0-1", "ns/w-0-2")
 
 
 def test_companions_are_no_gangs(read: Read) -> None:
