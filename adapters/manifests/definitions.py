@@ -14,14 +14,37 @@ from adapters.manifests.structural import Json, Limits, Rule, Structural
 MOST_NESTED = 3
 #: Longest name that fits in a label, with which pods name their gang and role.
 _LABEL = 63
-_MOST_LISTED = 32
+_MOST_LISTED, _MOST_LISTED_INSIDE = 32, 16
+
+#: Most roles and pods of one gang, over all replicas: what a service takes of one call by default.
+MOST_ROLES, MOST_PODS = 64, 10_000
+
+
+def _sum(of: str, group: str, nested: int) -> str:
+    """The CEL expression for something over a group and the groups inside it, so many deep; of: of one role, `r`."""
+    own = f"(has({group}.roles) ? {of} : 0)".replace("ROLES", f"{group}.roles")
+    if not nested:
+        return own
+    child = f"g{nested}"
+    inner = _sum(of, child, nested - 1)
+    if "r.replicas" in of:
+        inner = f"(has({child}.replicas) ? {child}.replicas : 1) * ({inner})"
+    return f"{own} + (has({group}.groups) ? {group}.groups.map({child}, {inner}).sum() : 0)"
+
 
 _HAS_PODS = Rule(
     "(has(self.roles) && size(self.roles) > 0) || (has(self.groups) && size(self.groups) > 0)",
     "a group has roles or groups",
 )
 _GANG_RULES = {
-    "root": (_HAS_PODS,),
+    "root": (
+        _HAS_PODS,
+        Rule(f"{_sum('size(ROLES)', 'self', MOST_NESTED)} <= {MOST_ROLES}", f"a gang has at most {MOST_ROLES} roles"),
+        Rule(
+            f"{_sum('ROLES.map(r, r.replicas).sum()', 'self', MOST_NESTED)} <= {MOST_PODS}",
+            f"a gang has at most {MOST_PODS} pods, over all replicas of its groups",
+        ),
+    ),
     "group": (
         _HAS_PODS,
         Rule("!has(self.min) || self.min <= (has(self.replicas) ? self.replicas : 1)", "min is at most replicas"),
@@ -46,10 +69,13 @@ _IN_A_LABEL = Rule(
 )
 
 
+_LIMITS = Limits(_MOST_LISTED, 1, "", _MOST_LISTED)
+
+
 def gang_definition() -> Json:
     """The definition of `Gang`."""
     whole = _schema("gang")
-    limits = Limits(_MOST_LISTED, MOST_NESTED, f"groups nest at most {MOST_NESTED} deep")
+    limits = Limits(_MOST_LISTED, MOST_NESTED, f"groups nest at most {MOST_NESTED} deep", _MOST_LISTED_INSIDE)
     made = Structural(whole, limits, _GANG_RULES)
     schema = {
         **_object(whole["description"]),
@@ -76,7 +102,7 @@ def gang_definition() -> Json:
 def placement_definition() -> Json:
     """The definition of `Placement`."""
     whole = _schema("placement")
-    made = Structural(whole, Limits(_MOST_LISTED, 1, ""), _PLACEMENT_RULES)
+    made = Structural(whole, _LIMITS, _PLACEMENT_RULES)
     schema = {
         **_object(whole["description"]),
         "required": ["spec"],
@@ -110,7 +136,7 @@ def _schema(name: str) -> Json:
 def _conditions() -> Json:
     """Conditions as every object has them."""
     whole = _schema("placement")
-    return Structural(whole, Limits(_MOST_LISTED, 1, "")).of(whole["$defs"]["status"]["properties"]["conditions"])
+    return Structural(whole, _LIMITS).of(whole["$defs"]["status"]["properties"]["conditions"])
 
 
 def _object(description: str) -> Json:

@@ -38,12 +38,14 @@ class Limits:
     """What a structural schema bounds and JSON Schema does not.
 
     items: of any list that does not say itself, since the cost of CEL rules is estimated from it. nesting: how often a
-    definition may occur inside itself, and what is said beyond.
+    definition may occur inside itself, and what is said beyond. items_inside: of a list inside a definition of its own
+    items.
     """
 
     items: int
     nesting: int
     too_deep: str
+    items_inside: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class Structural:
                 "items": {"type": "object", _PRESERVED: True},
                 "x-kubernetes-validations": [none.body()],
             }
-        found.setdefault("maxItems", self.limits.items)
+        is_inside = _definition(items) in inside
+        found.setdefault("maxItems", self.limits.items_inside if is_inside else self.limits.items)
         made = self.of(items, inside)
         if "name" in made.get("required", ()):
             found |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}

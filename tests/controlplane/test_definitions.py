@@ -220,6 +220,36 @@ def nested(depth: int) -> Json:
     return inner | ({"groups": [nested(depth - 1)]} if depth > 1 else {"roles": [ROLE]})
 
 
+def wide(*replicas: int) -> Json:
+    """Groups inside groups, and one role in the innermost, with so many replicas each."""
+    *groups, last = replicas
+    inner: Json = {"roles": [{**ROLE, "replicas": last}]}
+    for at, count in enumerate(reversed(groups)):
+        inner = {**inner, "name": f"g{at}", "replicas": count, "min": 1}
+        inner = inner if at == len(groups) - 1 else {"groups": [inner]}
+    return inner
+
+
+def many(count: int, of: int = 0) -> list[Json]:
+    """Roles of one pod."""
+    return [{"name": f"r{of}-{at}", "replicas": 1} for at in range(count)]
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        {"groups": [wide(10, 10, 10, 10)]},
+        {"groups": [{"name": f"g{at}", "roles": many(32, at)} for at in (1, 2)]},
+        {"groups": [{"name": f"g{at}", "roles": many(2, at)} for at in range(32)]},
+        {"roles": [{**ROLE, "name": "prefill", "replicas": 5_000}, {**ROLE, "replicas": 5_000}]},
+    ],
+    ids=["nested", "roles", "groups", "pods"],
+)
+def test_the_largest_gangs(api: Api, namespace: str, root: Json) -> None:
+    """Gangs of as many pods and roles as may be are kept."""
+    api.create(GANGS.path(namespace), gang(**root), fieldValidation="Strict")
+
+
 def test_every_field_of_a_gang(api: Api, namespace: str) -> None:
     """Everything a Gang can say is kept."""
     body = gang(
@@ -259,6 +289,15 @@ def test_every_field_of_a_gang(api: Api, namespace: str) -> None:
         ({"groups": [{"name": "g"}]}, "a group has roles or groups"),
         ({"groups": [nested(4)]}, "groups nest at most 3 deep"),
         ({"roles": [ROLE], "packing": {}}, 'unknown field "spec.root.packing"'),
+        ({"roles": [{**ROLE, "replicas": 10_001}]}, "a gang has at most 10000 pods"),
+        ({"groups": [{"name": "g", "replicas": 100_000, "min": 1, "roles": [ROLE]}]}, "a gang has at most 10000 pods"),
+        ({"groups": [wide(11, 10, 10, 10)]}, "a gang has at most 10000 pods"),
+        ({"groups": [wide(100_000, 100_000, 100_000, 100_000)]}, "a gang has at most 10000 pods"),
+        (
+            {"roles": many(1), "groups": [{"name": f"g{at}", "roles": many(32, at)} for at in (1, 2)]},
+            "at most 64 roles",
+        ),
+        ({"roles": many(33)}, "must have at most 32 items"),
     ],
 )
 def test_bad_gangs(api: Api, namespace: str, root: Json, words: str) -> None:
