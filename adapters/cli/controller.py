@@ -138,8 +138,10 @@ def _solvers(address: ServerAddress | None, time_limit_s: float, instance: str) 
     """The service that is named, else the engine, which takes half a second to load; several, each for one thread."""
     if address is None:
         from adapters.cli.live_solver import LiveSolver
+        from solver.workers.workers import Workers
 
-        yield [LiveSolver(time_limit_s) for _ in range(1 + BESIDE)]
+        with closing(Workers(1 + BESIDE)) as workers:
+            yield [LiveSolver(time_limit_s, workers) for _ in range(1 + BESIDE)]
         return
     access_of(address)
     from adapters.cli.remote_solver import RemoteSolver

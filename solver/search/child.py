@@ -30,19 +30,19 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # what the library prints must not land among the answers
     try:
-        _become_expendable()
+        become_expendable()
         from ortools.sat.python import cp_model_helper
 
         requests: queue.SimpleQueue[tuple[tuple[Any, ...], bytes, bytes]] = queue.SimpleQueue()
         threading.Thread(target=_read, args=(requests,), daemon=True).start()
-        _write(answers, READY)
+        send(answers, READY)
         while True:
-            _write(answers, _solved(cp_model_helper, *requests.get()))
+            send(answers, _solved(cp_model_helper, *requests.get()))
     finally:
         os._exit(1)
 
 
-def _become_expendable() -> None:
+def become_expendable() -> None:
     """No core files, no keyboard interrupts, and the first to go when the machine runs out of memory."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -54,13 +54,13 @@ def _read(requests: "queue.SimpleQueue[tuple[tuple[Any, ...], bytes, bytes]]") -
     """Queue what the parent sends; end the process when it sends no more."""
     try:
         while True:
-            head = REQUEST.unpack(_exactly(REQUEST.size))
-            requests.put((head, _exactly(head[3]), _exactly(head[4])))
+            head = REQUEST.unpack(exactly(REQUEST.size))
+            requests.put((head, exactly(head[3]), exactly(head[4])))
     finally:
         os._exit(0)
 
 
-def _exactly(size: int) -> bytes:
+def exactly(size: int) -> bytes:
     """The next `size` bytes of standard input. Raises EOFError when it ends before."""
     parts = []
     while size:
@@ -72,7 +72,8 @@ def _exactly(size: int) -> bytes:
     return b"".join(parts)
 
 
-def _write(to: int, data: bytes) -> None:
+def send(to: int, data: bytes) -> None:
+    """Write all of it."""
     unsent = memoryview(data)
     while unsent:
         unsent = unsent[os.write(to, unsent) :]

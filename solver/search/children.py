@@ -37,11 +37,11 @@ class Unavailable(Exception):
     """No child can be started here."""
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """The caller said stop, or there was no time left to begin with."""
 
 
-class _Failed(Exception):
+class Failed(Exception):
     """The child crashed, overran its deadline or answered garbage."""
 
 
@@ -61,8 +61,8 @@ class Child:
     process: "subprocess.Popen[bytes]"
 
     @classmethod
-    def start(cls, command: Sequence[str], budget: Budget) -> "Child":
-        """A child that is ready. Raises _Stopped, _Failed, OSError."""
+    def start(cls, command: Sequence[str], budget: Budget, ready: bytes = READY) -> "Child":
+        """A child that is ready, as `ready` says. Raises Stopped, Failed, OSError."""
         path = os.pathsep.join(os.path.abspath(place) for place in sys.path)
         process = subprocess.Popen(
             command,
@@ -76,8 +76,8 @@ class Child:
         try:
             for end in child.ends:
                 os.set_blocking(end, False)
-            if child.exchange(b"", len(READY), budget.within(START_S)) != READY:
-                raise _Failed
+            if child.exchange(b"", len(ready), budget.within(START_S)) != ready:
+                raise Failed
         except BaseException:
             child.kill()
             raise
@@ -100,7 +100,7 @@ class Child:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def solve(self, parameters: str, model: str, variables: int, budget: Budget) -> Reply:
-        """The answer for a model with so many variables. Raises _Stopped, _Failed."""
+        """The answer for a model with so many variables. Raises Stopped, Failed."""
         token = os.urandom(8)
         texts = parameters.encode(), model.encode()
         head = REQUEST.pack(token, budget.deadline, budget.memory_mib << 20, len(texts[0]), len(texts[1]))
@@ -109,13 +109,13 @@ class Child:
         answer = self.exchange(b"".join((head, *texts)), ANSWER.size, late)
         answered, status, bound, count = ANSWER.unpack(answer)
         if answered != token or not 0 <= status <= 4 or count != (variables if status in SOLVED else 0):
-            raise _Failed
+            raise Failed
         values = array.array("q")
         values.frombytes(self.exchange(b"", count * values.itemsize, late))
         return Reply(status, bound, values)
 
     def exchange(self, request: bytes, size: int, budget: Budget) -> bytes:
-        """Send `request`, then receive exactly `size` bytes. Raises _Stopped, _Failed."""
+        """Send `request`, then receive exactly `size` bytes. Raises Stopped, Failed."""
         to, source = self.ends
         unsent, received = memoryview(request), bytearray()
         poll = select.poll()
@@ -132,7 +132,7 @@ class Child:
                     else:
                         received += _some(source, size - len(received))
                 except OSError as error:
-                    raise _Failed from error
+                    raise Failed from error
         return bytes(received)
 
     def kill(self, patience_s: float = 0.01) -> None:
@@ -153,22 +153,22 @@ class Child:
 
 
 def _patience_ms(budget: Budget) -> float:
-    """How long to wait for the other side before looking again. Raises _Stopped, _Failed when it is time to end."""
+    """How long to wait for the other side before looking again. Raises Stopped, Failed when it is time to end."""
     if budget.stop is not None and budget.stop.is_set():
-        raise _Stopped
+        raise Stopped
     left = budget.left_s
     if not left:
-        raise _Failed
+        raise Failed
     return 1000 * (left if budget.stop is None else min(left, STOP_PERIOD_S))
 
 
 def _some(source: int, size: int) -> bytes:
-    """At least one byte, `size` at most. Raises _Failed at the end of the stream, and for more than was asked for."""
+    """At least one byte, `size` at most. Raises Failed at the end of the stream, and for more than was asked for."""
     if not size:
-        raise _Failed
+        raise Failed
     part = os.read(source, min(size, 1 << 20))
     if not part:
-        raise _Failed
+        raise Failed
     return part
 
 
@@ -198,15 +198,15 @@ class Children:
         """The answer of a child, `unknown` after any fault. Raises Unavailable where none can be started."""
         try:
             child = self._borrow(budget)
-        except _Stopped:
+        except Stopped:
             return Reply()
         try:
             reply = child.solve(parameters, model, variables, budget)
         except BaseException as error:
             child.kill()
-            if not isinstance(error, _Stopped | _Failed):
+            if not isinstance(error, Stopped | Failed):
                 raise
-            if isinstance(error, _Failed):
+            if isinstance(error, Failed):
                 self.note_fault()
             return Reply()
         self._give_back(child)
@@ -238,9 +238,9 @@ class Children:
                 raise Unavailable
         try:
             child = Child.start(self.command, budget)
-        except (OSError, _Failed) as error:
+        except (OSError, Failed) as error:
             if not budget.left_s:
-                raise _Stopped from error
+                raise Stopped from error
             with self.lock:
                 self.refusals += 1
             raise Unavailable from error
