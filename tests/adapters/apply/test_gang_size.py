@@ -35,10 +35,10 @@ def nested(*replicas: int, **more: Any) -> Spec:
 
 
 HOSTILE: Mapping[str, Spec] = {
-    "flat": nested(100_000),
-    "flat, all needed": nested(100_000, min=100_000),
+    "flat": nested(90_000),
+    "flat, all needed": nested(90_000, min=90_000),
     "nested": nested(10, 10, 10, 10),
-    "nested more": nested(2, 50, 10, 100),
+    "nested more": nested(2, 50, 10, 90),
     "many roles": {"root": {"roles": [{"name": f"r{i or ''}", "replicas": 10_000, "min": 0} for i in range(10)]}},
     "nothing needed": {
         "root": {
@@ -55,7 +55,7 @@ HOSTILE: Mapping[str, Spec] = {
     "groups of no pod": {
         "root": {
             "roles": [ROLE],
-            "groups": [{"name": "g", "replicas": 100_000, "min": 1, "roles": [{"name": "none", "replicas": 0}]}],
+            "groups": [{"name": "g", "replicas": 90_000, "min": 1, "roles": [{"name": "none", "replicas": 0}]}],
         }
     },
     "groups of no pod inside": {
@@ -65,7 +65,7 @@ HOSTILE: Mapping[str, Spec] = {
                     "name": "g",
                     "replicas": 2,
                     "roles": [ROLE],
-                    "groups": [{"name": "h", "replicas": 50_000, "min": 1, "roles": [{"name": "none", "replicas": 0}]}],
+                    "groups": [{"name": "h", "replicas": 40_000, "min": 1, "roles": [{"name": "none", "replicas": 0}]}],
                 }
             ]
         }
@@ -122,16 +122,16 @@ def test_reading_costs_what_exists(live: Read, made: Counter[type], kind: str, p
 
 def test_declaring_costs_what_is_written(live: Read, made: Counter[type]) -> None:
     """A gang of as many pods as may be is read without a name for any of them while none exists."""
-    found = live(text(nested(1000, 100)))
+    found = live(text(nested(900, 100)))
     assert found.problem == ""
-    assert found.missing == {"r": 100_000}
+    assert found.missing == {"r": 90_000}
     assert sum(made.values()) < 50
 
 
 def test_too_many_pods_are_counted_not_named(live: Read) -> None:
     """A gang of more pods than there may be is refused without making them."""
     found = live(text(nested(100_000, 100_000, 100_000)))
-    assert "more than 100000 pods" in found.problem
+    assert "more than 100000" in found.problem
 
 
 def test_replicas_without_pods_keep_their_number(live: Read) -> None:
