@@ -18,7 +18,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from solver.bound.lanes import INFINITE, Lanes, infeasible, plan_lanes
+from solver.bound.lanes import Lanes, infeasible, plan_lanes
 from solver.bound.projection import Projection
 from solver.bound.tables import TableStore, TreeTables, assignment
 from solver.bound.vectors import Vectors, VectorTables
@@ -94,10 +94,7 @@ class Relaxation:
 
     def feasible(self, counts: Sequence[int]) -> bool:
         """Whether merged counts of the whole cluster are not proven impossible."""
-        root = self.tables.root
-        if root is None:  # no pod can go anywhere
-            return not any(counts)
-        return bool(root[0, self._state(counts)] < INFINITE // 2)
+        return self.tables.may_be(self._state(counts))
 
     def optimum(self) -> Relaxed:
         """The bound of the whole gang, which must be feasible; every level is listed."""

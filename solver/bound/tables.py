@@ -7,7 +7,7 @@ import numpy as np
 
 from solver.bound import kernel
 from solver.bound.arithmetic import Domains
-from solver.bound.lanes import Lanes
+from solver.bound.lanes import INFINITE, Lanes
 from solver.bound.members import Members, children, grouped
 from solver.bound.own_costs import OwnCosts, counted_hole
 from solver.bound.parts import Parts
@@ -106,6 +106,11 @@ class TreeTables:
         """[lanes, states] table of the root, or None when no pod can go anywhere."""
         kind = int(self.kind_of[0][0])
         return None if kind < 0 else self.pool.get(self.kinds[0][kind].table, self.problem.layout.spaces[0].size)
+
+    def may_be(self, state: int) -> bool:
+        """Whether the root may be in a state; no is a proof. Where no pod can go anywhere it may be empty only."""
+        root = self.root
+        return not state if root is None else bool(root[0, state] < INFINITE // 2)
 
     @property
     def signatures(self) -> int:

@@ -145,11 +145,6 @@ def _row(space: Space, dim: Dim) -> Ints:
     return np.array([int(other.kind == "located" and other.item == dim.item) for other in space.dims])
 
 
-def root_state(layout: Layout, pods: list[int], replicas: list[int]) -> int:
-    """Root state of an elastic layout in which roles and groups have these counts."""
-    return int(layout.spaces[0].index(root_counts(layout, pods, replicas)))
-
-
 def root_counts(layout: Layout, pods: list[int], replicas: list[int]) -> Ints:
     """[dims of the root] counts of an elastic layout in which roles and groups have these."""
     values = []

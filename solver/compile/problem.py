@@ -87,7 +87,8 @@ def build_problem(frame: Frame, book: ClassBook | None = None) -> Problem:
         [[1 if name == PODS else role.source.requests[name] for name in resources] for role in frame.roles],
         dtype=np.int64,
     ).reshape(len(frame.roles), len(resources))
-    masks = np.array([role.source.mask for role in frame.roles], dtype=np.bool_).reshape(len(frame.roles), -1)
+    masks = np.array([role.source.mask for role in frame.roles], dtype=np.bool_)
+    masks = masks.reshape(len(frame.roles), len(snapshot.nodes))
     running, impossible = _running(frame)
     gpus = np.array([role.gpus for role in frame.roles], dtype=np.int64)
     hole = snapshot.wholly_free_on(snapshot.open_to(frame.structure.gang.tolerations)) + gpus @ running

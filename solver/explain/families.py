@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from solver.bound.solve import placeable
+from solver.bound.screen import placeable
 from solver.compile.layout import TreeTooLarge
 from solver.compile.shapes import TooManyShapes, shapes_of
 from solver.compile.structure import Structure, build_structure

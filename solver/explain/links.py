@@ -41,10 +41,7 @@ def any_placeable(structure: Structure, shapes: list[Shape], budget: Budget) -> 
     """
     if len(shapes) > MOST_SHAPES:
         raise TooManyShapes
-    for shape in shapes:
-        if not shape.pods or solve_shape(build_problem(build_frame(structure, shape)), (), budget) is not None:
-            return True
-    return False
+    return any(solve_shape(build_problem(build_frame(structure, shape)), (), budget) is not None for shape in shapes)
 
 
 def link_reason(structure: Structure, budget: Budget) -> Iterator[Reason]:

@@ -8,8 +8,8 @@ from fractions import Fraction
 from functools import partial
 from itertools import groupby
 
-from solver.bound.screen import may_fit
-from solver.bound.solve import placeable, solve_shape
+from solver.bound.screen import may_fit, may_stay_empty, placeable
+from solver.bound.solve import solve_shape
 from solver.bound.warm import WarmShape, WarmTables
 from solver.compile.frame import build_frame
 from solver.compile.layout import TreeTooLarge, build_layout
@@ -274,7 +274,7 @@ def _settle_by_merging(
 
 def _empty(structure: Structure, shape: Shape) -> Settled | None:
     """Nothing placed, which some gangs allow as long as nothing of them runs."""
-    if structure.gang.running:
+    if not may_stay_empty(structure):
         return None
     nothing = (Fraction(0),) * 5
     return Settled(shape, None, {}, nothing, nothing)
