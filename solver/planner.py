@@ -31,6 +31,7 @@ from solver.domain.plan import (
 from solver.domain.replicas import fewest_pods
 from solver.domain.snapshot import Snapshot
 from solver.explain.causes import reasons_for
+from solver.explain.empty import telling_empty
 from solver.explain.requests import doubtful_requests
 from solver.rules import bandwidth, reach
 from solver.search.cpsat import Answer
@@ -80,7 +81,7 @@ def plan(
             answer = _taken(snapshot, gangs, at, done, options, budget, warm) or answer
         if answer.assignments:
             state = holding_planned(state, gangs[at], answer.assignments)
-        done[at] = replace(answer, warnings=(*known[at][1], *answer.warnings))
+        done[at] = telling_empty(replace(answer, warnings=(*known[at][1], *answer.warnings)))
         if told is not None:
             told(done[at])
     return Plan(tuple(done[at] for at in range(len(gangs))))

@@ -139,11 +139,8 @@ class Improver:
     def with_joint(self, chosen: Sequence[int], found: Joint) -> State | None:
         """The state with a joint placement; None when it is the one there is."""
         placed = self.state.placed
-        anew = {
-            at: items if items or placed.get(at) == () else None  # a gang may be admitted without a pod
-            for at, items in zip(chosen, found.assignments, strict=True)
-        }
-        moved = {at: items for at, items in anew.items() if items != placed.get(at)}
+        anew = zip(chosen, found.assignments, strict=True)
+        moved = {at: items for at, items in anew if items != placed.get(at)}
         return self.state.changed(moved) if moved else None
 
     def take(self, later: State) -> bool:

@@ -18,6 +18,7 @@ from solver.domain.nominated import seen_alike
 from solver.domain.order import turn
 from solver.domain.plan import Admitted, Batch, GangPlan, Plan, Proof, Status
 from solver.domain.snapshot import Snapshot
+from solver.explain.empty import telling_empty
 from solver.planner import plan, taken_by
 from solver.search.options import Engine, Options, Reporter
 from solver.verify.checker import Verification
@@ -109,7 +110,7 @@ def _answers(first: Plan, state: State, moved: bool, alone: Alone, proven: bool)
             answers.append(_displaced(before, takers, proven))
         else:
             answers.append(before)
-    return tuple(answers)
+    return tuple(telling_empty(answer) for answer in answers)
 
 
 def _placed(

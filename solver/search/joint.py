@@ -27,9 +27,9 @@ from solver.topology.tree import Tree
 
 @dataclass(frozen=True)
 class Joint:
-    """What was found for a few gangs: assignments of each (empty = not admitted), and whether nothing is better."""
+    """What was found for a few gangs: assignments of each, None = not admitted, and whether nothing is better."""
 
-    assignments: tuple[tuple[Assignment, ...], ...]
+    assignments: tuple[tuple[Assignment, ...] | None, ...]
     proven: bool
 
 
@@ -45,7 +45,7 @@ def place_together(
     """
     known = [gang for gang in gangs if not queue.refusal(gang, snapshot) and fewest_pods(gang.root) is not None]
     if not known:
-        return Joint(tuple(() for _ in gangs), proven=True)
+        return Joint(tuple(None for _ in gangs), proven=True)
     together = bundle(known, snapshot.accelerators)
     structure = build_structure(together.gang, snapshot, tree, merge=False)
     try:
@@ -58,7 +58,7 @@ def place_together(
         if found is not None:
             placed = dict(zip((gang.name for gang in known), found.assignments, strict=True))
             exact = found.proven and family.answer is Answer.OPTIMAL and lowest is None and _see_alike(snapshot, known)
-            return Joint(tuple(placed.get(gang.name, ()) for gang in gangs), exact)
+            return Joint(tuple(placed.get(gang.name) for gang in gangs), exact)
         if family.answer is not Answer.OPTIMAL:
             return None
     return None
@@ -81,7 +81,7 @@ def _best_of(
     proven = True
     for shape in shapes:
         if not shape.pods:
-            return Joint(tuple(() for _ in together.members), proven=True)
+            return Joint(_admitted(together, [()] * len(together.members)), proven=True)
         problem = build_problem(build_frame(structure, shape))
         terms = joint_terms(problem, together.families(problem.frame))
         staged = solve_staged(problem, terms, budget, lowest=lowest)
@@ -90,8 +90,16 @@ def _best_of(
             values = in_units(terms, staged.sums)
             if best is None or values < best[0]:
                 parts = together.apart(name_pods(problem, staged.states))
-                best = values, Joint(tuple(parts), proven=True)
+                best = values, Joint(_admitted(together, parts), proven=True)
     return None if best is None else Joint(best[1].assignments, proven)
+
+
+def _admitted(together: Bundle, parts: Sequence[tuple[Assignment, ...]]) -> tuple[tuple[Assignment, ...] | None, ...]:
+    """What each gang got; without a pod only those are admitted that need none, and these always are."""
+    return tuple(
+        part if part or fewest_pods(gang.root) == 0 else None
+        for part, gang in zip(parts, together.members, strict=True)
+    )
 
 
 def _score(search: ShapeSearch, together: Bundle) -> Expr:
