@@ -3,14 +3,21 @@
 from solver.compile.structure import Structure
 from solver.domain.budget import Budget
 from solver.domain.plan import Reason, ReasonCode
-from solver.explain.counting import no_node_for_a_pod, pods_missing, queue_full, too_few_places, too_little_in_all
+from solver.explain.counting import (
+    no_node_for_a_pod,
+    pods_missing,
+    queue_full,
+    runs_outside,
+    too_few_places,
+    too_little_in_all,
+)
 from solver.explain.families import rule_families
 from solver.explain.wording import reason
 
 
 def reasons_for(structure: Structure, budget: Budget) -> tuple[Reason, ...]:
     """Reasons of a gang that is proven impossible; at least one, each true by itself."""
-    for look in (pods_missing, queue_full, no_node_for_a_pod, too_little_in_all, too_few_places):
+    for look in (pods_missing, queue_full, runs_outside, no_node_for_a_pod, too_little_in_all, too_few_places):
         found = tuple(look(structure))
         if found:
             return found

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from solver.compile.structure import Structure
+from solver.domain.gang import Group
 from solver.domain.plan import Reason, ReasonCode
 from solver.domain.replicas import fewest_pods
 from solver.domain.resources import PODS
@@ -73,6 +74,31 @@ def queue_full(structure: Structure) -> Iterator[Reason]:
                 left=in_devices(room.resource, left),
                 limit=in_devices(room.resource, room.limit),
             )
+
+
+def runs_outside(structure: Structure) -> Iterator[Reason]:
+    """Groups of which a member runs on a node without the level that is required of the group."""
+    tree, members = structure.tree, structure.gang.running
+    for group in structure.gang.root.walk() if members else ():
+        if not group.pack.required:
+            continue
+        level, pods = tree.level(group.pack.required), _pods_in(group)
+        inside = [member for member in members if member.pod in pods]
+        nodes = np.array([structure.snapshot.node_idx[member.node] for member in inside], dtype=np.int64)
+        lost = [inside[at] for at in np.flatnonzero(~tree.real[level][tree.domain_of[level][nodes]])]
+        if lost:
+            name, first = tree.level_names[level], lost[0]
+            who = "the gang" if group is structure.gang.root else f"group {group.name}"
+            text = (
+                f"{who} has to lie in one {name}, but {counted(len(lost), 'pod')} of it "
+                f"{'runs' if len(lost) == 1 else 'run'} on a node without label {tree.spec.levels[level - 1].label}: "
+                f"{first.pod} on {first.node}"
+            )
+            yield reason(ReasonCode.PACK, text, (group.name, first.pod, first.node), pods=len(lost))
+
+
+def _pods_in(group: Group) -> frozenset[str]:
+    return frozenset(pod for inner in group.walk() for role in inner.roles for pod in role.pods)
 
 
 def no_node_for_a_pod(structure: Structure) -> Iterator[Reason]:
