@@ -13,7 +13,10 @@ from support.strategies import classify, random_instance, seeds
 
 ENGINES = tuple(Engine)
 #: Share of the instances of a campaign that must carry a tag.
-MIX = {"transfer": 0.40, "tight": 0.15, "nested": 0.20, "elastic": 0.20, "two_resources": 0.20, "collective": 0.10}
+MIX = {
+    "transfer": 0.35, "tight": 0.15, "nested": 0.20, "elastic": 0.20, "two_resources": 0.20, "collective": 0.10,
+    "optional": 0.08, "empty": 0.01, "kept_without_pods": 0.05,
+}  # fmt: skip
 
 
 def check(seed: int) -> set[str]:

@@ -121,11 +121,17 @@ def _pods(each: Gang, where: Map | None) -> list[BoundPod]:
     ]
 
 
+def optional(root: Group) -> Group:
+    """The same with every minimum 0, so that all of it may be left out."""
+    roles = tuple(replace(each, min=0) for each in root.roles)
+    return replace(root, min=0, roles=roles, groups=tuple(optional(child) for child in root.groups))
+
+
 def random_batch(rng: random.Random, elastic: bool = False) -> tuple[Snapshot, list[Gang]]:
     """Two to four gangs of up to three pods that compete for the GPUs of three or four nodes in two racks.
 
     Two prefill pods are sometimes the ranks of one engine, which have a collective. elastic: the decode pods are
-    replicas of a group, of which one is enough, or pods of which some are.
+    replicas of a group, of which one is enough, or pods of which some are; and a gang may need no pod at all.
     """
     sizes = [rng.choice([1, 2, 2, 3, 3, 4]) for _ in range(rng.choice([3, 3, 4]))]
     racks = [rng.choice("ab") for _ in sizes]
@@ -150,5 +156,7 @@ def random_batch(rng: random.Random, elastic: bool = False) -> tuple[Snapshot, l
             flows.append(flow("p", "p", gb=rng.choice([1, 3]), collective=True))
         packed = {"required": "rack"} if rng.random() < 0.4 else {"preferred": "rack"} if rng.random() < 0.4 else {}
         each = gang(*children, name=f"ns/g{at}", flows=flows, **packed)
+        if elastic and rng.random() < 0.15:
+            each = replace(each, root=optional(each.root))
         gangs.append(replace(each, priority=rng.choice([0, 0, 0, 5])))
     return site, gangs

@@ -77,7 +77,7 @@ def random_instance(rng: random.Random, limited: float = 0.15) -> Instance:
         snapshot, gang = draw.cluster(gang)
         if rng.random() < 0.2:
             snapshot, gang = _with_devices(snapshot, gang, rng)
-        if not unsupported(snapshot, gang) and _well_posed(snapshot, gang) and _maps(snapshot, gang) <= MAX_MAPS:
+        if not unsupported(snapshot, gang) and _maps(snapshot, gang) <= MAX_MAPS:
             return snapshot, gang
 
 
@@ -116,6 +116,10 @@ def classify(snapshot: Snapshot, gang: Gang, answer: OracleAnswer | None) -> set
         "self_flow": any(set(flow.senders) == set(flow.receivers) for flow in gang.flows),
         "two_senders": any(len(flow.senders) > 1 for flow in gang.flows),
         "running": bool(gang.running),
+        "optional": fewest == 0,
+        "empty": answer is not None and not answer.placed and not gang.running,
+        "kept_without_pods": any(not tree.pods for replica in world.replicas[1:] for tree in choices(replica, ())),
+        "runs_in_void": _runs_in_void(world),
         "spread": any(role.spread for role in gang.roles),
         "group_spread": any(each.spread for each in groups),
         "queue": bool(gang.queue),
@@ -149,6 +153,15 @@ def _fewest_gpus(world: World) -> int:
     ) if choices(world.root, world.running) else 0  # fmt: skip
 
 
+def _runs_in_void(world: World) -> bool:
+    """Whether a member runs where a level is missing that is required of a group around it."""
+    return any(
+        each.group.pack.required and world.domain(node, world.level(each.group.pack.required)) is None
+        for pod, node in world.running.items()
+        for each in (*world.replica_of[pod].above, world.replica_of[pod])
+    )
+
+
 def _cpu_stops(world: World, role: Role) -> bool:
     demand = world.demand[role.name]
     device = next((name for name in (GPU, _KNOWN, _ADDED) if demand.get(name)), None)
@@ -160,13 +173,7 @@ def _cpu_stops(world: World, role: Role) -> bool:
     )
 
 
-# What the oracle can answer quickly and the reference defines
-
-
-def _well_posed(snapshot: Snapshot, gang: Gang) -> bool:
-    """No corner that the reference leaves open: no child group can be kept without a pod."""
-    world = World(snapshot, gang)
-    return all(tree.pods for replica in world.replicas[1:] for tree in choices(replica, ()))
+# What the oracle can answer quickly
 
 
 def _maps(snapshot: Snapshot, gang: Gang) -> int:
@@ -209,6 +216,10 @@ class _Draw:
         self.least_pods = rng.choices([1, 2, 4, 5], [3, 37, 35, 25])[0]
         self.queued = self.chance(0.15)
         self.closing = self.chance(0.12)  # many nodes are closed, and some roles tolerate that
+        self.optional = self.chance(0.14)  # most parts may be left out, often all of them
+        self.elastic = self.elastic or self.optional
+        self.full = self.chance(0.4 if self.optional else 0.02)  # hardly a node takes a pod
+        self.lost = self.chance(0.08)  # many nodes lack levels, and members run wherever they like
 
     def _with_links(self, gang: Gang) -> Gang:
         """The gang with a rate or without, after NICs and uplinks are stated or not; drawn last of all."""
@@ -318,7 +329,9 @@ class _Draw:
         rng = self.rng
         gpus = rng.choices([0, 1, 2, 4], [10, 45, 30, 15])[0]
         least = replicas
-        if self.elastic and self.chance(0.6):
+        if self.optional and self.chance(0.9):
+            least = 0
+        elif self.elastic and self.chance(0.6):
             least = rng.randint(0, replicas)
         elif self.chance(0.01):
             least = replicas + 1
@@ -391,19 +404,23 @@ class _Draw:
         rng = self.rng
         if not roles and not children:
             roles = self._roles([1])
-        required = self.word() if self.chance(0.15 if root else 0.4) else None
+        required = self.word() if self.chance(0.7 if self.lost else 0.15 if root else 0.4) else None
         preferred = self.word() if self.chance(0.42) else None
         if self.chance(0.12):
             preferred = "narrowest"
         spread: tuple[Spread, ...] = ()
         if required is not None and self.chance(0.3 if replicas > 1 else 0.05):
             spread = (Spread(self.word(1, self.spec.find(required)), rng.choice([1, 1, 2])),)
+        if self.lost and self.chance(0.7):
+            replicas = 1
         least = replicas
         if self.elastic and self.chance(0.6):
             least = rng.randint(1, replicas)
         at_least = None
-        if self.elastic and self.chance(0.5):
-            at_least = rng.randint(1, sum(role.replicas for role in roles) + len(children))
+        if self.optional and self.chance(0.7):
+            at_least = 0
+        elif self.elastic and self.chance(0.5):
+            at_least = rng.randint(0, sum(role.replicas for role in roles) + len(children))
         group = Group(
             f"g{self.names.pop()}", tuple(roles), tuple(children), replicas, least, at_least,
             Pack(required, preferred), spread, multinode=self._is_multinode(roles, children, root),
@@ -503,12 +520,12 @@ class _Draw:
     def _paths(self) -> list[dict[str, str]]:
         """Labels of each node: values repeat under different parents, and some are missing."""
         rng = self.rng
-        holes = self.chance(0.25)
+        missing = 0.4 if self.lost else 0.2 if self.chance(0.25) else 0
         paths = []
         for _ in range(self.nodes):
             labels = {}
             for level in self.spec.levels[:-1]:
-                if not (holes and self.chance(0.2)):
+                if not self.chance(missing):
                     labels[level.label] = f"{level.name[0]}{rng.randint(1, 2 if level.name != 'rack' else 3)}"
             if self.chance(0.8):
                 labels["pool"] = rng.choice("aab")
@@ -525,7 +542,7 @@ class _Draw:
             GPU: gpus * MILLI_GPU,
             CPU: cpu,
             MEMORY: rng.choice([8, 8, 3]) * 2**30,
-            PODS: rng.choices([110, 4, 2], [85, 8, 7])[0],
+            PODS: rng.choices([0, 1], [85, 15])[0] if self.full else rng.choices([110, 4, 2], [85, 8, 7])[0],
         }
         if self.chance(0.85):
             amounts[_FABRIC] = rng.randint(1, 4)
@@ -600,7 +617,7 @@ class _Draw:
     def _running(self, gang: Gang, records: Sequence[NodeRecord]) -> tuple[Gang, list[BoundPod]]:
         """Sometimes a few pods of groups that do not replicate run already, mostly where they could be placed."""
         rng = self.rng
-        if not self.chance(0.14):
+        if not self.chance(0.7 if self.lost else 0.14):
             return gang, []
         fixed = [role for role in _unreplicated(gang.root) if role.pods]
         pods = [(role, pod) for role in fixed for pod in role.pods]

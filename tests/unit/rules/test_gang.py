@@ -1,8 +1,13 @@
 """Rule `gang` alone: minimums of roles, groups and replicas, all or nothing."""
 
+import pytest
+
+from solver.batch.plan import plan_batch
 from solver.domain.gang import Gang, Role
-from solver.planner import Engine
-from support.builders import cluster, gang, group, node, role
+from solver.domain.plan import Status
+from solver.planner import Engine, Options, plan
+from solver.search import solve
+from support.builders import cluster, gang, group, node, role, with_running
 from tests.unit.planner.solving import each_engine, nodes_of, values
 from tests.unit.rules.tables import Fits, Refused, check_fits, check_refused, fitting, refusing
 
@@ -107,3 +112,50 @@ def test_among_equally_many_pods_more_groups_are_kept(engine: Engine) -> None:
     answer = check_fits((cluster(node("n", 2)), gang(big, *small, min=1), 2), engine)
     assert set(nodes_of(answer)) == {"rb-0", "rc-0"}
     assert values(answer)["replicas"] == 1
+
+
+#: Gangs that need no pod, each with another reason to be hard to place.
+OPTIONAL: dict[str, Gang] = {
+    "one role": gang(role("w", 2, 2, min=0), min=0),
+    "required level": gang(role("w", 2, 2, min=0), required="host", min=0),
+    "groups kept without a pod": gang(
+        group("a", role("x", min=0), group("b", role("y", min=0), replicas=2, min=1), replicas=3, required="host"),
+        group("c", role("v"), group("d", role("z", 2, min=1), replicas=3, min_replicas=2), min=2),
+        min=0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("waiting", list(OPTIONAL.values()), ids=list(OPTIONAL))
+@pytest.mark.parametrize("nodes", [0, 1, 65])
+@pytest.mark.parametrize("tables", ["exact", "merged"])
+@each_engine
+def test_a_gang_that_may_be_empty_is_never_infeasible(
+    engine: Engine, tables: str, nodes: int, waiting: Gang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing of it fits it is placed without a pod, proven the best, by exact and by merged tables."""
+    if tables == "merged":
+        monkeypatch.setattr(solve, "LARGE_PAIRS", 0)
+    (answer,) = plan(cluster(*(node(f"n{at}", 0) for at in range(nodes))), [waiting], Options(engine, 60)).gangs
+    assert (answer.status, answer.assignments, answer.reasons) == (Status.OPTIMAL, (), ())
+    assert [term.value for term in answer.objective] == [0] * 6
+    assert [notice.code for notice in answer.warnings] == ["places_nothing"]
+
+
+def test_a_plan_with_pods_is_not_said_to_be_empty() -> None:
+    """Neither are one of running members alone and a gang that is refused."""
+    needless = gang(role("w", 2, 2, min=0), min=0)
+    full, roomy = cluster(node("n", 0)), cluster(node("n", 2))
+    running = with_running(full, needless, {"default/w-0": "n"})
+    for site, waiting in ((roomy, needless), running, (full, gang(role("w", 1)))):
+        (answer,) = plan(site, [waiting]).gangs
+        assert answer.warnings == ()
+
+
+def test_in_a_batch_a_gang_that_gives_all_its_room_away_stays_admitted() -> None:
+    """Its two pods are worth less than the four of another gang that may be empty too: placed, without a pod."""
+    pair = gang(role("w", 2, 2, min=0), name="ns/a", min=0)
+    four = gang(role("x", 4, 1, min=0), name="ns/b", min=0)
+    found = plan_batch(cluster(node("n", 4)), [pair, four])
+    assert [(each.status, len(each.assignments)) for each in found.gangs] == [(Status.OPTIMAL, 0), (Status.OPTIMAL, 4)]
+    assert [[notice.code for notice in each.warnings] for each in found.gangs] == [["places_nothing"], []]

@@ -1,5 +1,7 @@
 """Rule `pack` alone: one level, nested groups, several replicas."""
 
+import pytest
+
 from solver.domain.constraints import Taint
 from solver.domain.plan import Status
 from solver.domain.snapshot import NodeRecord, Snapshot
@@ -169,3 +171,25 @@ def test_a_narrower_outer_level_does_not_hide_a_missing_label(engine: Engine) ->
         answer = solved(snapshot, running, engine)
         assert answer.status is status
         assert brute_force_agrees(snapshot, running, answer)
+
+
+@each_engine
+@pytest.mark.parametrize("outer", ["zone", "rack", "host", None])
+@pytest.mark.parametrize("inner", ["zone", "rack"])
+def test_a_member_that_runs_where_its_level_is_missing_breaks_the_rule(
+    inner: str, outer: str | None, engine: Engine
+) -> None:
+    """Whatever is required around the group: it is told as such."""
+    packed = {} if outer is None else {"required": outer}
+    waiting = gang(group("g", role("w", 1), required=inner), **packed)
+    labels = {"zone": "z", "rack": "r"} | {inner: None}
+    snapshot, running = with_running(
+        cluster(node("a", 8, **labels), node("b", 8, zone="y", rack="s")), waiting, {"default/w-0": "a"}
+    )
+    if inner == outer:
+        answer = solved(snapshot, running, engine)
+        assert [reason.code for reason in answer.reasons] == ["pack", "pack"]
+    else:
+        text = f"group g has to lie in one {inner} … 1 pod of it runs on a node without label {inner} … w-0 on a"
+        answer = refused(snapshot, running, engine, "pack", text, pods=1)
+    assert brute_force_agrees(snapshot, running, answer)
