@@ -28,6 +28,10 @@ Examples:
   huddle serve --ledger promises.db
   huddle serve --listen 0.0.0.0:50551 --config serve.toml
 
+A damaged ledger, or one of which a file is missing or old, is refused with one sentence: restore the newest copy of
+FILE, FILE-wal and FILE.note together, or take what is there with --accept-ledger-at, which forgets what was promised or
+given back since.
+
 Settings come from --config, environment variables HUDDLE_SERVE_<SECTION>_<KEY> over it, and options over both;
 --print-config shows all of them. Plaintext is for loopback only, unless --insecure says otherwise. The log goes to
 stderr as JSON lines; the line `ready` tells the port. SIGTERM drains, a second one ends at once.
@@ -47,6 +51,12 @@ def _duration(context: click.Context, option: click.Parameter, text: str | None)
 @click.option("--listen", metavar="HOST:PORT", help="Address; port 0 takes a free one. Default: 127.0.0.1:50551.")
 @click.option("--config", "file", metavar="FILE", type=_file, help="Settings, as TOML.")
 @click.option("--ledger", metavar="FILE", type=_file, help="Where promises are kept; default: in memory only.")
+@click.option(
+    "--accept-ledger-at",
+    metavar="CHANGES",
+    type=click.IntRange(min=0),
+    help="Start, once, on a ledger that lacks confirmed changes, with the number that the refused start has told.",
+)
 @click.option("--insecure", is_flag=True, help="Allow plaintext, and callers without credentials, on every address.")
 @click.option("--tls-cert", metavar="FILE", type=_file, help="Certificate chain of the server, as PEM.")
 @click.option("--tls-key", metavar="FILE", type=_file, help="Its private key, as PEM.")
@@ -75,6 +85,7 @@ def flags(given: Mapping[str, Any]) -> dict[str, Any]:
         "listen": given["listen"],
         "insecure": given["insecure"] or None,
         "ledger.file": given["ledger"],
+        "ledger.accept_at": given["accept_ledger_at"],
         "tls.cert_file": given["tls_cert"],
         "tls.key_file": given["tls_key"],
         "tls.client_ca_file": given["client_ca"],

@@ -153,12 +153,14 @@ class LedgerStore(Section):
     file: an SQLite database on a local disk; None = in memory, and a restart forgets every promise: good for trying
     out, and the log says so. default_lease_s: how long a reservation lasts that asks for nothing; a minute is ample
     for a controller to bind pods and short for one that died. max_lease_s: longest lease; who needs more than an hour
-    can confirm instead.
+    can confirm instead. accept_at: start although confirmed changes are missing, if the file has exactly so many; None
+    = never. An operator gives it once, with the number that the refused start has told.
     """
 
     file: Path | None = None
     default_lease_s: float = _number(60.0, 0.001, 86_400)
     max_lease_s: float = _number(3600.0, 0.001, 86_400)
+    accept_at: int | None = _number(None, 0, 2**63 - 1)
 
 
 class Level(StrEnum):

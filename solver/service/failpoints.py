@@ -26,6 +26,8 @@ POINTS = (
     "ledger.seen.after_commit",
     "ledger.tidy.before_commit",
     "ledger.tidy.after_commit",
+    "ledger.note.before_write",
+    "ledger.note.after_write",
     "promises.before_state",
     "promises.after_state",
     "apply.plan.before_write",

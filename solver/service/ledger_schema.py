@@ -54,6 +54,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX old_requests ON requests (asked_ms)",
         "CREATE INDEX requests_of_promises ON requests (number)",
     ),
+    (
+        # changes: how many were written. digest: what all rows come to, see ledger_digest; empty until first written.
+        "ALTER TABLE ledger ADD COLUMN changes INTEGER NOT NULL DEFAULT 0",
+        "UPDATE ledger SET changes = revision",
+        "ALTER TABLE ledger ADD COLUMN digest BLOB NOT NULL DEFAULT x''",
+    ),
 )
 
 
@@ -88,7 +94,9 @@ def _take(connection: sqlite3.Connection, step: int) -> None:
         for statement in STEPS[step]:
             connection.execute(statement)
         if step == 0:
-            connection.execute("INSERT INTO ledger VALUES (1, ?, 0, 0)", (os.urandom(4).hex(),))
+            connection.execute(
+                "INSERT INTO ledger (one, name, revision, noted_ms) VALUES (1, ?, 0, 0)", (os.urandom(4).hex(),)
+            )
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {step + 1}")
         failpoint("ledger.open.before_commit")

@@ -126,7 +126,7 @@ class Server:
     def _add_services(self, server: grpc.Server, recorder: Any) -> None:
         limits = self.config.limits
         clusters = Clusters(limits, recorder)
-        ledger = SqliteLedger(self.config.ledger.file)
+        ledger = SqliteLedger(self.config.ledger.file, accept_at=self.config.ledger.accept_at)
         promises = Promises(ledger, clusters, PromiseLimits.of(self.config), recorder)
         self._open.callback(promises.close)
         solves = Solves(limits, recorder)

@@ -1,7 +1,9 @@
 """The ledger of the stand-alone service: promises in an SQLite file.
 
 Every change is one transaction, on the disk before its call returns: `kill -9` at any moment loses nothing that was
-confirmed and brings nothing back that had ended. What holds capacity is kept in memory too, so looking costs no disk.
+confirmed and brings nothing back that had ended. Each change also notes the count of changes and the digest in a file
+of its own, so that damage which SQLite does not see is told at the next start. What holds capacity is kept in memory
+too, so looking costs no disk.
 """
 
 import sqlite3
@@ -12,14 +14,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from solver.domain.errors import InvalidRequest
 from solver.ledger import Asked, Phase, Promise, PromisedPod
 from solver.service.errors import InvalidField, NotFound, Unavailable
 from solver.service.failpoints import failpoint
 from solver.service.held_promises import HeldPromises
 from solver.service.ledger_clock import LedgerClock, TimeSource
+from solver.service.ledger_digest import MODULUS, of_head, of_pods, of_promise, of_request, of_seen, sealed
 from solver.service.ledger_file import LedgerFile
-from solver.service.ledger_rows import from_rows, to_rows
+from solver.service.ledger_note import Note
+from solver.service.ledger_rows import PodRow, from_rows, to_rows
+from solver.service.ledger_vouching import Contents
 
 #: Requests are known again, and ended promises told, for so long; a day outlasts any sensible retry.
 KEEP_MS = 24 * 3600 * 1000
@@ -27,14 +34,22 @@ KEEP_MS = 24 * 3600 * 1000
 TIDY_ROWS = 200
 
 _COLUMNS = "number, cluster, gang, phase, shapes, lease_until_ms, created_ms, revision"
+_HEAD = "number, cluster, gang, phase, lease_until_ms, created_ms, ended_ms, revision"
+
+_log = structlog.get_logger("huddle.ledger")
 
 
 @dataclass
 class _Change:
-    """One transaction: the time it happens at, the latest revision, and what it changes."""
+    """One transaction: the time it happens at, the latest revision, and what it changes.
+
+    last_number: of the newest promise. total: what the rows come to.
+    """
 
     now_ms: int
     revision: int
+    last_number: int
+    total: int
     changed: list[Promise] = field(default_factory=list)
     written: bool = False
 
@@ -42,19 +57,26 @@ class _Change:
 class SqliteLedger:
     """See `solver.ledger.Ledger`; any thread may call anything.
 
-    path: None keeps everything in memory. max_bytes: see `LedgerFile`. Raises SourceUnavailable when the file cannot be
-    used; later Unavailable when something cannot be written, after which everything is as before, InvalidField for a
-    request id used for something else, NotFound for an unknown promise.
+    path: None keeps everything in memory. max_bytes, accept_at: see `LedgerFile`. Raises SourceUnavailable when
+    the file cannot be used; later Unavailable when something cannot be written, after which everything is as before,
+    InvalidField for a request id used for something else, NotFound for an unknown promise.
     """
 
-    def __init__(self, path: Path | None = None, time: TimeSource | None = None, max_bytes: int | None = None) -> None:
-        self._file = LedgerFile(path, max_bytes)
+    def __init__(
+        self,
+        path: Path | None = None,
+        time: TimeSource | None = None,
+        max_bytes: int | None = None,
+        accept_at: int | None = None,
+    ) -> None:
+        self._file = LedgerFile(path, max_bytes, accept_at)
         self._lock = threading.RLock()
         self._held = HeldPromises()
-        self._name, self._revision = "", 0
+        self._state = self._file.contents
         try:
             with self._file.readable():
-                self._clock = LedgerClock(self._load(), time or TimeSource())
+                self._load()
+            self._clock = LedgerClock(self._state.noted_ms, time or TimeSource())
         except BaseException:
             self._file.close()
             raise
@@ -62,7 +84,7 @@ class SqliteLedger:
     @property
     def revision(self) -> int:
         """Revision of the latest change."""
-        return self._revision
+        return self._state.revision
 
     def close(self) -> None:
         """Close the file."""
@@ -132,12 +154,17 @@ class SqliteLedger:
         """Forget requests and ended promises of more than a day ago, and note the time while a lease runs."""
         with self._lock, self._changing("tidy") as change:
             before = change.now_ms - KEEP_MS
-            old = f"SELECT id FROM requests WHERE asked_ms < ? LIMIT {TIDY_ROWS}"
-            forgotten = self._run(f"DELETE FROM requests WHERE id IN ({old})", before).rowcount
+            old = f"SELECT id, content, number, asked_ms FROM requests WHERE asked_ms < ? LIMIT {TIDY_ROWS}"
+            forgotten = self._run(old, before).fetchall()
+            change.total -= sum(of_request(*row) for row in forgotten)
+            self._file.connection.executemany("DELETE FROM requests WHERE id = ?", (row[:1] for row in forgotten))
             ended = "ended_ms > 0 AND ended_ms < ? AND number NOT IN (SELECT number FROM requests)"
-            found = self._run(f"SELECT number FROM promises WHERE {ended} LIMIT {TIDY_ROWS}", before).fetchall()
+            columns = f"{_HEAD}, shapes"
+            found = self._run(f"SELECT {columns} FROM promises WHERE {ended} LIMIT {TIDY_ROWS}", before).fetchall()
+            for *head, shapes in found:
+                change.total -= of_head(*head) + of_pods(head[0], shapes, self._pods(head[0]))
             for table in ("pods", "promises"):
-                self._file.connection.executemany(f"DELETE FROM {table} WHERE number = ?", found)
+                self._file.connection.executemany(f"DELETE FROM {table} WHERE number = ?", (row[:1] for row in found))
             change.written = bool(forgotten or found or self._held.has_leases)
 
     def answered(self, asked: Asked) -> Promise | None:
@@ -178,13 +205,10 @@ class SqliteLedger:
         """Pods that capacity is held for."""
         return self._held.pods
 
-    def _load(self) -> int:
-        """Take what the file holds into memory; the time noted last."""
-        noted_ms: int
-        self._name, self._revision, noted_ms = self._run("SELECT name, revision, noted_ms FROM ledger").fetchone()
+    def _load(self) -> None:
+        """Take what holds capacity into memory."""
         rows = self._run(f"SELECT {_COLUMNS} FROM promises WHERE ended_ms = 0 ORDER BY number").fetchall()
         self._held.take(self._promise(row) for row in rows)
-        return noted_ms
 
     def _once(
         self, operation: str, asked: Asked, promise_id: str, change_it: Callable[[_Change, Promise], None]
@@ -204,15 +228,18 @@ class SqliteLedger:
     @contextmanager
     def _changing(self, operation: str) -> Iterator[_Change]:
         """One transaction; what it changed is known to others after it is on the disk, and only then."""
-        change = _Change(self._clock.now_ms(), self._revision)
+        change = _Change(self._clock.now_ms(), self._state.revision, self._state.last_number, self._state.total)
         with self._usable():
+            self._note()
             self._run("BEGIN IMMEDIATE")
             try:
                 yield change
                 if not change.written:
                     self._run("ROLLBACK")
                     return
-                self._run("UPDATE ledger SET revision = ?, noted_ms = ?", change.revision, change.now_ms)
+                later = self._later(change)
+                values = later.changes, later.revision, later.noted_ms, later.digest
+                self._run("UPDATE ledger SET changes = ?, revision = ?, noted_ms = ?, digest = ?", *values)
                 failpoint(f"ledger.{operation}.before_commit")
                 self._run("COMMIT")
             except BaseException:
@@ -221,15 +248,33 @@ class SqliteLedger:
                         self._run("ROLLBACK")
                 raise
         failpoint(f"ledger.{operation}.after_commit")
-        self._revision = change.revision
+        self._state = later
         self._held.take(change.changed)
+        try:
+            self._note()
+        except OSError as error:  # it has happened; before the next change this is tried again
+            _log.error("ledger_change_not_noted", change=later.changes, problem=str(error))
+
+    def _later(self, change: _Change) -> Contents:
+        """What the ledger is after a change."""
+        before, total = self._state, change.total % MODULUS
+        head = before.name, before.changes + 1, change.revision, change.now_ms, change.last_number
+        return Contents(*head, sealed(*head, total), total)
+
+    def _note(self) -> None:
+        """Note the latest change beside the file, unless it is."""
+        notes, state = self._file.notes, self._state
+        if notes is not None and (notes.last is None or notes.last.changes != state.changes):
+            failpoint("ledger.note.before_write")
+            notes.note(Note(state.name, state.changes, state.digest))
+            failpoint("ledger.note.after_write")
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
         """Turns errors of the database into Unavailable."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"the ledger cannot be used now: {error}") from error
 
     def _write_new(
@@ -245,30 +290,35 @@ class SqliteLedger:
             *values,
         ).lastrowid
         assert number is not None
+        change.last_number = number
         self._file.connection.executemany(
             "INSERT INTO pods VALUES (?, ?, ?, ?, ?, ?, ?)", ((number, *row) for row in rows)
         )
         promise_id = self._id(number)
         kept = from_rows(promise_id, gang, shapes, rows)
         promise = Promise(promise_id, cluster, gang, Phase.RESERVED, kept, until_ms, now_ms, change.revision)
+        change.total += of_promise(number, promise, ended_ms=0) + of_pods(number, shapes, rows)
         change.changed.append(promise)
         return promise
 
     def _write_request(self, change: _Change, asked: Asked, promise: Promise) -> None:
         values = (asked.id, asked.content, self._number(promise.id), change.now_ms)
         self._run("INSERT INTO requests VALUES (?, ?, ?, ?)", *values)
+        change.total += of_request(*values)
         change.written = True
 
     def _write_phase(self, change: _Change, promise: Promise, phase: Phase) -> Promise:
-        """The promise in another phase."""
+        """The promise, which has not ended, in another phase."""
         change.revision, change.written = change.revision + 1, True
         until_ms = 0 if phase is Phase.CONFIRMED else promise.lease_until_ms
         later = replace(promise, phase=phase, lease_until_ms=until_ms, revision=change.revision)
         ended_ms = 0 if phase.holds else change.now_ms
+        number = self._number(promise.id)
         self._run(
             "UPDATE promises SET phase = ?, lease_until_ms = ?, ended_ms = ?, revision = ? WHERE number = ?",
-            *(phase.value, until_ms, ended_ms, change.revision, self._number(promise.id)),
+            *(phase.value, until_ms, ended_ms, change.revision, number),
         )
+        change.total += of_promise(number, later, ended_ms) - of_promise(number, promise, ended_ms=0)
         change.changed.append(later)
         return later
 
@@ -278,18 +328,22 @@ class SqliteLedger:
             if not pod.seen_on and (node := where.get(pod.holds.name)):
                 pods[position] = replace(pod, seen_on=node)
                 self._run("UPDATE pods SET seen_on = ? WHERE number = ? AND position = ?", node, number, position)
+                change.total += of_seen(number, position, node)
         complete = all(pod.seen_on for pod in pods)
         self._write_phase(change, replace(promise, pods=tuple(pods)), Phase.FULFILLED if complete else promise.phase)
 
     def _promise(self, row: Any) -> Promise:
         """The promise of a row of `promises`, with its pods."""
         number, cluster, gang, phase, shapes, lease_until_ms, created_ms, revision = row
-        query = "SELECT position, pod, role, node, shape, seen_on FROM pods WHERE number = ? ORDER BY position"
-        pods = from_rows(self._id(number), gang, shapes, self._run(query, number).fetchall())
+        pods = from_rows(self._id(number), gang, shapes, self._pods(number))
         return Promise(self._id(number), cluster, gang, Phase(phase), pods, lease_until_ms, created_ms, revision)
 
+    def _pods(self, number: int) -> list[PodRow]:
+        query = "SELECT position, pod, role, node, shape, seen_on FROM pods WHERE number = ? ORDER BY position"
+        return self._run(query, number).fetchall()
+
     def _id(self, number: int) -> str:
-        return f"{self._name}-{number}"
+        return f"{self._state.name}-{number}"
 
     def _number(self, promise_id: str) -> int:
         """The number in an id of ours; 0, which no promise has, for any other text."""

@@ -14,7 +14,7 @@ from support.ledger_campaign import Campaign
 #: Those that the ledger and what is around it pass.
 OWN = [point for point in POINTS if point.startswith(("ledger.", "promises."))]
 #: Passed more than once, on a file that has a history.
-OFTEN = [f"{point}:4" for point in OWN if point.split(".")[1] in ("reserve", "confirm", "release")]
+OFTEN = [f"{point}:4" for point in OWN if point.split(".")[1] in ("reserve", "confirm", "release", "note")]
 
 
 @pytest.mark.parametrize("fuse", [*OWN, *OFTEN])

@@ -70,7 +70,7 @@ def test_a_file_that_could_not_be_used_is_free_again(path: Path) -> None:
     SqliteLedger(path).close()
     change(path, "PRAGMA user_version = 999")
     for _ in range(2):
-        with pytest.raises(SourceUnavailable, match=r"newer version of Huddle \(schema 999, this one knows 1\)"):
+        with pytest.raises(SourceUnavailable, match=r"newer version of Huddle \(schema 999, this one knows 2\)"):
             SqliteLedger(path)
 
 
@@ -88,7 +88,7 @@ def test_an_older_file_is_brought_up_to_date(path: Path, monkeypatch: pytest.Mon
     assert again.holding("site") == (promise,)
     again.close()
     monkeypatch.undo()
-    with pytest.raises(SourceUnavailable, match="schema 2, this one knows 1"):
+    with pytest.raises(SourceUnavailable, match="schema 3, this one knows 2"):
         SqliteLedger(path)
 
 
