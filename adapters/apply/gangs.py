@@ -12,6 +12,7 @@ from typing import Protocol
 from adapters.apply.deployments import join_deployment
 from adapters.apply.live_pods import MemberReader, live_documents
 from adapters.apply.live_storage import LiveStorage
+from adapters.apply.noticing import each_once
 from adapters.apply.observed import LiveGang
 from adapters.apply.owned_gangs import join_owned, join_workload
 from adapters.apply.pod_groups import join_pod_group, join_replica, join_shared_name
@@ -43,11 +44,13 @@ from adapters.kubernetes.selected_labels import SelectedKeys
 from adapters.kubernetes.storage import ClaimKey
 from adapters.manifests.joining import declared_gang, join
 from adapters.manifests.live_members import SOURCE, Body, Joined, LivePods, pod_name
+from adapters.manifests.members import Member
 from adapters.manifests.own import DeclaredGang
 from adapters.manifests.reading import GangOptions, Reading, World
 from adapters.manifests.workloads import HONOURED as WORKLOAD_RULES
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
+from solver.domain.plan import Notice
 
 _SET_NAME = "leaderworkerset.sigs.k8s.io/name"
 _ENDED = ("Succeeded", "Failed")
@@ -100,13 +103,22 @@ def rightful(gang: Gang, pods: Iterable[Body], most: int | None) -> Gang:
     return replace(gang, priority=min(gang.priority, max(most, admitted)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a version of a `Gang` object declares, and what there is to say about it."""
+
+    version: str
+    gang: DeclaredGang
+    notices: tuple[Notice, ...]
+
+
 class LiveGangs:
     """Reads gangs of one cluster: a `GangReader`. In one thread."""
 
     def __init__(self, source: Source, options: GangOptions | None = None) -> None:
         self._source, self._options = source, options or GangOptions()
         self._members, self._storage = MemberReader(), LiveStorage(source)
-        self._declared: dict[str, tuple[str, DeclaredGang]] = {}  # of `Gang` objects, by key: version and content
+        self._declared: dict[str, _Known] = {}  # of `Gang` objects, by key
 
     def __call__(self, key: str, pods: Sequence[Body], fixed: Mapping[str, str], done: Sequence[Body] = ()) -> LiveGang:
         """The gang made of exactly `pods`.
@@ -130,7 +142,7 @@ class LiveGangs:
             return LiveGang()
         gang = rightful(joined.gang, pods, self._options.max_priority) if is_own and joined.gang else joined.gang
         return LiveGang(
-            gang, joined.missing, "", owner, is_own, found is not None, joined.is_open
+            gang, joined.missing, "", owner, is_own, found is not None, joined.is_open, joined.notices
         )  # fmt: skip
 
     def _joined(self, key: str, found: _Declaration | None, live: LivePods) -> Joined | None:
@@ -139,37 +151,44 @@ class LiveGangs:
             return self._undeclared(key, live)
         reading = self._reading(found.doc, _honoured(found.resource))
         if found.resource is DYNAMO_DEPLOYMENTS:
-            return join_deployment(reading, live_documents(live), [_document(PODS, body, "v1") for body in live.others])
+            others = [_document(PODS, body, "v1") for body in live.others]
+            return _noted(join_deployment(reading, live_documents(live), others), reading)
         members = self._members.read(key, reading, live)
-        if found.resource is GANGS:
+        return _noted(self._of_members(key, found.resource, reading, live, members), reading, members)
+
+    def _of_members(
+        self, key: str, resource: Resource, reading: Reading, live: LivePods, members: Sequence[Member]
+    ) -> Joined:
+        """The gang of an object of a kind and members that have been read."""
+        if resource is GANGS:
             return join(reading, self._declared_gang(key, reading), live, members)
-        if found.resource is LEADER_WORKER_SETS:
+        if resource is LEADER_WORKER_SETS:
             return join_replica(reading, key, live, members)
-        if found.resource in WORKLOADS:
+        if resource in WORKLOADS:
             return join_workload(reading, key, live, members)
         return join_pod_group(reading, live, members)
 
     def _undeclared(self, key: str, live: LivePods) -> Joined | None:
         first = live.bodies[0]
         labels, annotations = first["metadata"].get("labels") or {}, first["metadata"].get("annotations") or {}
-        if split_owner_key(key) is not None:
-            reading = self._reading(_document(PODS, first, "v1"), POD_RULES)
-            return join_owned(reading, key, live, self._members.read(key, reading, live))
-        shared = group_name(labels, annotations, "")
-        if labels.get(GANG_LABEL) or not (shared or labels.get(_SET_NAME)):
+        is_owned, shared = split_owner_key(key) is not None, group_name(labels, annotations, "")
+        if not is_owned and (labels.get(GANG_LABEL) or not (shared or labels.get(_SET_NAME))):
             return None
         reading = self._reading(_document(PODS, first, "v1"), POD_RULES)
         members = self._members.read(key, reading, live)
-        how = join_shared_name if shared else join_replica
-        return how(reading, key, live, members)
+        how = join_owned if is_owned else join_shared_name if shared else join_replica
+        return _noted(how(reading, key, live, members), reading, members)
 
     def _declared_gang(self, key: str, reading: Reading) -> DeclaredGang:
         """The gang its object describes, read once for each version of it."""
         version = f"{reading.doc.uid}/{reading.doc.text('metadata.resourceVersion', '')}"
         known = self._declared.get(key)
-        if known is None or known[0] != version:
-            known = self._declared[key] = (version, declared_gang(reading))
-        return known[1]
+        if known is None or known.version != version:
+            gang = declared_gang(reading)
+            known = self._declared[key] = _Known(version, gang, tuple(reading.notices))
+        else:
+            reading.notices.extend(known.notices)
+        return known.gang
 
     def _reading(self, doc: Document, honours: frozenset[str]) -> Reading:
         context = [
@@ -223,6 +242,12 @@ def _document(resource: Resource, body: Body, version: str) -> Document:
     """An object with its kind, which lists leave out."""
     api_version = f"{resource.group}/{version}" if resource.group else version
     return Document({"apiVersion": api_version, "kind": resource.kind, **body}, SOURCE)
+
+
+def _noted(joined: Joined, reading: Reading, members: Sequence[Member] = ()) -> Joined:
+    """With what there is to say about the gang and its members, each once."""
+    of_members = (notice for member in members for notice in member.shape.notices)
+    return replace(joined, notices=each_once((*reading.notices, *of_members)))
 
 
 def _honoured(resource: Resource) -> frozenset[str]:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from adapters.kubernetes.placements import Hand, Owner, PlacementRecord, Why
 from solver.domain.gang import Gang
+from solver.domain.plan import Notice
 
 #: Most objects that one reason names.
 MOST_NAMED = 100
@@ -68,7 +69,8 @@ class LiveGang:
     gang: with the real names of its pods; None when there is none to make. missing: role → pods declared that do not
     exist. problem: why the gang cannot be read, in one sentence. owner: the object that stands for it. is_own: that is
     an object of Huddle's own kind, so the gang is Huddle's whether pods say so or not. is_declared: there is such an
-    object at all. is_open: nobody says how many pods there will be.
+    object at all. is_open: nobody says how many pods there will be. notices: what is doubtful about it or was not
+    considered, each once.
     """
 
     gang: Gang | None = None
@@ -78,6 +80,7 @@ class LiveGang:
     is_own: bool = False
     is_declared: bool = False
     is_open: bool = False
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

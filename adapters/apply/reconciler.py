@@ -21,6 +21,7 @@ from adapters.apply.fits import Fits
 from adapters.apply.hands import Hands
 from adapters.apply.memory import Memory
 from adapters.apply.naming_node import NO_EXTENDER, Extended
+from adapters.apply.noticing import folded, told
 from adapters.apply.observed import Tried
 from adapters.apply.observing import GangReader, Observer, Sight
 from adapters.apply.own_writes import OwnWrites
@@ -310,7 +311,7 @@ class Reconciler:
         self._tell_state(key, record, sight)
         self._entered(key, sight.seen.record, record)
         self._say(record)
-        self._warn(record, plan.warnings)
+        self._warn(record, (*folded(memory.fresh(sight.seen.live.notices)), *plan.warnings))
         self.mark([key])
 
     def _remember(self, key: str, sight: Sight, found: Found) -> None:
@@ -375,6 +376,7 @@ class Reconciler:
         before, memory = sight.seen.record, self._memory[sight.seen.key]
         is_due = memory.told_at is None or self._now() >= memory.told_at + timedelta(seconds=RESTATE_S)
         if outcome.says_the_same(before, after, numbers=is_due):
+            self._warn(after, folded(memory.fresh(sight.seen.live.notices)))
             return
         bound = sum(bool(member.node) and not member.leaving for member in sight.seen.members)
         record = await self._placements.write(before, after, bound)
@@ -383,6 +385,7 @@ class Reconciler:
         self._entered(sight.seen.key, before, record)
         if before is None or not outcome.is_same_news(before, record):
             self._say(record)
+        self._warn(record, folded(memory.fresh(sight.seen.live.notices)))
 
     def _entered(self, key: str, before: PlacementRecord | None, now: PlacementRecord | None) -> None:
         """The phase of a gang may have changed."""
@@ -405,7 +408,7 @@ class Reconciler:
         task.add_done_callback(self._told.discard)
 
     def _warn(self, record: PlacementRecord, notices: Sequence[Notice]) -> None:
-        """Tell people what is doubtful about a gang that was planned, without waiting for it."""
+        """Tell people what is doubtful about a gang, without waiting for it."""
         for notice in notices:
             _log.warning("doubtful", gang=record.gang, code=notice.code, field=notice.field, problem=notice.message)
         if notices and len(self._told) < MOST_TOLD:
@@ -456,7 +459,7 @@ def _why_not(found: Found) -> tuple[Why, ...]:
     if found.plan.status.placed:
         return (Why("no_room", "there is no room for members that the gang can do without"),)
     reasons = outcome.whys(found.plan.reasons) or (Why("capacity", "there is no room"),)
-    return (*reasons, *(Why(notice.code, notice.message) for notice in found.plan.warnings))
+    return (*reasons, *(Why(notice.code, told(notice)) for notice in found.plan.warnings))
 
 
 def _tried_later(pause_s: float, overruns: int) -> Why:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from adapters.apply.noticing import told
 from adapters.apply.outcome import PLACED, sentence, word
 from adapters.apply.writes import Calls
 from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
@@ -70,9 +71,9 @@ def event(record: PlacementRecord, now: datetime, instance: str) -> dict[str, An
 
 
 def warning(record: PlacementRecord, notice: Notice, now: datetime, instance: str) -> dict[str, Any]:
-    """The event about what the solver has to say of the gang besides its plan."""
+    """The event about what its reader, or the solver besides its plan, has to say of the gang."""
     reason = "".join(part.capitalize() for part in notice.code.split("_"))
-    return _event(record, now, instance, reason, notice.message, "Warning")
+    return _event(record, now, instance, reason, told(notice), "Warning")
 
 
 def _event(record: PlacementRecord, now: datetime, instance: str, reason: str, note: str, kind: str) -> dict[str, Any]:

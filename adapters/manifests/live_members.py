@@ -9,6 +9,7 @@ from adapters.kubernetes.pods import PodShape
 from adapters.manifests.members import Member
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
+from solver.domain.plan import Notice
 
 Body = Mapping[str, Any]
 
@@ -40,12 +41,13 @@ class Joined:
     """A gang of pods that exist.
 
     gang: None while there is no pod. missing: role → pods that are declared and do not exist. is_open: nobody says how
-    many pods there will be.
+    many pods there will be. notices: what its reader has to say about it.
     """
 
     gang: Gang | None
     missing: Mapping[str, int]
     is_open: bool = False
+    notices: tuple[Notice, ...] = ()
 
 
 def pod_name(body: Body) -> str:

@@ -22,11 +22,11 @@ def doubtful_requests(gang: Gang, accelerators: Accelerators) -> list[Notice]:
             if not role.pods:
                 continue
             if not role.requests.items:
-                text = f"role {role.name} asks for nothing, so that its pods fit anywhere: are its requests missing?"
+                text = "asks for nothing, so that its pods fit anywhere: are its requests missing?"
                 found.append(Notice("requests_nothing", gang.name, f"role {role.name}", text))
             elif role.name in flow_of and not has_one[role.name]:
                 text = (
-                    f"role {role.name} asks for no accelerator, but KV caches travel by its flow {flow_of[role.name]}: "
+                    f"asks for no accelerator, but KV caches travel by its flow {flow_of[role.name]}: "
                     "they are timed as if it had one"
                 )
                 found.append(Notice("no_accelerator", gang.name, f"role {role.name}", text))

@@ -29,7 +29,7 @@ from solver.batch.plan import plan_batch
 from solver.domain.budget import Stop
 from solver.domain.constraints import NodeConstraints, Toleration
 from solver.domain.gang import BoundMember, Gang, Group, Pack, Role
-from solver.domain.plan import Plan
+from solver.domain.plan import Notice, Plan
 from solver.domain.snapshot import Snapshot, build_snapshot
 from solver.planner import Options, WarmTables, plan
 from solver.service.state import HeldCluster
@@ -56,9 +56,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody wants to run: role → (pods, least), each pod with so many GPUs. required: level of the pack.
+    """What is to run: role → (pods, least), each pod with so many GPUs. required: level of the pack.
 
-    extended: pods have no gate, since a scheduler asks the extender about them.
+    extended: pods have no gate, since a scheduler asks the extender about them. notices: what its reader says.
     """
 
     roles: Mapping[str, tuple[int, int]]
@@ -69,6 +69,7 @@ class Wish:
     controlled: bool = True
     extended: bool = False
     tolerations: tuple[Toleration, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
     @property
     def least(self) -> int:
@@ -90,6 +91,7 @@ class World:
     refusing: set[str] = field(default_factory=set)
     first_uids: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
+    events: list[Json] = field(default_factory=list)
     _revisions: Any = field(default_factory=lambda: itertools.count(1))
     _uids: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -262,6 +264,7 @@ class World:
     async def create(self, path: str, body: Mapping[str, Any], query: Mapping[str, str] | None = None) -> Json:
         """POST."""
         if "/events" in path:
+            self.events.append(dict(body))
             return dict(body)
         return self._call("create", path, lambda: self._put(PLACEMENTS, copy.deepcopy(dict(body)), NAMESPACE))
 
@@ -450,7 +453,7 @@ class WishReader:
         created = min(datetime.fromisoformat(pod["metadata"]["creationTimestamp"]) for pod in pods)
         root = Group(key, roles, pack=Pack(wish.required))
         gang = Gang(key, root, priority=wish.priority, running=running, created=created)
-        return LiveGang(gang, missing, "", owner, True, True)
+        return LiveGang(gang, missing, "", owner, True, True, notices=wish.notices)
 
 
 class InProcess:

@@ -12,7 +12,7 @@ from adapters.kubernetes.resources import NODES, PLACEMENTS, PODS
 from solver.domain.budget import Stop
 from solver.domain.constraints import UNSCHEDULABLE, Toleration
 from solver.domain.gang import Gang
-from solver.domain.plan import GangPlan, Plan, Status
+from solver.domain.plan import GangPlan, Notice, Plan, Status
 from solver.domain.snapshot import Snapshot
 from support.apply_world import Fault, Runner, Wish, World, gang_of, later, target
 from support.controlplane.fleet import RACK
@@ -426,3 +426,15 @@ def test_a_gang_that_takes_too_much_backs_off(world: World, runner: Runner) -> N
         pauses.append(waited_s)
     assert pauses == [15, 30, 60, 120, 240, 300]
     assert "7 times in a row" in status(world, "hard")["reasons"][1]["message"]
+
+
+def test_what_the_reader_notices_is_told_once(world: World, runner: Runner) -> None:
+    """With the plan, in one event for each code; not again as long as the reader says the same."""
+    said = tuple(Notice("unsupported_soft", "Gang a", f"spec.{field}", "is not considered") for field in "xy")
+    arrive(world, runner, a=replace(PAIR, notices=said))
+    world.scheduler()
+    for _ in range(3):
+        later(world, 60)
+        runner.turn()
+    notes = [event["note"] for event in world.events if event["reason"] == "UnsupportedSoft"]
+    assert notes == ["Gang a: spec.x: is not considered; Gang a: spec.y: is not considered"]

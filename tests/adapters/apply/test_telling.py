@@ -87,12 +87,12 @@ def test_an_event_that_is_there_already_was_told() -> None:
 
 def test_doubts_about_a_gang_are_warnings() -> None:
     """One event for each notice, about what stands for the gang, in the words of the solver; only so many."""
-    notice = Notice("requests_nothing", "ns/g", "role w", "role w asks for nothing")
+    notice = Notice("requests_nothing", "ns/g", "role w", "asks for nothing")
     calls = FakeCalls()
     asyncio.run(Telling(calls, "me").warn(RECORD, [notice] * 20, NOW))  # type: ignore[arg-type]
     assert len(calls.events) == 16
     said = calls.events[0]
-    assert (said["type"], said["reason"], said["note"]) == ("Warning", "RequestsNothing", "role w asks for nothing")
+    assert (said["type"], said["reason"], said["note"]) == ("Warning", "RequestsNothing", "role w: asks for nothing")
     assert said["regarding"]["name"] == "g"
 
 
