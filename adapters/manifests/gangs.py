@@ -11,7 +11,7 @@ from adapters.kubernetes.running import gang_of, own_gang_of
 from adapters.manifests.dynamo import DEPLOYMENT_KIND, read_deployment
 from adapters.manifests.dynamo_members import deployment_of
 from adapters.manifests.joining import join_files
-from adapters.manifests.loose_pods import Bond, bond_of, read_loose_gang
+from adapters.manifests.loose_pods import UNREAD_KINDS, Bond, bond_of, read_loose_gang
 from adapters.manifests.lost_members import LostMembers
 from adapters.manifests.lws import HONOURED as SET_RULES
 from adapters.manifests.lws import read_leader_worker_set
@@ -51,14 +51,6 @@ _COMPANIONS = frozenset(
 # fmt: on
 _CLUSTER_KINDS = frozenset({"Cluster", "ClusterTopology", "ClusterTopologyBinding", "Node", "Queue", "Topology"})
 _NOT_YET = frozenset({"PodCliqueSet", "PodGang", "CompositePodGroup"})
-#: Kinds whose pods are gangs of frameworks that are not read.
-_UNREAD = frozenset(
-    {
-        "AppWrapper", "JAXJob", "MPIJob", "ModelServing", "PaddleJob",
-        "PyTorchJob", "RayJob", "RayService", "RoleBasedGroup", "RoleBasedGroupSet", "SparkApplication", "TFJob",
-        "TrainJob", "XGBoostJob",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +255,7 @@ class _Desk:
         """Say what an object that is no gang means for the answer; refuse gangs that cannot be read yet."""
         if doc.kind in _NOT_YET and not self._groups:
             raise doc.refuse("kind", f"{doc.kind} is not supported yet; known are {KNOWN}")
-        if doc.kind in _UNREAD and not self._groups:
+        if doc.kind in UNREAD_KINDS and not self._groups:
             self._unsupported(doc, f"{doc.kind} objects are gangs that are not read; known are {KNOWN}")
             return
         if doc.kind == "PodGroup":

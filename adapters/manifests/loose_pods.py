@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from adapters.kubernetes.gang_keys import POD_GROUP_ANNOTATION, wanted_sizes
 from adapters.kubernetes.objects import Document, Part
+from adapters.kubernetes.pods import Finding
 from adapters.kubernetes.running import QUEUE_LABEL, gang_of
 from adapters.manifests.compute_domains import keep_domains
 from adapters.manifests.dynamo_members import deployment_of
@@ -35,6 +36,14 @@ _SIZE = {
     "Job": "spec.parallelism",
 }
 _MOST_OWNERS = 16
+#: Kinds whose pods are gangs of frameworks that are not read.
+UNREAD_KINDS = frozenset(
+    {
+        "AppWrapper", "JAXJob", "MPIJob", "ModelServing", "PaddleJob",
+        "PyTorchJob", "RayJob", "RayService", "RoleBasedGroup", "RoleBasedGroupSet", "SparkApplication", "TFJob",
+        "TrainJob", "XGBoostJob",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,10 @@ def told_size(gang: str, members: Sequence[Member]) -> int | None:
 
 
 def loose_gang(reading: Reading, bond: Bond, members: Sequence[Member], wanted: int | None = None) -> FoundGang:
-    """The same of pods that have been read. wanted: how many pods are needed, where somebody says it."""
+    """The same of pods that have been read. wanted: how many pods are needed, where that is said."""
+    if bond.reason in UNREAD_KINDS:
+        problem = f"pods of a {bond.reason} are a gang that is not read: its template has to name a group and its size"
+        reading.unsupported(Finding("metadata.ownerReferences", problem))
     name = bond.name.partition("/")[2]
     likes = alike(reading, name, members)
     sources = [*(member.doc.annotations for member in members), bond.owner.annotations if bond.owner else {}]

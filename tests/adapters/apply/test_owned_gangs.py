@@ -187,6 +187,11 @@ def test_engines_of_several_hosts() -> None:
             + pod("x", "batch.volcano.sh/v1alpha1 Job w", labels="volcano.sh/job-name: w, volcano.sh/task-spec: a"),
             "Job ns/w: spec.tasks[1].dependsOn: pods are made only once others have come so far",
         ),
+        (
+            "ns/pytorchjob.kubeflow.org:w",
+            pod("x", "kubeflow.org/v1 PyTorchJob w"),
+            "Pod ns/x: metadata.ownerReferences: pods of a PyTorchJob are a gang that is not read",
+        ),
     ],
 )  # fmt: skip
 def test_pods_that_come_too_late(key: str, text: str, problem: str) -> None:

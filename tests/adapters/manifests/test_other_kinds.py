@@ -118,6 +118,16 @@ def test_pods_of_one_owner_are_a_gang(read: Read) -> None:
     assert (alone.name, alone.roles[0].min) == ("ns/w-1", 2)
 
 
+def test_pods_of_a_framework_that_is_not_read_are_refused(read: Read) -> None:
+    """Nobody says how many there are, so no gang is made of those that happen to be there."""
+    text = owned("w-0", "PyTorchJob", "w") + owned("w-1", "PyTorchJob", "w")
+    with pytest.raises(InvalidRequest, match=r"Pod ns/w-0: metadata.ownerReferences: pods of a PyTorchJob are a gang"):
+        read(text)
+    found = read(text, ignore_unsupported=True)
+    assert [gang.roles[0].pods for gang in found.gangs] == [("ns/w-0", "ns/w-1")]
+    assert [notice.code for notice in found.all_notices] == ["unsupported_ignored"]
+
+
 def test_gangs_keep_the_order_of_the_input(read: Read) -> None:
     """Gangs of different kinds come in the order in which they begin."""
     group = "---\napiVersion: scheduling.run.ai/v2alpha2\nkind: PodGroup\nmetadata: {name: g, namespace: ns}\n"
