@@ -38,6 +38,10 @@ SIZE_ANNOTATIONS = (
     "kueue.x-k8s.io/pod-group-total-count",
 )
 SIZE_LABELS = ("pod-group.scheduling.sigs.k8s.io/min-available",)
+#: Everything by which pods say which gang they are in, which role they have and how many are needed.
+GROUP_MARKS = frozenset(
+    {*_GROUP_ANNOTATIONS, *_GROUP_LABELS, _LAST_LABEL, GANG_LABEL, ROLE_LABEL, *SIZE_ANNOTATIONS, *SIZE_LABELS}
+)
 #: Annotation that Huddle lets a pod of the extender go with: the one node it may be bound to.
 NODE_ANNOTATION = "huddle.scheduler/node"
 #: Labels by which the operators of Dynamo and Grove say which deployment a pod was made for.

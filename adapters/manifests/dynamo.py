@@ -9,7 +9,7 @@ from adapters.manifests.compute_domains import keep_domains
 from adapters.manifests.dynamo_components import Component, read_components
 from adapters.manifests.dynamo_fields import DEPLOYMENT, check_fields
 from adapters.manifests.dynamo_groups import component_group, component_role, role_names_of
-from adapters.manifests.dynamo_members import ComponentPods, missing_pods, read_component_pods
+from adapters.manifests.dynamo_members import ComponentPods, missing_pods, read_component_pods, with_own_requests
 from adapters.manifests.kinds import kind_of_name, kind_of_type
 from adapters.manifests.overrides import override_packing
 from adapters.manifests.packing import Packing, annotated, one_topology, packing
@@ -45,7 +45,7 @@ def read_deployment(reading: Reading, invent: bool = True) -> FoundGang:
     topology, priority, queue = one_topology(doc, rules), reading.priority(), _queue(reading)
     domains = {role: component.domains for component in components for role in names[component.name]}
     with located(doc):
-        root = _root(doc.full_name, components, pods_of, endpoints, root_rule)
+        root = with_own_requests(reading, _root(doc.full_name, components, pods_of, endpoints, root_rule))
     root = keep_domains(reading, root, topology, domains)
     with located(doc):
         gang = Gang(

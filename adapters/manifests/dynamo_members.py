@@ -6,14 +6,17 @@ by the replica index of their scaling group, or by their LeaderWorkerSet and gro
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapters.kubernetes.gang_keys import COMPONENT_LABEL, deployment_name
 from adapters.kubernetes.objects import Document
+from adapters.kubernetes.pods import pod_shape
 from adapters.manifests.dynamo_components import Component
 from adapters.manifests.reading import Reading, World
-from solver.domain.gang import BoundMember
+from solver.domain.errors import InvalidRequest
+from solver.domain.gang import BoundMember, Group
 from solver.domain.naming import natural_key
+from solver.domain.resources import Resources
 
 _CLIQUE, _CLIQUE_INDEX = "grove.io/podclique", "grove.io/podclique-pod-index"
 _SET_REPLICA = "grove.io/podcliqueset-replica-index"
@@ -70,6 +73,31 @@ def missing_pods(reading: Reading, components: Sequence[Component], others: Sequ
     )
     lacking = {each.name: each.replicas * each.nodes - there[each.name.lower()] for each in components}
     return {name: count for name, count in lacking.items() if count > 0}
+
+
+def with_own_requests(reading: Reading, root: Group) -> Group:
+    """The groups with what their pods that wait request themselves, where there are any: it may have been changed.
+
+    Pods to come are taken to request the same. Raises InvalidRequest when two that wait in one role differ.
+    """
+    world, found = reading.world, {}
+    for pod in world.existing_by(deployment_of).get(reading.doc.full_name, ()):
+        if not world.node_of(pod):
+            shape = pod_shape(pod, pod.body, "", reading.honours)
+            found[pod.full_name] = reading.with_claims(shape, pod, doc=pod).requests
+    return _with_requests(root, found) if found else root
+
+
+def _with_requests(group: Group, found: Mapping[str, Resources]) -> Group:
+    roles = []
+    for role in group.roles:
+        waiting = [pod for pod in role.pods if pod in found]
+        for pod in waiting[1:]:
+            if found[pod] != found[waiting[0]]:
+                raise InvalidRequest(f"pods {waiting[0]} and {pod} of role {role.name} differ in what they request")
+        roles.append(replace(role, requests=found[waiting[0]]) if waiting else role)
+    children = tuple(_with_requests(child, found) for child in group.groups)
+    return replace(group, roles=tuple(roles), groups=children)
 
 
 @dataclass(slots=True)

@@ -312,6 +312,21 @@ def _volcano_job() -> InputKind:
     return _ungrouped("Job", "jobs", "batch.volcano.sh/v1alpha1", pods, spec)
 
 
+def _volcano_job_in_group() -> InputKind:
+    """With the PodGroup that its controller makes, and that its pods name."""
+    known, name = _volcano_job(), f"{NAME}-7f0c"
+    pods = []
+    for pod in known.pods:
+        metadata = pod["metadata"]
+        annotations = {**metadata["annotations"], "scheduling.k8s.io/group-name": name}
+        pods.append({**pod, "metadata": {**metadata, "annotations": annotations}})
+    reference = _reference(("batch.volcano.sh/v1alpha1", "Job", NAME))
+    metadata = {"name": name, "annotations": _TOPOLOGY, "ownerReferences": [reference]}
+    body = {"kind": "PodGroup", "metadata": metadata, "spec": {"minMember": 4}}
+    group = Declared("podgroups", "scheduling.volcano.sh/v1beta1", body)
+    return InputKind("volcano-job-in-group", (*known.declared, group), tuple(pods), gang=name)
+
+
 def _bare_pod() -> InputKind:
     """A pod that nothing controls and that names no gang."""
     return InputKind("bare-pod", (), (_pod(NAME),), key=f"pod:{NAME}")
@@ -388,6 +403,7 @@ _MADE: tuple[Callable[[], InputKind], ...] = (
     _plain_job_set,
     _plain_ray_cluster,
     _volcano_job,
+    _volcano_job_in_group,
     _grove,
     _other_controller,
     _bare_pod,

@@ -109,3 +109,13 @@ def test_a_component_without_any_pod() -> None:
     assert found.gang is not None, found.problem
     assert not can_be_enough(found.gang)
     assert found.missing == {"decode": 80000}
+
+
+def test_what_the_pods_request_counts() -> None:
+    """Pods that were changed as they were admitted differ from their template; those of one role must be alike."""
+    asks = "nvidia.com/gpu: %d"
+    found = read(pod("p", "prefill").replace(asks % 4, asks % 8), *ENGINES)
+    assert found.gang is not None
+    assert [role.requests.gpus for role in found.gang.roles] == [8, 4]
+    mixed = read(pod("p", "prefill"), ENGINES[0].replace(asks % 4, asks % 8), *ENGINES[1:])
+    assert mixed.problem.endswith(": pods ns/d-0-0 and ns/d-0-1 of role decode differ in what they request")

@@ -89,6 +89,19 @@ def test_pods_that_exist_are_members(read: Read, text: str, labels: str, owner: 
     assert gang.roles[0].pods == ("ns/w-1", "ns/w-x", "ns/w-0")
 
 
+@pytest.mark.parametrize("pods", [1, 2])
+def test_pods_that_name_a_group_are_no_gang_of_their_workload(read: Read, pods: int) -> None:
+    """Volcano and others make a PodGroup and let the pods name it: they are one gang, with those still to be made."""
+    job = thing("batch.volcano.sh/v1alpha1", "Job", f"tasks: [{{name: a, replicas: 2, template: {template()}}}]")
+    job += "---\napiVersion: scheduling.volcano.sh/v1beta1\nkind: PodGroup\nmetadata: {name: w-7, namespace: ns}\n"
+    job += "spec: {minMember: 2}\n"
+    marks = "volcano.sh/job-name: w, volcano.sh/task-spec: a"
+    for at in range(pods):
+        job += pod(f"w-a-{at}", labels=marks, annotations="scheduling.k8s.io/group-name: w-7", owner="Job/w")
+    gang = only(read(job))
+    assert (gang.name, [(role.pods, role.min) for role in gang.roles]) == ("ns/w-7", [(("ns/w-a-0", "ns/w-a-1"), 2)])
+
+
 def test_pods_of_the_files_belong_to_their_workload(read: Read) -> None:
     """Pods beside their workload are no gang of their own."""
     gang = only(read(STATEFUL + pod("w-0", node="n", owner="StatefulSet/w") + pod("w-1", owner="StatefulSet/w")))
