@@ -8,8 +8,8 @@ from functools import partial
 from solver.bound.warm import WarmTables
 from solver.compile.naming import name_pods
 from solver.compile.structure import Structure, build_structure, check_levels
-from solver.domain.budget import Budget, Stop
-from solver.domain.errors import InternalError, InvalidRequest
+from solver.domain.budget import Budget, OutOfTime, Stop
+from solver.domain.errors import InternalError, InvalidRequest, TooLarge
 from solver.domain.gang import Gang
 from solver.domain.holding import holding_planned, holding_running, without_lost
 from solver.domain.levels import TopologySpec
@@ -42,6 +42,9 @@ from solver.topology.tree import build_tree
 from solver.verify.checker import TERMS, Verification, verify
 
 __all__ = ["Engine", "Options", "Reporter", "WarmTables", "plan"]
+
+#: Seconds kept for each pod of the gang to be named and checked.
+_FINISH_S = 20e-6
 
 _STATUS = {
     Answer.OPTIMAL: Status.OPTIMAL,
@@ -116,6 +119,11 @@ def taken_by(takers: Sequence[str]) -> Reason:
     return Reason(ReasonCode.TAKEN, text, tuple(takers), {"gangs": len(takers)})
 
 
+def too_large(error: TooLarge) -> Reason:
+    """Reason of a gang that one call cannot look at."""
+    return Reason(ReasonCode.TOO_LARGE, str(error), (), {"number": error.number, "limit": error.limit})
+
+
 @dataclass
 class _Solver:
     """One gang against one snapshot."""
@@ -138,29 +146,44 @@ class _Solver:
             raise InvalidRequest(prefix + str(error).removeprefix(prefix)) from error
 
     def answered(self) -> GangPlan:
-        clock = Clock()
+        clock, notices = Clock(), list[Notice]()
+        try:
+            return self.solved(clock, notices)
+        except OutOfTime:
+            return self.unknown(clock, notices)
+        except TooLarge as error:
+            return self.unknown(clock, notices, too_large(error))
+
+    def unknown(self, clock: Clock, notices: Sequence[Notice], *reasons: Reason) -> GangPlan:
+        """No answer: out of time, or too large as the reason says."""
+        stats = self.stats(clock, Proof.NONE, 0.0)
+        return GangPlan(self.gang.name, Status.UNKNOWN, reasons=reasons, warnings=tuple(notices), stats=stats)
+
+    def solved(self, clock: Clock, notices: list[Notice]) -> GangPlan:
+        """The answer; `notices` are filled on the way. Raises OutOfTime and TooLarge when there is none."""
         self.reporter.stage(self.gang.name, "compiling")
         spec, told = choose_topology(self.snapshot, self.gang, self.options.levels)
-        notices = list(told)
+        notices += told
         if self.gang.queue and not self.snapshot.queues:
             message = f"queue {self.gang.queue} is not in the input; no limit is applied"
             notices.append(Notice("queue_unknown", self.gang.name, "queue", message))
         notices += doubtful_requests(self.gang, self.snapshot.accelerators)
         check_levels(self.gang, spec)
         reach.check(self.gang)
-        if not self.budget.left_s:
-            stats = self.stats(clock, Proof.NONE, 0.0)
-            return GangPlan(self.gang.name, Status.UNKNOWN, warnings=tuple(notices), stats=stats)
-        structure = self.structure(spec)
+        budget = self.budget.ending(_FINISH_S * self.pods)
+        budget.check()
+        structure = self.structure(spec, budget)
         notices += bandwidth.notices(self.gang, structure.tree)
         clock.compile_ms += clock.lap()
         self.reporter.stage(self.gang.name, "solving")
         improved = partial(self.improved, structure, tuple(notices))
         outcome = solve_gang(
-            structure, self.options.engine, self.budget, clock, self.warm, improved, self.options.certificate
+            structure, self.options.engine, budget, clock, self.warm, improved, self.options.certificate
         )
         if outcome.settled is None:
             reasons = reasons_for(structure, self.budget) if outcome.answer is Answer.INFEASIBLE else ()
+            if outcome.too_large is not None:
+                reasons = (too_large(outcome.too_large),)
             stats = self.stats(clock, outcome.proof, 0.0)
             return GangPlan(
                 self.gang.name, _STATUS[outcome.answer], reasons=reasons, warnings=tuple(notices), stats=stats
@@ -182,10 +205,15 @@ class _Solver:
             found = _objective([replicas, *settled.values], settled.bounds, replicas_proven)
             self.reporter.improved(self.gang.name, found)
 
-    def structure(self, spec: TopologySpec) -> Structure:
+    @property
+    def pods(self) -> int:
+        """All pods of the gang."""
+        return sum(len(role.pods) for role in self.gang.roles)
+
+    def structure(self, spec: TopologySpec, budget: Budget) -> Structure:
         """Normal form of the gang over the snapshot."""
         tree = self.warm.tree(self.snapshot, spec) if self.warm else build_tree(self.snapshot, spec)
-        return build_structure(self.gang, seen_by(self.snapshot, self.gang), tree)
+        return build_structure(self.gang, seen_by(self.snapshot, self.gang), tree, budget=budget)
 
     def verified(
         self, structure: Structure, outcome: Outcome, settled: Settled, notices: tuple[Notice, ...], clock: Clock

@@ -14,7 +14,7 @@ from adapters.report.structured import sorted_reasons
 from solver.domain.accelerators import device_unit
 from solver.domain.gang import Role
 from solver.domain.naming import natural_key
-from solver.domain.plan import Admitted, Batch, FlowReport, GangPlan, Notice, Stats, Status, TermValue
+from solver.domain.plan import Admitted, Batch, FlowReport, GangPlan, Notice, ReasonCode, Stats, Status, TermValue
 from solver.topology.tree import Tree
 
 STATUS_WORDS = {
@@ -23,6 +23,9 @@ STATUS_WORDS = {
     Status.INFEASIBLE: ("INFEASIBLE", "no placement exists, nothing is placed", "bold red"),
     Status.UNKNOWN: ("UNKNOWN", "time ran out before an answer, nothing is placed", "bold magenta"),
 }
+
+#: What `unknown` means where the question was too large and time was left.
+_TOO_LARGE = "too large for an answer, nothing is placed"
 
 TERM_MEANINGS = {
     "replicas": "pods above the minimum",
@@ -39,6 +42,8 @@ _MOST_NAMES = 6
 def print_status(console: Console, scene: Scene, plan: GangPlan) -> None:
     """One line: the gang, its status in words, and its size where it has a plan."""
     word, meaning, style = STATUS_WORDS[plan.status]
+    if plan.status is Status.UNKNOWN and any(reason.code is ReasonCode.TOO_LARGE for reason in plan.reasons):
+        meaning = _TOO_LARGE
     line = Text(f"{plan.name}  ").append(word, style)
     line.append(f" ({meaning})" if not plan.assignments else f" ({meaning}): {size(scene, plan)}")
     console.print(line, soft_wrap=True)

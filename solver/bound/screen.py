@@ -15,7 +15,7 @@ from solver.bound.prices import no_prices
 from solver.bound.tables import TreeTables
 from solver.bound.vectors import VectorTables
 from solver.bound.warm import WarmShape, WarmTables
-from solver.compile.frame import build_frame, counts_of
+from solver.compile.frame import build_frame, counting_of
 from solver.compile.layout import root_counts
 from solver.compile.problem import Problem, build_problem
 from solver.compile.shapes import Shape
@@ -57,8 +57,13 @@ def may_fit(structure: Structure, shapes: Sequence[Shape], budget: Budget) -> li
     def by_merging(asked: Sequence[Shape]) -> list[bool]:
         problem = build_problem(build_frame(structure, None))
         relaxation = _screen(problem, budget, _at_root(structure, problem, asked))
-        pods = (np.array(counts_of(structure, shape)[0]) for shape in asked)
-        return [relaxation.feasible((relaxation.projection.weights @ each).tolist()) for each in pods]
+        counting = counting_of(structure)
+        found = []
+        for shape in asked:
+            budget.check()
+            pods = np.array(counting.of(shape)[0])
+            found.append(relaxation.feasible((relaxation.projection.weights @ pods).tolist()))
+        return found
 
     return _decided(structure, shapes, by_merging)
 
@@ -85,7 +90,11 @@ def _decided(
 
 def _at_root(structure: Structure, problem: Problem, shapes: Sequence[Shape]) -> Ints:
     """[dims of the root, shapes] what each shape counts there."""
-    return np.stack([root_counts(problem.layout, *counts_of(structure, shape)) for shape in shapes], axis=1)
+    counting, found = counting_of(structure), []
+    for shape in shapes:
+        problem.budget.check()
+        found.append(root_counts(problem.layout, *counting.of(shape)))
+    return np.stack(found, axis=1)
 
 
 def _screen(problem: Problem, budget: Budget, targets: Ints | None) -> Relaxation:

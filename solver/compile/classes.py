@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from solver.compile.frame import Frame
-from solver.compile.layout import MAX_STATES, Layout
+from solver.compile.layout import Layout
+from solver.domain.budget import Budget
 from solver.domain.snapshot import Codes, Ints, Mask
 from solver.topology.tree import Tree
 
@@ -65,7 +66,7 @@ class ClassBook:
 
     def classify(self, frame: Frame, layout: Layout, columns: NodeColumns, requests: Ints) -> Codes:
         """[nodes] index into `classes`, −1 where no pod of the gang can go."""
-        tree = frame.structure.tree
+        tree, budget = frame.structure.tree, frame.structure.budget
         stacked = columns.stacked(tree)
         node_class = np.full(stacked.shape[1], -1, dtype=np.int32)
         changed = columns.masks.any(axis=0) | columns.running.any(axis=0)
@@ -75,9 +76,14 @@ class ClassBook:
             changed &= fresh
         nodes = np.flatnonzero(changed)
         if len(nodes):
-            first, inverse = _distinct(stacked[:, nodes])
+            first, inverse = _distinct(stacked[:, nodes], budget)
+            if layout.spaces[-1].listable:
+                budget.allow("kinds of nodes times what one can hold", len(first) * layout.spaces[-1].size)
             rows = np.ascontiguousarray(stacked[:, nodes[first]].T)
-            found = [self._class_of(layout, row, len(frame.roles), requests) for row in rows]
+            found = []
+            for row in rows:
+                budget.check()
+                found.append(self._class_of(layout, row, len(frame.roles), requests))
             node_class[nodes] = np.array(found, dtype=np.int32)[inverse]
         self._tree, self._stacked, self._node_class = tree, stacked, node_class
         return node_class
@@ -94,7 +100,7 @@ class ClassBook:
         if not here.any() and not (allowed & (requests <= room).all(axis=1)).any():
             return -1
         leaf = layout.spaces[-1]
-        fits = _fits(leaf.pods, allowed, room, here, requests) if leaf.size <= MAX_STATES else None
+        fits = _fits(leaf.pods, allowed, room, here, requests) if leaf.listable else None
         key = (row[:-2].tobytes() if fits is None else fits.tobytes(), int(row[-2]), int(row[-1]))
         if key not in self._by_content:
             self._by_content[key] = len(self.classes)
@@ -102,12 +108,16 @@ class ClassBook:
         return self._by_content[key]
 
 
-def _distinct(stacked: Ints) -> tuple[Ints, Ints]:
+def _distinct(stacked: Ints, budget: Budget) -> tuple[Ints, Ints]:
     """Position of the first node of each kind, and for every node its kind; columns are mixed into one exact code."""
     code, size = np.zeros(stacked.shape[1], dtype=np.int64), 1
+    seen: set[bytes] = set()
     for column in stacked:
-        if (column == column[0]).all():
+        budget.check()
+        content = column.tobytes()
+        if content in seen or (column == column[0]).all():
             continue
+        seen.add(content)
         values, digits = np.unique(column, return_inverse=True)
         if size * len(values) >= 1 << 62:
             kinds, code = np.unique(code, return_inverse=True)

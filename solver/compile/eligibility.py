@@ -1,9 +1,11 @@
 """Which nodes each role may use, evaluated on columns: one pass per label, never per node."""
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 import numpy as np
 
+from solver.domain.budget import UNLIMITED, Budget
 from solver.domain.constraints import (
     NOT_READY,
     UNREACHABLE,
@@ -57,11 +59,11 @@ def _descend(group: Group, above: frozenset[int], tree: Tree, named: dict[str, f
 
 
 def exclusions(
-    snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, levels: Iterable[int]
+    snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, levels: Iterable[int], budget: Budget = UNLIMITED
 ) -> Iterator[tuple[str, Mask]]:
     """(cause, [nodes] excluded by it) for new pods of `role`, cause by cause; causes may overlap.
 
-    levels: that its nodes need. A node counts for the coarsest of them that it lacks.
+    levels: that its nodes need. A node counts for the coarsest of them that it lacks. Raises OutOfTime.
     """
     rules = role.constraints
     known = np.ones(len(snapshot.nodes), dtype=np.bool_)
@@ -70,30 +72,43 @@ def exclusions(
         yield f"missing label {tree.spec.levels[at - 1].label}", known & ~there
         known &= there
     for key, value in rules.selector:
+        budget.check()
         yield f"nodeSelector {key}={value}", ~_labelled(snapshot, key, value)
     if rules.affinity:
-        yield "required node affinity", ~_affine(snapshot, rules.affinity)
+        yield "required node affinity", ~_affine(snapshot, rules.affinity, budget)
     for claim in dict.fromkeys(volume.claim for volume in rules.volumes):
-        reaching = [_affine(snapshot, volume.terms) for volume in rules.volumes if volume.claim == claim]
+        reaching = [_affine(snapshot, volume.terms, budget) for volume in rules.volumes if volume.claim == claim]
         yield f"volume claim {claim}", ~np.all(reaching, axis=0)
-    yield from _tainted(snapshot, rules.tolerations).items()
-    repelled = _repelled(snapshot, gang, rules)
+    yield from _tainted(snapshot, rules.tolerations, budget).items()
+    repelled = _repelled(snapshot, gang, rules, budget)
     if repelled is not None:
         yield "anti-affinity with running pods", repelled
 
 
-def eligible(snapshot: Snapshot, tree: Tree, gang: Gang, role: Role, levels: Iterable[int]) -> Mask:
-    """[nodes] where a new pod of `role` may go, capacity aside. levels: that its nodes need."""
-    mask = np.ones(len(snapshot.nodes), dtype=np.bool_)
-    for _, excluded in exclusions(snapshot, tree, gang, role, levels):
-        mask &= ~excluded
-    return mask
+class Eligibility:
+    """Where the pods of one gang may go; roles with the same constraints and levels share their mask."""
+
+    def __init__(self, snapshot: Snapshot, tree: Tree, gang: Gang, budget: Budget) -> None:
+        self._snapshot, self._tree, self._gang, self._budget = snapshot, tree, gang, budget
+        self._masks: dict[tuple[NodeConstraints, tuple[int, ...]], Mask] = {}
+
+    def of(self, role: Role, levels: Iterable[int]) -> Mask:
+        """[nodes] where a new pod of `role` may go, capacity aside. levels: that its nodes need. Raises OutOfTime."""
+        key = role.constraints, tuple(levels)
+        if key not in self._masks:
+            mask = np.ones(len(self._snapshot.nodes), dtype=np.bool_)
+            for _, excluded in exclusions(self._snapshot, self._tree, self._gang, role, key[1], self._budget):
+                mask &= ~excluded
+            self._masks[key] = mask
+        return self._masks[key]
 
 
-def _tainted(snapshot: Snapshot, tolerations: tuple[Toleration, ...]) -> dict[str, Mask]:
+def _tainted(snapshot: Snapshot, tolerations: tuple[Toleration, ...], budget: Budget) -> dict[str, Mask]:
     """Cause → [nodes] with a taint that is not tolerated: any that comes with a node's state, else its first."""
 
+    @cache
     def is_tolerated(taint: Taint) -> bool:
+        budget.check()
         return any(toleration.tolerates(taint) for toleration in tolerations)
 
     found = {
@@ -116,15 +131,18 @@ def _labelled(snapshot: Snapshot, key: str, value: str) -> Mask:
     return np.asarray(column.codes == column.values.index(value))
 
 
-def _affine(snapshot: Snapshot, terms: tuple[NodeSelectorTerm, ...]) -> Mask:
+def _affine(snapshot: Snapshot, terms: tuple[NodeSelectorTerm, ...], budget: Budget) -> Mask:
     mask = np.zeros(len(snapshot.nodes), dtype=np.bool_)
     for term in terms:
+        budget.check()
         if not term.labels and not term.names:
             continue
         matching = np.ones(len(snapshot.nodes), dtype=np.bool_)
         for need in term.labels:
+            budget.check()
             matching &= _satisfied(snapshot, need)
         for need in term.names:
+            budget.check()
             matching &= _named(snapshot, need)
         mask |= matching
     return mask
@@ -144,19 +162,20 @@ def _satisfied(snapshot: Snapshot, need: Requirement) -> Mask:
     if column is None:
         return np.full(len(snapshot.nodes), need.matches(None), dtype=np.bool_)
     if need.operator is Operator.IN and len(need.values) < len(column.values):
-        codes = [column.values.index(value) for value in need.values if value in column.values]
+        codes = [code for code, value in enumerate(column.values) if need.matches(value)]
         return np.isin(column.codes, codes)
     by_code = np.array([*(need.matches(value) for value in column.values), need.matches(None)], dtype=np.bool_)
     return np.asarray(by_code[column.codes])
 
 
-def _repelled(snapshot: Snapshot, gang: Gang, rules: NodeConstraints) -> Mask | None:
+def _repelled(snapshot: Snapshot, gang: Gang, rules: NodeConstraints, budget: Budget) -> Mask | None:
     """[nodes] in a domain of a foreign pod with anti-affinity, either way round; None without any."""
     own_labels = dict(rules.labels)
     mask = np.zeros(len(snapshot.nodes), dtype=np.bool_)
     for pod in snapshot.pods if rules.anti_affinity else snapshot.repelling:
         if gang.runs(pod.name, pod.node):
             continue
+        budget.check()
         for term in (*_aimed_at(pod, rules.anti_affinity), *_aimed_by(pod, rules.namespace, own_labels)):
             column = snapshot.labels.get(term.topology_key)
             if column is not None:

@@ -1,11 +1,15 @@
 """A gang with its counts settled: the flat tables of roles and groups that bound and model work on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from solver.compile.shapes import Shape, axes_of
 from solver.compile.structure import Structure, Unit, UnitRole
+from solver.domain.budget import Budget
+
+#: Bytes of one number in a tuple.
+_POINTER_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class Frame:
     def shape_key(self) -> object:
         """Equal for frames that differ in names and in what their nodes look like only."""
         gang, tree = self.structure.gang, self.structure.tree
-        roles = tuple((role.total, self._spread_family(role), *role.source.traits()) for role in self.roles)
+        families = zip(self.roles, self._spread_families(), strict=True)
+        roles = tuple((role.total, family, *role.source.traits()) for role, family in families)
         groups = tuple(
             (group.parent, group.count, group.inside, *group.rule_levels(), group.flexible) for group in self.groups
         )
@@ -90,14 +95,15 @@ class Frame:
         rate = self.structure.gang.requests_per_second
         return rate, spec.node_gbps, spec.max_link_share, spec.nvlink, levels
 
-    def _spread_family(self, role: FrameRole) -> int:
-        """The first role that is the same declared role; spread counts them together."""
-        return next(at for at, other in enumerate(self.roles) if other.source.names == role.source.names)
+    def _spread_families(self) -> list[int]:
+        """For each role the first that is the same declared role; spread counts them together."""
+        first: dict[tuple[str, ...], int] = {}
+        return [first.setdefault(role.source.names, at) for at, role in enumerate(self.roles)]
 
-    def _bindings(self) -> tuple[tuple[bool, ...], ...]:
-        """For each flow, which reach rules bind it."""
-        gang = self.structure.gang
-        return tuple(tuple(reach.binds(flow) for reach in gang.reach) for flow in gang.flows)
+    def _bindings(self) -> tuple[tuple[int, ...], ...]:
+        """For each flow, the reach rules that bind it."""
+        binding = self.structure.gang.binding
+        return tuple(binding(flow) for flow in self.structure.gang.flows)
 
 
 def build_frame(structure: Structure, shape: Shape | None) -> Frame:
@@ -106,73 +112,119 @@ def build_frame(structure: Structure, shape: Shape | None) -> Frame:
     return Frame(structure, tuple(builder.roles), builder.finished(), shape)
 
 
-def counts_of(structure: Structure, shape: Shape) -> tuple[list[int], list[int]]:
-    """Pods by role and replicas by group of a shape, indexed as in the elastic frame."""
-    builder = _built(structure, shape, elastic=True, keep_empty=True)
-    return [role.total for role in builder.roles], [draft[2] for draft in builder.drafts]
+@dataclass(frozen=True)
+class Counting:
+    """What the steps of each axis come to in the elastic frame: pods by role, replicas by group, and its axis.
+
+    A flexible group has one replica whatever its axes say: its axis is −1.
+    """
+
+    roles: tuple[tuple[int, int], ...]
+    groups: tuple[tuple[int, int], ...]
+
+    def of(self, shape: Shape) -> tuple[list[int], list[int]]:
+        """Pods by role and replicas by group of a shape."""
+        pods = [each * shape.counts[axis] for axis, each in self.roles]
+        return pods, [each if axis < 0 else each * shape.counts[axis] for axis, each in self.groups]
 
 
-def _built(structure: Structure, shape: Shape | None, elastic: bool, keep_empty: bool) -> "_Builder":
+def counting_of(structure: Structure) -> Counting:
+    """How the shapes of a gang are counted, indexed as its elastic frame is."""
+    builder = _built(structure, None, elastic=True, keep_empty=True, step=True)
+    return Counting(
+        tuple(zip(builder.axis_of_role, (role.total for role in builder.roles), strict=True)),
+        tuple((draft.axis, draft.count) for draft in builder.drafts),
+    )
+
+
+def _built(
+    structure: Structure, shape: Shape | None, elastic: bool, keep_empty: bool, step: bool = False
+) -> "_Builder":
+    """step: with one step of each axis."""
     assert structure.root is not None, "a gang that lacks pods has no frame"
-    counts = iter(shape.counts if shape else [axis.high for axis in axes_of(structure.root)])
-    builder = _Builder(elastic, keep_empty)
-    builder.any_unit(structure.root, -1, counts)
+    axes = axes_of(structure.root)
+    counts = shape.counts if shape else [1 if step else axis.high for axis in axes]
+    builder = _Builder(elastic, keep_empty, structure.budget)
+    builder.any_unit(structure.root, -1, enumerate(counts))
     return builder
 
 
-class _Builder:
-    def __init__(self, elastic: bool, keep_empty: bool) -> None:
-        self.elastic = elastic
-        self.keep_empty = keep_empty
-        self.roles: list[FrameRole] = []
-        self.drafts: list[tuple[Unit, int, int, list[int], bool]] = []
+@dataclass
+class _Draft:
+    unit: Unit
+    parent: int
+    count: int
+    flexible: bool
+    axis: int
+    roles: list[int] = field(default_factory=list)
+    children: list[int] = field(default_factory=list)
 
-    def any_unit(self, unit: Unit, parent: int, counts: Iterator[int]) -> None:
+
+class _Builder:
+    def __init__(self, elastic: bool, keep_empty: bool, budget: Budget) -> None:
+        self.elastic, self.keep_empty, self.budget = elastic, keep_empty, budget
+        self.roles: list[FrameRole] = []
+        self.axis_of_role: list[int] = []
+        self.drafts: list[_Draft] = []
+
+    def any_unit(self, unit: Unit, parent: int, counts: Iterator[tuple[int, int]]) -> None:
+        self.budget.check()
         if unit.flexible:
             self.flexible(unit, parent, counts)
         else:
-            self.rigid(unit, parent, next(counts))
+            axis, count = next(counts)
+            self.rigid(unit, parent, count, axis)
 
-    def rigid(self, unit: Unit, parent: int, count: int) -> None:
+    def rigid(self, unit: Unit, parent: int, count: int, axis: int) -> None:
         if not count and not self.keep_empty:
             return
-        index = self.draft(unit, parent, count, flexible=False)
+        self.budget.check()
+        index = self.draft(_Draft(unit, parent, count, False, axis))
         for role in unit.roles:
-            self.role(index, role, count * role.high)
+            self.role(index, role, count * role.high, axis)
         for entry in unit.entries:
-            self.rigid(entry.units[0], index, count * entry.high)
+            self.rigid(entry.units[0], index, count * entry.high, axis)
 
-    def flexible(self, unit: Unit, parent: int, counts: Iterator[int]) -> None:
+    def flexible(self, unit: Unit, parent: int, counts: Iterator[tuple[int, int]]) -> None:
         before = len(self.roles), len(self.drafts)
-        index = self.draft(unit, parent, 1, flexible=self.elastic)
+        index = self.draft(_Draft(unit, parent, 1, self.elastic, -1))
         for role in unit.roles:
-            self.role(index, role, next(counts))
+            axis, count = next(counts)
+            self.role(index, role, count, axis)
         for entry in unit.entries:
             for inner in entry.units:
                 self.any_unit(inner, index, counts)
         if len(self.roles) == before[0] and parent >= 0:
             del self.drafts[before[1] :]
 
-    def draft(self, unit: Unit, parent: int, count: int, flexible: bool) -> int:
-        self.drafts.append((unit, parent, count, [], flexible))
+    def draft(self, draft: _Draft) -> int:
+        self.drafts.append(draft)
         return len(self.drafts) - 1
 
-    def role(self, group: int, role: UnitRole, total: int) -> None:
+    def role(self, group: int, role: UnitRole, total: int, axis: int) -> None:
         if total or self.keep_empty:
-            self.drafts[group][3].append(len(self.roles))
+            self.drafts[group].roles.append(len(self.roles))
             self.roles.append(FrameRole(role, total))
+            self.axis_of_role.append(axis)
 
     def finished(self) -> tuple[FrameGroup, ...]:
+        count = len(self.roles)
+        self.budget.allow("groups times roles of the gang", _POINTER_BYTES * len(self.drafts) * count)
+        below = [list(draft.roles) for draft in self.drafts]
+        for at in range(len(self.drafts) - 1, 0, -1):
+            parent = self.drafts[at].parent
+            self.drafts[parent].children.append(at)
+            below[parent] += below[at]
         groups = []
-        for index, (unit, parent, count, roles, flexible) in enumerate(self.drafts):
-            below = set(self.below(index))
-            inside = tuple(role.total // count if at in below else 0 for at, role in enumerate(self.roles))
-            children = tuple(at for at, draft in enumerate(self.drafts) if draft[1] == index)
-            groups.append(FrameGroup(unit, parent, count, inside, tuple(roles), children, flexible))
+        for draft, roles in zip(self.drafts, below, strict=True):
+            self.budget.check()
+            inside = [0] * count
+            for at in roles:
+                inside[at] = self.roles[at].total // draft.count
+            children = tuple(reversed(draft.children))
+            groups.append(
+                FrameGroup(
+                    draft.unit, draft.parent, draft.count, tuple(inside), tuple(draft.roles), children, draft.flexible
+                )
+            )
         return tuple(groups)
-
-    def below(self, group: int) -> Iterator[int]:
-        yield from self.drafts[group][3]
-        for at, draft in enumerate(self.drafts):
-            if draft[1] == group:
-                yield from self.below(at)

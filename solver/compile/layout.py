@@ -10,15 +10,31 @@ from math import prod
 import numpy as np
 
 from solver.compile.frame import Frame
+from solver.domain.errors import TooLarge
 from solver.domain.snapshot import Ints, Mask
 
 #: Largest number of states, and of pairs of states that add up, the tree works with.
 MAX_STATES = 60_000
 MAX_PAIRS = 1_000_000_000
+#: Most numbers in one table over states.
+MAX_CELLS = 32_000_000
+#: Bytes of one number in a table.
+_NUMBER_BYTES = 8
 
 
-class TreeTooLarge(Exception):
+class TreeTooLarge(TooLarge):
     """The state space is too large for tables; CP-SAT has to do without the tree."""
+
+    def __init__(self, what: str = "states of a domain", number: int = MAX_STATES + 1, limit: int = MAX_STATES) -> None:
+        super().__init__(what, number, limit)
+
+
+def refuse_states(states: int, rows: int) -> None:
+    """Raise TreeTooLarge for more states than tables hold, or more numbers than one has for so many rows of them."""
+    if states > MAX_STATES:
+        raise TreeTooLarge("states of a domain", states, MAX_STATES)
+    if states * rows > MAX_CELLS:
+        raise TreeTooLarge("roles times states of a domain", states * rows, MAX_CELLS)
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,11 @@ class Space:
         return prod(self.shape)
 
     @property
+    def listable(self) -> bool:
+        """Whether its states are few enough to be listed with the pods of every role."""
+        return self.size <= MAX_STATES and self.size * len(self.role_matrix) <= MAX_CELLS
+
+    @property
     def pairs(self) -> int:
         """Number of pairs of states whose sum is a state."""
         return prod((dim.cap + 1) * (dim.cap + 2) // 2 for dim in self.dims)
@@ -63,13 +84,14 @@ class Space:
     @cached_property
     def coordinates(self) -> Ints:
         """[dims, states] counts of each state."""
-        if self.size > MAX_STATES:
-            raise TreeTooLarge
+        refuse_states(self.size, len(self.dims))
         return np.indices(self.shape, dtype=np.int64).reshape(len(self.dims), -1)
 
     @cached_property
     def pods(self) -> Ints:
         """[roles, states] pods of each role."""
+        if len(self.role_matrix) * self.size > MAX_CELLS:
+            raise TreeTooLarge("roles times states of a domain", len(self.role_matrix) * self.size, MAX_CELLS)
         return np.asarray(self.role_matrix @ self.coordinates)
 
     def counts_at(self, state: int) -> Ints:
@@ -110,8 +132,9 @@ class Layout:
         and 1 s in numpy, and one with a table that is 5 % full a tenth of that.
         """
         for space in self.spaces:
-            if space.size > MAX_STATES or space.pairs > MAX_PAIRS:
-                raise TreeTooLarge
+            refuse_states(space.size, max(len(space.dims), len(space.role_matrix)))
+            if space.pairs > MAX_PAIRS:
+                raise TreeTooLarge("pairs of states of a domain", space.pairs, MAX_PAIRS)
 
     def gather(self, level: int) -> tuple[Ints, Mask]:
         """For each state of `level`: the state of its children's space it stands for, and whether it is allowed."""
@@ -161,15 +184,22 @@ def root_counts(layout: Layout, pods: list[int], replicas: list[int]) -> Ints:
 
 def build_layout(frame: Frame) -> Layout:
     """Spaces of every level for `frame`."""
-    height = frame.structure.tree.height
-    return Layout(frame, tuple(_space(frame, level) for level in range(height + 1)))
+    height, budget = frame.structure.tree.height, frame.structure.budget
+    dims = [tuple(_dims(frame, 0, level)) for level in range(height + 1)]
+    rows = len(frame.roles) + len(frame.groups)
+    budget.allow("roles and groups times what is counted", _NUMBER_BYTES * rows * sum(map(len, dims)))
+    spaces: list[Space] = []
+    for each in dims:
+        same = spaces[-1] if spaces and spaces[-1].dims == each else None
+        spaces.append(same or _space(frame, each))
+    return Layout(frame, tuple(spaces))
 
 
-def _space(frame: Frame, level: int) -> Space:
-    dims = tuple(_dims(frame, 0, level))
+def _space(frame: Frame, dims: tuple[Dim, ...]) -> Space:
     roles = np.zeros((len(frame.roles), len(dims)), dtype=np.int64)
     groups = np.zeros((len(frame.groups), len(dims)), dtype=np.int64)
     for at, dim in enumerate(dims):
+        frame.structure.budget.check()
         if dim.kind == "role":
             roles[dim.item, at] = 1
         elif dim.kind == "group":

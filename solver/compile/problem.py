@@ -10,9 +10,13 @@ from solver.compile.classes import ClassBook, NodeClass, NodeColumns
 from solver.compile.frame import Frame
 from solver.compile.layout import Layout, build_layout
 from solver.compile.links import NO_LINK, Links, links_of
+from solver.domain.budget import Budget
 from solver.domain.resources import PODS
 from solver.domain.snapshot import Codes, Ints, Mask, Snapshot
 from solver.topology.tree import Tree
+
+#: Bytes that one role takes for each node: its mask, its running members, and both once more while nodes are compared.
+_NODE_BYTES = 40
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Problem:
         """The cluster state."""
         return self.frame.structure.snapshot
 
+    @property
+    def budget(self) -> Budget:
+        """What everything that is made of it may take."""
+        return self.frame.structure.budget
+
     def link_of_node(self, bits: int) -> int:
         """Bytes a second that the gang may send through the NICs of a node with path `bits`, NO_LINK = any number."""
         return NO_LINK if self.links is None else self.links.of_node(bits)
@@ -80,7 +89,9 @@ def build_problem(frame: Frame, book: ClassBook | None = None) -> Problem:
     list, classes are formed of nodes with equal room instead.
     """
     book = book or ClassBook()
-    snapshot = frame.structure.snapshot
+    snapshot, budget = frame.structure.snapshot, frame.structure.budget
+    budget.check()
+    budget.allow("roles times nodes", _NODE_BYTES * len(frame.roles) * len(snapshot.nodes))
     layout = build_layout(frame)
     resources = tuple(sorted({name for role in frame.roles for name in role.source.requests.names()} | {PODS}))
     requests = np.array(
@@ -94,6 +105,7 @@ def build_problem(frame: Frame, book: ClassBook | None = None) -> Problem:
     hole = snapshot.wholly_free_on(snapshot.open_to(frame.structure.gang.tolerations)) + gpus @ running
     totals = np.array([role.total for role in frame.roles], dtype=np.int64)
     free = np.minimum(free_by_node(snapshot, resources), totals @ requests)
+    budget.check()
     node_class = book.classify(frame, layout, NodeColumns(free, masks, running, hole), requests)
     return Problem(
         frame,

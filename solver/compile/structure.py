@@ -5,18 +5,22 @@ Afterwards every group is either *rigid* (all its replicas have the same content
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from solver.compile.eligibility import eligible, needed_levels
-from solver.domain.errors import InvalidRequest
+from solver.compile.eligibility import Eligibility, needed_levels
+from solver.domain.budget import UNLIMITED, Budget
+from solver.domain.errors import InvalidRequest, TooLarge
 from solver.domain.gang import Flow, Gang, Group, Reach, Role
 from solver.domain.levels import NARROWEST, TopologySpec
 from solver.domain.naming import natural_key
-from solver.domain.replicas import Replica, fewest_pods, root_replica
+from solver.domain.replicas import Fewest, Replica, root_replica
 from solver.domain.resources import Resources
 from solver.domain.snapshot import Mask, Snapshot
 from solver.topology.costs import engine_gpus, engine_nodes, rank_gpus
 from solver.topology.tree import Tree
+
+#: Most units of a gang: groups, and where replicas of a group may differ each replica by itself.
+MAX_UNITS = 20_000
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,20 @@ class Unit:
 
 @dataclass(frozen=True)
 class Structure:
-    """A gang over a snapshot and tree, in normal form. root is None when its pods can never meet its minimum."""
+    """A gang over a snapshot and tree, in normal form. root is None when its pods can never meet its minimum.
+
+    budget: what everything that is made of it may take.
+    """
 
     gang: Gang
     snapshot: Snapshot
     tree: Tree
     root: Unit | None
+    budget: Budget = field(default=UNLIMITED, compare=False, repr=False)
+
+    def within(self, budget: Budget) -> "Structure":
+        """The same under another budget."""
+        return replace(self, budget=budget)
 
 
 def check_levels(gang: Gang, spec: TopologySpec) -> None:
@@ -111,42 +123,61 @@ def check_levels(gang: Gang, spec: TopologySpec) -> None:
             raise InvalidRequest(f"gang {gang.name}: {where}: level {word!r} is unknown; the topology has {known}")
 
 
-def build_structure(gang: Gang, snapshot: Snapshot, tree: Tree, merge: bool = True) -> Structure:
+def build_structure(
+    gang: Gang, snapshot: Snapshot, tree: Tree, merge: bool = True, budget: Budget = UNLIMITED
+) -> Structure:
     """Normal form of `gang`.
 
     merge: whether alike subgroups become replicas of one group. Raises InvalidRequest for unknown levels, a group
-    spread without or finer than its required level, and replicas that may differ in a group with preferred or spread.
+    spread without or finer than its required level, and replicas that may differ in a group with preferred or spread;
+    TooLarge above MAX_UNITS, and OutOfTime.
     """
-    builder = _Builder(gang, snapshot, tree, merge)
-    if fewest_pods(gang.root) is None or any(fewest_pods(group) is None for group in _running_groups(gang)):
-        return Structure(gang, snapshot, tree, None)
-    return Structure(gang, snapshot, tree, builder.unit(gang.root, (root_replica(gang),), 0))
-
-
-def _running_groups(gang: Gang) -> list[Group]:
-    """Groups that have to be kept because a member runs in them."""
-    running = {member.pod for member in gang.running}
-    return [
-        group
-        for group in gang.root.walk()
-        if running.intersection(pod for inner in group.walk() for role in inner.roles for pod in role.pods)
-    ]
+    builder = _Builder(gang, snapshot, tree, merge, budget)
+    if not builder.can_be_kept(gang.root):
+        return Structure(gang, snapshot, tree, None, budget)
+    return Structure(gang, snapshot, tree, builder.unit(gang.root, (root_replica(gang),), 0), budget)
 
 
 class _Builder:
-    def __init__(self, gang: Gang, snapshot: Snapshot, tree: Tree, merge: bool) -> None:
-        self.gang, self.snapshot, self.tree, self.merge = gang, snapshot, tree, merge
+    def __init__(self, gang: Gang, snapshot: Snapshot, tree: Tree, merge: bool, budget: Budget) -> None:
+        self.gang, self.snapshot, self.tree, self.merge, self.budget = gang, snapshot, tree, merge, budget
         self.levels = needed_levels(gang, tree)
+        self.eligibility = Eligibility(snapshot, tree, gang, budget)
+        self.fewest = Fewest()
+        self.roles: dict[str, UnitRole] = {}
+        self.links = _links_by_role(gang, budget)
+        self.flexible: dict[int, bool] = {}
+        self.units = 0
         devices = snapshot.accelerators
         self.engine_gpus, self.rank_gpus = engine_gpus(gang, devices), rank_gpus(gang, devices)
         self.engine_nodes = engine_nodes(gang, devices) if tree.spec.shares_nics else {}
         self.running = {member.pod for member in gang.running}
         self.mask_ids: dict[bytes, int] = {}
         for group in gang.root.walk():
+            budget.check()
             _check_group(gang, group, tree)
+
+    def can_be_kept(self, root: Group) -> bool:
+        """Whether the root can meet its minimum, and every group that has to because a member runs in it."""
+        found, _ = self._kept(root)
+        return found and self.fewest.of(root) is not None
+
+    def _kept(self, group: Group) -> tuple[bool, bool]:
+        """Whether all groups with running members in a subtree can be kept, and whether there are any."""
+        self.budget.check()
+        inside = [self._kept(child) for child in group.groups]
+        has_members = any(members for _, members in inside) or any(
+            pod in self.running for role in (group.roles if self.running else ()) for pod in role.pods
+        )
+        fine = all(possible for possible, _ in inside)
+        return fine and (not has_members or self.fewest.of(group) is not None), has_members
 
     def unit(self, group: Group, replicas: Sequence[Replica], above: int) -> Unit:
         """Unit for `replicas` of `group`, all alike; `above` = finest required level outside."""
+        self.budget.check()
+        self.units += 1
+        if self.units > MAX_UNITS:
+            raise TooLarge(f"groups and replicas of gang {self.gang.name} that may differ", self.units, MAX_UNITS)
         own = self.tree.level(group.pack.required) if group.pack.required else 0
         required = own if own > above or self.outside(replicas, own) else 0
         entries, without_pods = self.entries(group, replicas, max(above, own))
@@ -155,19 +186,20 @@ class _Builder:
         everything = sum(role.high for role in roles) + sum(e.high if e.counts_each else 1 for e in entries)
         keeps_all = group.min is None
         needs = low if group.min is None else max(low, group.min - without_pods)
-        roles = [replace(role, low=max(role.low, needs - (everything - role.high))) for role in roles]
+        roles = [_at_least(role, needs - (everything - role.high)) for role in roles]
         flexible = (
             any(role.low < role.high for role in roles)
             or (bool(entries) and not keeps_all and needs < everything)
             or any(entry.units[0].flexible or (entry.low < entry.high and not entry.counts_each) for entry in entries)
         )
+        self.flexible[id(group)] = flexible
         return Unit(
             name=group.name,
             roles=tuple(roles),
             entries=entries,
             needs=needs,
             keeps_all=keeps_all or needs == everything,
-            fewest=fewest_pods(group) or 0,
+            fewest=self.fewest.of(group) or 0,
             flexible=flexible,
             required=required,
             preferred=self.tree.preferred_level(group.pack.preferred),
@@ -182,14 +214,13 @@ class _Builder:
         return not all(self.tree.real[level][self.tree.domain_of[level][nodes]])
 
     def role(self, role: Role) -> UnitRole:
-        mask = eligible(self.snapshot, self.tree, self.gang, role, self.levels[role.name])
-        declared: tuple[Flow | Reach, ...] = (*self.gang.flows, *self.gang.reach)
-        links = {
-            (side, position)
-            for position, link in enumerate(declared)
-            for side, names in (("from", link.senders), ("to", link.receivers))
-            if role.name in names
-        }
+        """The role in a unit: the same in every unit that has it."""
+        if role.name not in self.roles:
+            self.roles[role.name] = self._role(role)
+        return self.roles[role.name]
+
+    def _role(self, role: Role) -> UnitRole:
+        mask = self.eligibility.of(role, self.levels[role.name])
         return UnitRole(
             names=(role.name,),
             low=role.min,
@@ -202,7 +233,7 @@ class _Builder:
             engine_nodes=self.engine_nodes.get(role.name, 1),
             rank_gpus=self.rank_gpus[role.name],
             spread=tuple((self.tree.level(spread.level), spread.max) for spread in role.spread),
-            links=frozenset(links),
+            links=self.links.get(role.name, frozenset()),
         )
 
     def entries(self, group: Group, replicas: Sequence[Replica], above: int) -> tuple[tuple[Entry, ...], int]:
@@ -210,18 +241,20 @@ class _Builder:
         found: list[Entry] = []
         without_pods = 0
         for position, child in enumerate(group.groups):
-            if fewest_pods(child) is None:
+            if self.fewest.of(child) is None:
                 continue
             inside = [replica for outer in replicas for replica in outer.children[position]]
-            if not inside[0].all_pods():
+            if not _has_pods(child):
                 without_pods += 1
                 continue
-            unit = self.unit(child, inside, above)
-            if unit.flexible and len(inside) > 1:
+            first = self.unit(child, inside[:1], above) if id(child) not in self.flexible or len(inside) == 1 else None
+            if len(inside) == 1 and first is not None:
+                units: tuple[Unit, ...] = (first,)
+            elif self.flexible[id(child)]:
                 _check_may_differ(self.gang, child)
                 units = tuple(self.unit(child, (replica,), above) for replica in inside)
             else:
-                units = (unit,)
+                units = (self.unit(child, inside, above),)
             found.append(Entry(units, child.min_replicas, child.replicas, counts_each=False))
         return tuple(self.merged(found) if self.merge else found), without_pods
 
@@ -244,7 +277,9 @@ class _Builder:
 
     def mergeable(self, unit: Unit) -> bool:
         plain = not (unit.flexible or unit.preferred or unit.spread or any(role.spread for role in unit.roles))
-        running = any(pod in self.running for replica in unit.replicas for pod in replica.all_pods())
+        running = bool(self.running) and any(
+            pod in self.running for replica in unit.replicas for pod in replica.all_pods()
+        )
         inner = (inner for entry in unit.entries for inner in entry.units)
         return (
             plain
@@ -256,6 +291,26 @@ class _Builder:
     def plain(self, unit: Unit) -> bool:
         own = not (unit.preferred or unit.spread or any(role.spread for role in unit.roles))
         return own and all(self.plain(inner) for entry in unit.entries for inner in entry.units)
+
+
+def _at_least(role: UnitRole, low: int) -> UnitRole:
+    return role if low <= role.low else replace(role, low=low)
+
+
+def _has_pods(group: Group) -> bool:
+    return any(role.pods for role in group.roles) or any(_has_pods(child) for child in group.groups)
+
+
+def _links_by_role(gang: Gang, budget: Budget) -> dict[str, frozenset[tuple[str, int]]]:
+    """Role name → its places in flows and reach rules."""
+    found: dict[str, set[tuple[str, int]]] = {}
+    declared: tuple[Flow | Reach, ...] = (*gang.flows, *gang.reach)
+    for position, link in enumerate(declared):
+        budget.check()
+        for side, names in (("from", link.senders), ("to", link.receivers)):
+            for name in names:
+                found.setdefault(name, set()).add((side, position))
+    return {name: frozenset(links) for name, links in found.items()}
 
 
 def _role_signature(role: UnitRole) -> tuple[object, ...]:

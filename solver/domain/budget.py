@@ -4,6 +4,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from solver.domain.errors import TooLarge
+
+#: Bytes of a MiB.
+_MIB = 1 << 20
+
 
 class OutOfTime(Exception):
     """The budget ended, or the caller said stop, before the work was complete."""
@@ -20,8 +25,8 @@ class Stop(Protocol):
 class Budget:
     """What is left of a call.
 
-    deadline: end of the work in seconds of `time.monotonic`. stop: ends it before. memory_mib: most memory of a
-    search that runs in a process of its own, in MiB.
+    deadline: end of the work in seconds of `time.monotonic`. stop: ends it before. memory_mib: most memory that the
+    call may take, in MiB; as much again for a search that runs in a process of its own.
     """
 
     deadline: float
@@ -40,6 +45,20 @@ class Budget:
         if not self.left_s:
             raise OutOfTime
 
+    def ending(self, seconds: float) -> "Budget":
+        """The same, ending so many seconds sooner, but with at least half of what is left."""
+        left = self.deadline - time.monotonic()
+        return replace(self, deadline=self.deadline - min(seconds, max(0.0, left / 2)))
+
+    def with_grace(self, seconds: float) -> "Budget":
+        """For what has to be done after the end, as naming and checking a plan: some seconds more, stop or no stop."""
+        return replace(self, deadline=self.deadline + seconds, stop=None)
+
+    def allow(self, what: str, size: int) -> None:
+        """Raises TooLarge when so many bytes are more than the memory of the call. what: what they are for."""
+        if size > self.memory_mib * _MIB:
+            raise TooLarge(f"{what}, in MiB of memory", -(-size // _MIB), self.memory_mib)
+
     def part(self, share: float) -> "Budget":
         """A share of what is left, 0 … 1."""
         return self.within(share * max(0.0, self.deadline - time.monotonic()))
@@ -47,3 +66,7 @@ class Budget:
     def within(self, seconds: float) -> "Budget":
         """The same, ending after so many seconds if that is sooner."""
         return replace(self, deadline=min(self.deadline, time.monotonic() + seconds))
+
+
+#: For work that nobody waits for, and that is known to be small.
+UNLIMITED = Budget(float("inf"))

@@ -27,14 +27,18 @@ class Requirement:
     key: str
     operator: Operator
     values: tuple[str, ...] = ()
+    _among: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_among", frozenset(self.values))
 
     def matches(self, value: str | None) -> bool:
         """Whether a label value (None = the label is absent) satisfies the requirement, as Kubernetes reads it."""
         match self.operator:
             case Operator.IN:
-                return value is not None and value in self.values
+                return value is not None and value in self._among
             case Operator.NOT_IN:
-                return value is None or value not in self.values
+                return value is None or value not in self._among
             case Operator.EXISTS:
                 return value is not None
             case Operator.DOES_NOT_EXIST:

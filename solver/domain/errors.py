@@ -4,6 +4,8 @@ HuddleError
 ├── InvalidRequest      the caller's input is wrong; the message is one sentence that says where
 ├── SourceUnavailable   something outside could not be read
 └── InternalError       a defect of ours, for example a plan the verifier rejects
+
+TooLarge is none of them: it never leaves plan(), which turns it into an answer.
 """
 
 
@@ -21,3 +23,14 @@ class SourceUnavailable(HuddleError):
 
 class InternalError(HuddleError):
     """The solver contradicts itself; never the caller's fault."""
+
+
+class TooLarge(Exception):
+    """A question that is larger than what one call may take; found by counting, before anything is laid out.
+
+    what: what is too many, with its unit. number: how many of it; limit: how many there may be.
+    """
+
+    def __init__(self, what: str = "what has to be looked at", number: int = 0, limit: int = 0) -> None:
+        super().__init__(f"{what}: {number} is more than the limit of {limit}")
+        self.what, self.number, self.limit = what, number, limit

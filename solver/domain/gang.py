@@ -1,6 +1,6 @@
 """A gang: the tree of groups and roles that is placed all or nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,8 +13,12 @@ from solver.domain.resources import Resources
 
 #: Most pods one gang may have.
 MAX_PODS = 100_000
+#: Most replicas the groups of one gang may have together, and most groups inside each other.
+MAX_REPLICAS, MAX_DEPTH = 100_000, 64
 #: Most requests a second one gang may serve.
 MAX_RATE = 10**9
+
+_Ends = frozenset[frozenset[str]]
 
 
 class Kind(StrEnum):
@@ -217,8 +221,8 @@ class Gang:
     scheduler; None = `priority`. requests_per_second: what the whole gang serves, for the rule `bandwidth`; None = no
     such rule.
     Raises InvalidRequest for repeated role or pod names, a root that replicates, references to unknown roles, a
-    collective of anything but whole multi-node groups, a gang without pods, a moment without a time zone, and a rate
-    outside 0 … 10⁹.
+    collective of anything but whole multi-node groups, a gang without pods, a moment without a time zone, a rate
+    outside 0 … 10⁹, more than MAX_PODS pods, MAX_REPLICAS replicas of groups or MAX_DEPTH levels of groups.
     """
 
     name: str
@@ -233,6 +237,7 @@ class Gang:
     pod_priority: int | None = None
     requests_per_second: Fraction | None = None
     _bound: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
+    _binding: Mapping[_Ends, tuple[int, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.created is not None and self.created.tzinfo is None:
@@ -240,6 +245,7 @@ class Gang:
         check_tree(self.name, self.root, (*self.flows, *self.reach), self.requests_per_second)
         object.__setattr__(self, "root", _named(self.root, 1, self.namespace))
         object.__setattr__(self, "_bound", frozenset((member.pod, member.node) for member in self.running))
+        object.__setattr__(self, "_binding", _by_ends(self.reach))
         pods = [pod for role in self.roles for pod in role.pods]
         _refuse_repeats(f"gang {self.name}: pod", pods)
         members = set(pods)
@@ -261,6 +267,10 @@ class Gang:
     def runs(self, pod: str, node: str) -> bool:
         """Whether a pod bound to a node is a running member; equal names in other gangs are not."""
         return (pod, node) in self._bound
+
+    def binding(self, flow: Flow) -> tuple[int, ...]:
+        """Positions of the reach rules that bind a flow."""
+        return self._binding.get(_ends(flow), ()) if self._binding else ()
 
     @property
     def hands_over(self) -> bool:
@@ -294,6 +304,7 @@ def check_tree(name: str, root: Group, links: Sequence[Flow | Reach], rate: Frac
     name: of the gang. links: its flows and reach rules. rate: requests a second. Takes time by what is written, however
     many pods are declared.
     """
+    _refuse_absurd(f"gang {name}", root)
     if root.replicas != 1:
         raise InvalidRequest(f"gang {name}: the root group cannot replicate")
     _check_rate(f"gang {name}", rate)
@@ -325,6 +336,32 @@ def count_pods(group: Group, copies: int = 1) -> int:
             raise InvalidRequest(f"role {role.name}: more than {MAX_PODS} pods")
         pods += here
     return pods + sum(count_pods(child, copies) for child in group.groups)
+
+
+def _ends(link: Flow | Reach) -> _Ends:
+    """The two sets of roles between which a flow or rule is, either way round."""
+    return frozenset((frozenset(link.senders), frozenset(link.receivers)))
+
+
+def _by_ends(rules: tuple[Reach, ...]) -> Mapping[_Ends, tuple[int, ...]]:
+    found: dict[_Ends, list[int]] = {}
+    for position, rule in enumerate(rules):
+        found.setdefault(_ends(rule), []).append(position)
+    return {ends: tuple(positions) for ends, positions in found.items()}
+
+
+def _refuse_absurd(where: str, root: Group) -> None:
+    """Refuse more replicas or deeper groups than any gang has, before anything is made for each of them."""
+    waiting, replicas = [(root, 1, 1)], 0
+    while waiting:
+        group, copies, depth = waiting.pop()
+        copies *= group.replicas
+        replicas += copies
+        if depth > MAX_DEPTH:
+            raise InvalidRequest(f"{where}: its groups are nested more than {MAX_DEPTH} deep")
+        if replicas > MAX_REPLICAS:
+            raise InvalidRequest(f"{where}: its groups have more than {MAX_REPLICAS} replicas")
+        waiting += [(child, copies, depth + 1) for child in group.groups]
 
 
 def _check_rate(where: str, rate: Fraction | None) -> None:

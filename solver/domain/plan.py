@@ -11,7 +11,7 @@ class Status(StrEnum):
 
     OPTIMAL = "optimal"  # proven best
     FEASIBLE = "feasible"  # valid, gap stated
-    UNKNOWN = "unknown"  # time ran out
+    UNKNOWN = "unknown"  # time ran out, or the question is too large (the reason says so)
     INFEASIBLE = "infeasible"  # proven impossible
 
     @property
@@ -72,7 +72,10 @@ class FlowReport:
 
 
 class ReasonCode(StrEnum):
-    """Why a gang cannot be placed: the violated rule family, or `taken` by a gang of the same call."""
+    """Why a gang is not placed: the violated rule family, `taken` by a gang of the same call, or `too_large`.
+
+    The last comes with the status `unknown` and proves nothing.
+    """
 
     GANG = "gang"
     CAPACITY = "capacity"
@@ -84,6 +87,7 @@ class ReasonCode(StrEnum):
     BANDWIDTH = "bandwidth"
     PODS_MISSING = "pods_missing"
     TAKEN = "taken"
+    TOO_LARGE = "too_large"
 
 
 @dataclass(frozen=True, slots=True)

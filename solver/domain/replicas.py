@@ -46,7 +46,21 @@ def _replica(group: Group, index: int) -> Replica:
 
 def fewest_pods(group: Group) -> int | None:
     """Fewest pods with which one replica of the group meets its minimum; None when its pods can never suffice."""
-    return least(group, lambda role: 1)
+    return Fewest().of(group)
+
+
+class Fewest:
+    """`fewest_pods` of many groups of one gang, each worked out once."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[Group, int | None]] = {}
+
+    def of(self, group: Group) -> int | None:
+        """Fewest pods of one replica; see `fewest_pods`."""
+        found = self._found.get(id(group))
+        if found is None:
+            found = self._found[id(group)] = group, _least(group, lambda role: 1, self.of)
+        return found[1]
 
 
 def least(group: Group, weight: Callable[[Role], int]) -> int | None:
@@ -54,9 +68,14 @@ def least(group: Group, weight: Callable[[Role], int]) -> int | None:
 
     weight: of one pod of a role, not negative.
     """
+    return _least(group, weight, lambda child: least(child, weight))
+
+
+def _least(group: Group, weight: Callable[[Role], int], of_child: Callable[[Group], int | None]) -> int | None:
     if any(role.min > role.replicas for role in group.roles):
         return None
-    costs = [_least_of_child(child, weight) for child in group.groups]
+    ones = [of_child(child) for child in group.groups]
+    costs = [None if one is None else one * child.min_replicas for one, child in zip(ones, group.groups, strict=True)]
     total = sum(role.min * weight(role) for role in group.roles)
     if group.min is None:
         return None if None in costs else total + sum(cost for cost in costs if cost is not None)
@@ -64,8 +83,3 @@ def least(group: Group, weight: Callable[[Role], int]) -> int | None:
     units = sorted([cost for cost in costs if cost is not None] + spare)
     wanted = max(0, group.min - sum(role.min for role in group.roles))
     return total + sum(units[:wanted]) if wanted <= len(units) else None
-
-
-def _least_of_child(child: Group, weight: Callable[[Role], int]) -> int | None:
-    one = least(child, weight)
-    return None if one is None else one * child.min_replicas

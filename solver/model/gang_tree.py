@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from solver.compile.frame import counts_of
+from solver.compile.frame import counting_of
 from solver.compile.problem import Problem
-from solver.compile.shapes import Shape, axes_of
+from solver.compile.shapes import axes_of
 from solver.compile.structure import Entry, Structure, Unit
 from solver.model.build import PlacementModel
 from solver.model.variables import Expr, Variables
@@ -139,14 +139,5 @@ def _link(model: PlacementModel, choice: GangChoice) -> None:
 
 def _by_axis(problem: Problem) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]:
     """Role → (axis, pods a step) and group → (axis, replicas a step), read off unit shapes."""
-    structure = problem.frame.structure
-    assert structure.root is not None
-    roles: dict[int, tuple[int, int]] = {}
-    groups: dict[int, tuple[int, int]] = {}
-    count = len(axes_of(structure.root))
-    for axis in range(count):
-        unit_shape = Shape(tuple(int(at == axis) for at in range(count)), 0, 0)
-        pods, replicas = counts_of(structure, unit_shape)
-        roles.update({at: (axis, n) for at, n in enumerate(pods) if n})
-        groups.update({at: (axis, n) for at, n in enumerate(replicas) if n and not problem.frame.groups[at].flexible})
-    return roles, groups
+    counting = counting_of(problem.frame.structure)
+    return dict(enumerate(counting.roles)), {at: each for at, each in enumerate(counting.groups) if each[0] >= 0}

@@ -155,7 +155,8 @@ def _pairs(part: Part) -> int:
 
 def _within(problem: Problem, flow: Flow) -> int:
     structure = problem.frame.structure
-    levels = [structure.tree.level(reach.level) for reach in structure.gang.reach if reach.binds(flow)]
+    gang = structure.gang
+    levels = [structure.tree.level(gang.reach[position].level) for position in gang.binding(flow)]
     return max(levels, default=0)
 
 

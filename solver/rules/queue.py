@@ -1,6 +1,6 @@
 """Rule `queue`: the gang may use its queue, and fits the limits of it and of every queue above it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from solver.compile.shapes import Axis, Shape, axes_of
@@ -68,9 +68,24 @@ def refusal(gang: Gang, snapshot: Snapshot) -> str:
     return f"queue {own} is for namespace{'s' * (len(names) > 1)} {told}, not for {gang.namespace}"
 
 
-def allows(rooms_left: Sequence[QueueRoom], root: Unit, shape: Shape) -> bool:
+def allowing(rooms_left: Sequence[QueueRoom], root: Unit) -> Callable[[Shape], bool]:
     """Whether what a shape holds fits every room; a resource it does not hold cannot exceed anything."""
-    return all(held == 0 or held <= room.left for room in rooms_left for held in [held_by(root, shape, room.resource)])
+    axes = axes_of(root) if rooms_left else ()
+    limits = [(room.left, [held_by_axis(axis, room.resource) for axis in axes]) for room in rooms_left]
+
+    def allows(shape: Shape) -> bool:
+        for left, each in limits:
+            held = sum(count * one for count, one in zip(shape.counts, each, strict=True) if count)
+            if held and held > left:
+                return False
+        return True
+
+    return allows
+
+
+def allows(rooms_left: Sequence[QueueRoom], root: Unit, shape: Shape) -> bool:
+    """`allowing` for one shape."""
+    return allowing(rooms_left, root)(shape)
 
 
 def held_by(root: Unit, shape: Shape, resource: str) -> int:

@@ -25,12 +25,14 @@ class ReachRule:
 
 def check(gang: Gang) -> None:
     """Raises InvalidRequest when a flow under a reach rule is all_to_all."""
-    for reach in gang.reach:
-        for flow in gang.flows:
-            if reach.binds(flow) and flow.pattern is not Pattern.NEAREST:
-                raise InvalidRequest(
-                    f"gang {gang.name}: flow {flow} never leaves a {reach.level} (reach), so its pattern is nearest"
-                )
+    for flow in gang.flows:
+        if flow.pattern is Pattern.NEAREST:
+            continue
+        for position in gang.binding(flow):
+            raise InvalidRequest(
+                f"gang {gang.name}: flow {flow} never leaves a {gang.reach[position].level} (reach), "
+                "so its pattern is nearest"
+            )
 
 
 def rules_at(problem: Problem, level: int) -> Iterator[ReachRule]:

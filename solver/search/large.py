@@ -21,7 +21,7 @@ from solver.bound.vectors import MakeTerms, VectorTables
 from solver.compile.layout import TreeTooLarge
 from solver.compile.problem import Problem
 from solver.domain.budget import Budget, OutOfTime
-from solver.domain.errors import InternalError
+from solver.domain.errors import InternalError, TooLarge
 from solver.domain.plan import Proof
 from solver.search.cpsat import Answer
 from solver.search.fill import Placed, filled
@@ -63,6 +63,7 @@ class Large:
 
     answer: OPTIMAL when bounds and placement meet, FEASIBLE with a gap, INFEASIBLE proven, UNKNOWN without a placement.
     bounds: by term, None unless proven together with all earlier ones. widened: CP-SAT looked beyond its first site.
+    too_large: without a placement, what was too large to look for one any further.
     """
 
     answer: Answer
@@ -70,6 +71,7 @@ class Large:
     placed: Placed | None = None
     bounds: tuple[int | None, ...] = ()
     widened: bool = False
+    too_large: TooLarge | None = None
 
 
 #: Hears of a placement and what is proven of it, by term.
@@ -135,6 +137,7 @@ class _Search:
         self.chosen: Mapping[int, Sequence[int]] = {}
         self.proven: tuple[int | None, ...] = (None,) * len(self.low)
         self.widened = False
+        self.too_large: TooLarge | None = None
 
     def answer(self, use_cpsat: bool) -> Large:
         """Bound, fill, improve."""
@@ -165,8 +168,8 @@ class _Search:
         """What merged tables are built from; None when the count vectors are too many."""
         try:
             return _Merged(self.problem, self.make_terms, budget)
-        except TreeTooLarge:
-            self.unlisted = True
+        except TreeTooLarge as error:
+            self.unlisted, self.too_large = True, error
             return None
 
     def by_flows(self, budget: Budget) -> bool:
@@ -365,6 +368,8 @@ class _Search:
         while self.budget.left_s:
             site = {*used, *ranked[:count]}
             if not can_be_built(self.problem, site, self.budget):
+                size, most = model_size(self.problem, site), int(VARIABLES_PER_SECOND * self.budget.left_s)
+                self.too_large = TooLarge("variables of the smallest model to search", size, most)
                 return
             yield site, len(site) == len(ranked)
             if len(site) == len(ranked):
@@ -386,7 +391,7 @@ class _Search:
     def verdict(self) -> Large:
         """The answer as it stands."""
         if self.best is None:
-            return Large(Answer.UNKNOWN, Proof.NONE)
+            return Large(Answer.UNKNOWN, Proof.NONE, too_large=self.too_large)
         bounds = self.bounds
         if bounds != self.best.sums:
             return Large(Answer.FEASIBLE, Proof.NONE, self.best, bounds, self.widened)

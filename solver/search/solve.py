@@ -17,7 +17,7 @@ from solver.compile.problem import Problem, build_problem
 from solver.compile.shapes import Shape, TooManyShapes, shapes_of
 from solver.compile.structure import Structure
 from solver.domain.budget import Budget, OutOfTime
-from solver.domain.errors import InternalError
+from solver.domain.errors import InternalError, TooLarge
 from solver.domain.plan import Proof
 from solver.rules import queue
 from solver.search.cpsat import Answer
@@ -77,12 +77,17 @@ class Clock:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The verdict on one gang. settled: the plan when there is one; replicas_proven: no shape before it fits."""
+    """The verdict on one gang.
+
+    settled: the plan when there is one; replicas_proven: no shape before it fits. too_large: without a verdict, what
+    kept the search from looking further although it had time.
+    """
 
     answer: Answer
     proof: Proof
     settled: Settled | None = None
     replicas_proven: bool = False
+    too_large: TooLarge | None = None
 
 
 #: Hears of better plans as they come, and whether no shape before theirs fits.
@@ -100,18 +105,20 @@ def solve_gang(
 ) -> Outcome:
     """Best plan of one gang, or the proof that there is none, within `budget`.
 
-    warm: tables of earlier calls, for the tree. certificate: see Options.
+    warm: tables of earlier calls, for the tree. certificate: see Options. Raises OutOfTime, and TooLarge when the gang
+    is too large even to begin.
     """
+    structure = structure.within(budget)
     if structure.root is None or queue.refusal(structure.gang, structure.snapshot):
         return Outcome(Answer.INFEASIBLE, Proof.TREE)
     if engine is Engine.CPSAT:
         return _by_cpsat(structure, budget, clock, improved)
     try:
         outcome = _by_bounds(structure, engine, budget, clock, warm, improved)
-    except TooManyShapes:
+    except TooManyShapes as many:
         clock.bound_ms += clock.lap()
         if engine is Engine.TREE:
-            return Outcome(Answer.UNKNOWN, Proof.NONE)
+            return Outcome(Answer.UNKNOWN, Proof.NONE, too_large=many)
         return _by_cpsat(structure, budget, clock, improved)
     if improved is not None and outcome.settled is not None:
         improved(outcome.settled, outcome.replicas_proven)
@@ -142,6 +149,7 @@ def _large(structure: Structure) -> bool:
 
 
 def _by_tree(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables | None) -> Outcome:
+    structure = structure.within(budget)
     for shapes in _ranked(structure, budget, clock, warm):
         found = [one for one in (_settle_on_tree(structure, shape, budget, clock, warm) for shape in shapes) if one]
         if found:
@@ -166,8 +174,8 @@ def _ranked(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables
 def _families(structure: Structure) -> list[list[Shape]]:
     """Shapes that the queue allows, those with equal `replicas` together, the best first."""
     assert structure.root is not None
-    rooms = queue.rooms(structure.gang, structure.snapshot)
-    shapes = [shape for shape in shapes_of(structure.root) if queue.allows(rooms, structure.root, shape)]
+    allowed = queue.allowing(queue.rooms(structure.gang, structure.snapshot), structure.root)
+    shapes = [shape for shape in shapes_of(structure.root, structure.budget) if allowed(shape)]
     return [list(family) for _, family in groupby(shapes, key=lambda shape: (shape.pods, shape.kept_replicas))]
 
 
@@ -197,6 +205,8 @@ def _by_merging(
 ) -> Outcome:
     """The best `replicas` first, each shape between the bound of merged tables and the best plan found."""
     passed: set[Proof] = set()
+    too_large: TooLarge | None = None
+    structure = structure.within(budget)
     for shapes in _possible(structure, budget, clock):
         if not budget.left_s:
             break
@@ -205,8 +215,9 @@ def _by_merging(
         known = [
             _settle_by_merging(structure, shape, engine, part.part(1 / len(shapes)), clock, told) for shape in shapes
         ]
-        proofs = {proof for _, proof in known}
-        placed = [one for one, _ in known if one is not None]
+        proofs = {proof for _, proof, _ in known}
+        placed = [one for one, _, _ in known if one is not None]
+        too_large = too_large or next((large for _, _, large in known if large), None)
         if not placed:
             passed |= proofs
             continue
@@ -220,7 +231,7 @@ def _by_merging(
     else:
         if Proof.NONE not in passed:
             return Outcome(Answer.INFEASIBLE, Proof.CPSAT if Proof.CPSAT in passed else Proof.TREE)
-    return Outcome(Answer.UNKNOWN, Proof.NONE)
+    return Outcome(Answer.UNKNOWN, Proof.NONE, too_large=too_large if budget.left_s else None)
 
 
 def _possible(structure: Structure, budget: Budget, clock: Clock) -> Iterator[list[Shape]]:
@@ -249,11 +260,14 @@ def _settle_by_merging(
     budget: Budget,
     clock: Clock,
     told: Callable[[Settled], None] | None,
-) -> tuple[Settled | None, Proof]:
-    """The shape's best known placement, and what proves it the best, or that there is none."""
+) -> tuple[Settled | None, Proof, TooLarge | None]:
+    """The shape's best known placement, and what proves it the best, or that there is none.
+
+    Last, what was too large to look further.
+    """
     if not shape.pods:
-        return _empty(structure, shape), Proof.TREE
-    problem = build_problem(build_frame(structure, shape))
+        return _empty(structure, shape), Proof.TREE, None
+    problem = build_problem(build_frame(structure.within(budget), shape))
     terms = terms_of(problem)
     clock.compile_ms += clock.lap()
 
@@ -267,9 +281,9 @@ def _settle_by_merging(
     clock.classes = max(clock.classes, problem.classes_in_use)
     clock.widened = clock.widened or found.widened
     if found.placed is None:
-        return None, found.proof
+        return None, found.proof, found.too_large
     values, bounds = in_units(terms, found.placed.sums), _bounds_in_units(terms, found.bounds)
-    return Settled(shape, problem, found.placed.states, values, bounds), found.proof
+    return Settled(shape, problem, found.placed.states, values, bounds), found.proof, None
 
 
 def _empty(structure: Structure, shape: Shape) -> Settled | None:

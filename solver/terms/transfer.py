@@ -82,5 +82,6 @@ def _pair_cost(problem: Problem, flow: Flow) -> PairCost:
 def _limit(problem: Problem, flow: Flow) -> int | None:
     """The finest level a reach rule keeps this flow inside, or None."""
     structure = problem.frame.structure
-    levels = [structure.tree.level(reach.level) for reach in structure.gang.reach if reach.binds(flow)]
+    gang = structure.gang
+    levels = [structure.tree.level(gang.reach[position].level) for position in gang.binding(flow)]
     return max(levels, default=None)

@@ -103,6 +103,8 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     """Gangs of the same call took the room."""
     REASON_CODE_BANDWIDTH: _ReasonCode.ValueType  # 10
     """A link would carry more than the gang may send through it."""
+    REASON_CODE_TOO_LARGE: _ReasonCode.ValueType  # 11
+    """The question is larger than what one call may take; with STATUS_UNKNOWN only, and no proof of anything."""
 
 class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
     """Families of hard rules."""
@@ -129,6 +131,8 @@ REASON_CODE_TAKEN: ReasonCode.ValueType  # 9
 """Gangs of the same call took the room."""
 REASON_CODE_BANDWIDTH: ReasonCode.ValueType  # 10
 """A link would carry more than the gang may send through it."""
+REASON_CODE_TOO_LARGE: ReasonCode.ValueType  # 11
+"""The question is larger than what one call may take; with STATUS_UNKNOWN only, and no proof of anything."""
 Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
 
 class _Proof:
