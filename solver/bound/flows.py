@@ -20,7 +20,7 @@ from solver.compile.layout import TreeTooLarge
 from solver.compile.problem import Problem, build_problem
 from solver.domain.budget import Budget, OutOfTime
 from solver.terms.base import Term
-from solver.terms.traffic import Stream
+from solver.terms.traffic import Stream, Traffic
 from solver.terms.transfer import TrafficTerm, transfer_term
 
 #: Pairs of merged states that one join may take: two roles of some sixty pods are not merged at all.
@@ -61,7 +61,7 @@ def flow_bound(problem: Problem, budget: Budget) -> FlowBound | None:
 
 def _alone(problem: Problem, stream: Stream) -> TrafficTerm:
     """The term of one stream."""
-    return TrafficTerm("transfer_us", problem, [stream], Fraction(1, 1000))
+    return TrafficTerm("transfer_us", problem, Traffic(problem, [stream]), Fraction(1, 1000))
 
 
 def at_best(term: TrafficTerm) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from solver.compile.shapes import Shape, axes_of
 from solver.compile.structure import Structure, Unit, UnitRole
@@ -58,17 +59,34 @@ class FrameGroup:
 
 @dataclass(frozen=True)
 class Frame:
-    """Roles and groups by index; groups[0] is the root. shape: None while the counts are open."""
+    """Roles and groups by index; groups[0] is the root. shape: None while the counts are open.
+
+    kept: what terms and rules have worked out of the frame alone, by their name.
+    """
 
     structure: Structure
     roles: tuple[FrameRole, ...]
     groups: tuple[FrameGroup, ...]
     shape: Shape | None
+    kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def pods(self) -> int:
         """Pods over all roles."""
         return sum(role.total for role in self.roles)
+
+    def members(self, side: str, position: int) -> tuple[int, ...]:
+        """Roles at one end of a flow or reach rule; side: "from" or "to"."""
+        return self._members.get((side, position), ())
+
+    @cached_property
+    def _members(self) -> dict[tuple[str, int], tuple[int, ...]]:
+        found: dict[tuple[str, int], list[int]] = {}
+        for at, role in enumerate(self.roles):
+            self.structure.budget.check()
+            for link in role.source.links:
+                found.setdefault(link, []).append(at)
+        return {link: tuple(roles) for link, roles in found.items()}
 
     @property
     def settled(self) -> bool:

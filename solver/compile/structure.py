@@ -100,10 +100,6 @@ class Structure:
     root: Unit | None
     budget: Budget = field(default=UNLIMITED, compare=False, repr=False)
 
-    def within(self, budget: Budget) -> "Structure":
-        """The same under another budget."""
-        return replace(self, budget=budget)
-
 
 def check_levels(gang: Gang, spec: TopologySpec) -> None:
     """Raises InvalidRequest, naming the group or role and its field, for a level word the topology does not know."""

@@ -142,7 +142,7 @@ def _flows(problem: Problem) -> list[tuple[Fraction, Part]]:
     found = []
     for at, flow in enumerate(structure.gang.flows):
         rate = (structure.gang.requests_per_second or 0) * flow.per_request * flow.bytes
-        left, right = _members(problem, "from", at), _members(problem, "to", at)
+        left, right = problem.frame.members("from", at), problem.frame.members("to", at)
         part = Part(left, right, _total(problem, left), _total(problem, right), flow.pattern, 0, _within(problem, flow))
         if rate and _pairs(part) > 0 and flow.pattern is not Pattern.COLLECTIVE:
             found.append((Fraction(rate), part))
@@ -158,10 +158,6 @@ def _within(problem: Problem, flow: Flow) -> int:
     gang = structure.gang
     levels = [structure.tree.level(gang.reach[position].level) for position in gang.binding(flow)]
     return max(levels, default=0)
-
-
-def _members(problem: Problem, side: str, position: int) -> tuple[int, ...]:
-    return tuple(at for at, role in enumerate(problem.frame.roles) if (side, position) in role.source.links)
 
 
 def _total(problem: Problem, roles: Sequence[int]) -> int:

@@ -40,7 +40,7 @@ def rules_at(problem: Problem, level: int) -> Iterator[ReachRule]:
     structure = problem.frame.structure
     for position, reach in enumerate(structure.gang.reach, start=len(structure.gang.flows)):
         if structure.tree.level(reach.level) == level:
-            senders, receivers = _members(problem, "from", position), _members(problem, "to", position)
+            senders, receivers = problem.frame.members("from", position), problem.frame.members("to", position)
             totals = [sum(problem.totals[role] for role in side) for side in (senders, receivers)]
             ratio = reach.ratio if problem.frame.shape else Fraction(0)
             yield ReachRule(senders, receivers, ratio, totals[0], totals[1])
@@ -65,7 +65,3 @@ def mask_outside(problem: Problem, level: int) -> Mask:
     for rule in rules_at(problem, level):
         allowed &= space.pods[[*rule.senders, *rule.receivers]].sum(axis=0) == 0
     return allowed
-
-
-def _members(problem: Problem, side: str, position: int) -> tuple[int, ...]:
-    return tuple(at for at, role in enumerate(problem.frame.roles) if (side, position) in role.source.links)

@@ -108,7 +108,6 @@ def solve_gang(
     warm: tables of earlier calls, for the tree. certificate: see Options. Raises OutOfTime, and TooLarge when the gang
     is too large even to begin.
     """
-    structure = structure.within(budget)
     if structure.root is None or queue.refusal(structure.gang, structure.snapshot):
         return Outcome(Answer.INFEASIBLE, Proof.TREE)
     if engine is Engine.CPSAT:
@@ -149,7 +148,6 @@ def _large(structure: Structure) -> bool:
 
 
 def _by_tree(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables | None) -> Outcome:
-    structure = structure.within(budget)
     for shapes in _ranked(structure, budget, clock, warm):
         found = [one for one in (_settle_on_tree(structure, shape, budget, clock, warm) for shape in shapes) if one]
         if found:
@@ -188,6 +186,7 @@ def _settle_on_tree(
     kept = warm.shape(frame) if warm else WarmShape()
     problem = build_problem(frame, kept.book)
     terms = terms_of(problem)
+    budget.check()
     clock.compile_ms += clock.lap()
     answer = solve_shape(problem, terms, budget, kept)
     clock.bound_ms += clock.lap()
@@ -206,7 +205,6 @@ def _by_merging(
     """The best `replicas` first, each shape between the bound of merged tables and the best plan found."""
     passed: set[Proof] = set()
     too_large: TooLarge | None = None
-    structure = structure.within(budget)
     for shapes in _possible(structure, budget, clock):
         if not budget.left_s:
             break
@@ -267,7 +265,7 @@ def _settle_by_merging(
     """
     if not shape.pods:
         return _empty(structure, shape), Proof.TREE, None
-    problem = build_problem(build_frame(structure.within(budget), shape))
+    problem = build_problem(build_frame(structure, shape))
     terms = terms_of(problem)
     clock.compile_ms += clock.lap()
 

@@ -3,21 +3,26 @@
 from fractions import Fraction
 
 from solver.compile.problem import Problem
-from solver.domain.gang import Flow
-from solver.terms.traffic import streams_of
-from solver.terms.transfer import TrafficTerm
+from solver.domain.gang import Pattern
+from solver.terms.traffic import PairCost, Size, Stream, stream_of, streams_of
+from solver.terms.transfer import TrafficTerm, kept_traffic
 from solver.topology.costs import levels_climbed
+
+#: All roles pay alike.
+_SIZE = Size()
 
 
 def proximity_term(problem: Problem) -> TrafficTerm:
     """The term over the gang's flows, or over all its GPU pods when it has none."""
-    gang, height = problem.frame.structure.gang, problem.tree.height
+    return TrafficTerm("proximity", problem, kept_traffic("proximity", problem, _streams), Fraction(1))
 
-    def cost(left: int, right: int, bits: int) -> int:
-        return levels_climbed(height, bits)
 
-    flows = gang.flows or (Flow((), (), 0),)
-    streams = streams_of(
-        problem, [(flow, cost) for flow in flows], lambda flow: gang.flows.index(flow) if gang.flows else None
-    )
-    return TrafficTerm("proximity", problem, streams, Fraction(1))
+def _streams(problem: Problem) -> list[Stream]:
+    height = problem.tree.height
+    cost = PairCost(lambda role: _SIZE, lambda one, other, bits: levels_climbed(height, bits))
+    flows = problem.frame.structure.gang.flows
+    if flows:
+        return streams_of(problem, [(at, flow, cost) for at, flow in enumerate(flows)])
+    users = tuple(at for at, role in enumerate(problem.frame.roles) if role.gpus)
+    alone = stream_of(problem, Pattern.ALL_TO_ALL, cost, users, users)
+    return [] if alone is None else [alone]

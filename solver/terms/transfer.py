@@ -1,6 +1,6 @@
 """Term `transfer_us`: mean transfer time of one request over the gang's flows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
 
@@ -10,7 +10,7 @@ from solver.compile.problem import Problem
 from solver.compile.view import DomainView, Expr
 from solver.domain.gang import Flow, Pattern
 from solver.domain.snapshot import Ints
-from solver.terms.traffic import PairCost, Stream, Traffic, streams_of
+from solver.terms.traffic import PairCost, Size, Stream, Traffic, streams_of
 from solver.topology.costs import capped_costs, paid, pair_ns
 
 
@@ -19,10 +19,10 @@ class TrafficTerm:
 
     holes = False
 
-    def __init__(self, name: str, problem: Problem, streams: Sequence[Stream], unit: Fraction) -> None:
+    def __init__(self, name: str, problem: Problem, traffic: Traffic, unit: Fraction) -> None:
         self.name = name
         self.problem = problem
-        self.traffic = Traffic(problem, streams)
+        self.traffic = traffic
         self.constant = self.traffic.constant
         self.magnitude = self.traffic.magnitude
         self.unit = unit / self.traffic.scale
@@ -30,7 +30,7 @@ class TrafficTerm:
     def cost(self, level: int, bits: int) -> Ints | None:
         """[states] what a domain adds."""
         traffic = self.traffic
-        if not (traffic.products(level, bits) or traffic.imbalances(level, bits) or traffic.wholes(level, bits)):
+        if not (traffic.rectangles(level, bits) or traffic.imbalances(level, bits) or traffic.wholes(level, bits)):
             return None
         return self.traffic.cost(level, bits, self.problem.layout.spaces[level].pods)
 
@@ -56,10 +56,25 @@ class TrafficTerm:
 
 def transfer_term(problem: Problem) -> TrafficTerm:
     """The term over the gang's flows; integers are nanoseconds times a common denominator."""
-    gang = problem.frame.structure.gang
-    flows = [(flow, _pair_cost(problem, flow)) for flow in gang.flows]
-    streams = streams_of(problem, flows, lambda flow: gang.flows.index(flow))
-    return TrafficTerm("transfer_us", problem, streams, Fraction(1, 1000))
+    return TrafficTerm("transfer_us", problem, kept_traffic("transfer_us", problem, _streams), Fraction(1, 1000))
+
+
+def kept_traffic(name: str, problem: Problem, streams: Callable[[Problem], Sequence[Stream]]) -> Traffic:
+    """The traffic of a term, which is the same for everything that is listed of a frame."""
+    kept = problem.frame.kept
+    if name not in kept:
+        kept[name] = Traffic(problem, streams(problem))
+    found = kept[name]
+    assert isinstance(found, Traffic)
+    return found
+
+
+def _streams(problem: Problem) -> list[Stream]:
+    flows = []
+    for position, flow in enumerate(problem.frame.structure.gang.flows):
+        problem.budget.check()
+        flows.append((position, flow, _pair_cost(problem, flow)))
+    return streams_of(problem, flows)
 
 
 def _pair_cost(problem: Problem, flow: Flow) -> PairCost:
@@ -67,16 +82,19 @@ def _pair_cost(problem: Problem, flow: Flow) -> PairCost:
     limit = _limit(problem, flow)
 
     @cache
-    def by_size(gpus: int, nodes: int, bits: int) -> int:
-        return paid(capped_costs(pair_ns(tree, flow, gpus, nodes), limit), bits)
+    def costs(gpus: int, nodes: int) -> tuple[int, ...]:
+        return capped_costs(pair_ns(tree, flow, gpus, nodes), limit)
 
-    def cost(left: int, right: int, bits: int) -> int:
-        one, other = roles[left].source, roles[right].source
+    def at(one: Size, other: Size, bits: int) -> int:
+        return paid(costs(min(one.gpus, other.gpus), min(one.nodes, other.nodes)), bits)
+
+    def size(role: int) -> Size:
+        source = roles[role].source
         if flow.pattern is Pattern.COLLECTIVE:
-            return by_size(min(one.rank_gpus, other.rank_gpus), 1, bits)
-        return by_size(min(one.engine_gpus, other.engine_gpus), min(one.engine_nodes, other.engine_nodes), bits)
+            return Size(source.rank_gpus)
+        return Size(source.engine_gpus, source.engine_nodes)
 
-    return cost
+    return PairCost(size, at)
 
 
 def _limit(problem: Problem, flow: Flow) -> int | None:
