@@ -1,10 +1,13 @@
 """Counts become names, by one procedure: whole replicas are formed from the bottom up, then named in order."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeVar
 
 from solver.compile.problem import Problem
+from solver.domain.budget import UNLIMITED, Budget
 from solver.domain.naming import natural_key
 from solver.domain.plan import Assignment
 from solver.domain.replicas import Replica
@@ -39,31 +42,32 @@ class _Stock:
             self.formed.setdefault(group, []).extend(many)
 
 
-def name_pods(problem: Problem, states: Mapping[int, int]) -> tuple[Assignment, ...]:
+def name_pods(problem: Problem, states: Mapping[int, int], budget: Budget = UNLIMITED) -> tuple[Assignment, ...]:
     """Assignments of the new pods, from each used node's host state.
 
     As many replicas as possible are whole in the narrowest domain, which is what `containment_steps` counts; nodes,
-    replicas and pods are matched in natural order.
+    replicas and pods are matched in natural order. Raises OutOfTime.
     """
     if not states:
         return ()
-    root = _form(problem, states)
+    root = _form(problem, states, budget)
     found: list[tuple[str, str, int]] = []
     structure = problem.frame.structure
     running = {member.pod: structure.snapshot.node_idx[member.node] for member in structure.gang.running}
-    _name(problem, 0, [root], list(problem.frame.groups[0].unit.replicas), running, found)
+    _Namer(problem, running, found, budget).name(0, [root], list(problem.frame.groups[0].unit.replicas))
     return _with_devices(problem, sorted(found, key=lambda item: natural_key(item[0])))
 
 
-def _form(problem: Problem, states: Mapping[int, int]) -> _Formed:
+def _form(problem: Problem, states: Mapping[int, int], budget: Budget) -> _Formed:
     tree, space = problem.tree, problem.layout.spaces[-1]
     stocks: dict[int, _Stock] = {}
     for node, state in sorted(states.items()):
+        budget.check()
         pods = space.role_matrix @ space.counts_at(state)
         stocks[node] = _Stock({role: [node] * n for role, n in enumerate(pods.tolist()) if n})
     for level in range(tree.height, -1, -1):
         for domain in sorted(stocks):
-            _make_whole(problem, stocks[domain])
+            _make_whole(problem, stocks[domain], budget)
         if level:
             above: dict[int, _Stock] = {}
             for domain in sorted(stocks):
@@ -72,57 +76,74 @@ def _form(problem: Problem, states: Mapping[int, int]) -> _Formed:
     return stocks[0].formed[0][0]
 
 
-def _make_whole(problem: Problem, stock: _Stock) -> None:
+def _make_whole(problem: Problem, stock: _Stock, budget: Budget) -> None:
     """Form every whole replica the stock allows, inner groups first."""
     groups = problem.frame.groups
     for at in range(len(groups) - 1, -1, -1):
+        budget.check()
         group = groups[at]
         roles = {role: problem.frame.roles[role].total // group.count for role in group.roles}
         children = {child: groups[child].count // group.count for child in group.children}
         possible = [len(stock.pods.get(role, [])) // size for role, size in roles.items()]
         possible += [len(stock.formed.get(child, [])) // size for child, size in children.items()]
-        for _ in range(min(possible)):
-            formed = _Formed(
-                {role: _take(stock.pods[role], size) for role, size in roles.items()},
-                {child: _take(stock.formed[child], size) for child, size in children.items()},
+        count = min(possible)
+        if not count:
+            continue
+        pods = {role: _shares(stock.pods[role], size, count) for role, size in roles.items()}
+        inner = {child: _shares(stock.formed[child], size, count) for child, size in children.items()}
+        stock.formed.setdefault(at, []).extend(
+            _Formed(
+                {role: many[each] for role, many in pods.items()}, {child: many[each] for child, many in inner.items()}
             )
-            stock.formed.setdefault(at, []).append(formed)
+            for each in range(count)
+        )
 
 
-def _take(items: list[_T], count: int) -> list[_T]:
-    taken = items[:count]
-    del items[:count]
-    return taken
+def _shares(items: list[_T], size: int, count: int) -> list[list[_T]]:
+    """The first items in `count` parts of `size`, taken away from the list."""
+    found = [items[at * size : (at + 1) * size] for at in range(count)]
+    del items[: size * count]
+    return found
 
 
-def _name(
-    problem: Problem,
-    at: int,
-    formed: list[_Formed],
-    replicas: list[Replica],
-    running: Mapping[str, int],
-    found: list[tuple[str, str, int]],
-) -> None:
-    """Name the replicas `formed` of group `at` after the first of `replicas`; adds (pod, role, node) to `found`."""
-    group = problem.frame.groups[at]
-    everything = group.unit.replicas
-    for one, replica in zip(sorted(formed, key=_Formed.nodes), replicas, strict=False):
-        for role, nodes in one.roles.items():
-            name = next(name for name in problem.frame.roles[role].source.names if name in replica.pods)
-            found += [(pod, name, node) for pod, node in _match(replica.pods[name], nodes, running)]
-        for child, many in one.children.items():
-            below = problem.frame.groups[child].unit.replicas
-            share = len(below) // len(everything)
-            start = everything.index(replica) * share
-            _name(problem, child, many, list(below[start : start + share]), running, found)
+class _Namer:
+    """Names replicas; adds (pod, role, node) to `found`."""
+
+    def __init__(
+        self, problem: Problem, running: Mapping[str, int], found: list[tuple[str, str, int]], budget: Budget
+    ) -> None:
+        self.problem, self.running, self.found, self.budget = problem, running, found, budget
+        self.names = [frozenset(role.source.names) for role in problem.frame.roles]
+        self.positions = cache(self._positions)
+
+    def name(self, at: int, formed: list[_Formed], replicas: list[Replica]) -> None:
+        """Name the replicas `formed` of group `at` after the first of `replicas`."""
+        groups = self.problem.frame.groups
+        for one, replica in zip(sorted(formed, key=_Formed.nodes), replicas, strict=False):
+            self.budget.check()
+            for role, nodes in one.roles.items():
+                name = next(name for name in replica.pods if name in self.names[role])
+                self.found += [(pod, name, node) for pod, node in _match(replica.pods[name], nodes, self.running)]
+            for child, many in one.children.items():
+                below = groups[child].unit.replicas
+                share = len(below) // len(groups[at].unit.replicas)
+                start = self.positions(at)[id(replica)] * share
+                self.name(child, many, list(below[start : start + share]))
+
+    def _positions(self, at: int) -> dict[int, int]:
+        """Replica of group `at`, by identity → its number."""
+        return {id(replica): number for number, replica in enumerate(self.problem.frame.groups[at].unit.replicas)}
 
 
 def _match(pods: tuple[str, ...], nodes: list[int], running: Mapping[str, int]) -> list[tuple[str, int]]:
     """New pods by lowest natural name onto the nodes that running ones do not account for."""
-    left = sorted(nodes)
-    for pod in pods:
-        if pod in running:
-            left.remove(running[pod])
+    held = Counter(running[pod] for pod in pods if pod in running) if running else Counter[int]()
+    left = []
+    for node in sorted(nodes):
+        if held[node]:
+            held[node] -= 1
+        else:
+            left.append(node)
     waiting = sorted((pod for pod in pods if pod not in running), key=natural_key)
     return list(zip(waiting, left, strict=False))
 
