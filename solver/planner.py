@@ -45,6 +45,8 @@ __all__ = ["Engine", "Options", "Reporter", "WarmTables", "plan"]
 
 #: Seconds kept for each pod of the gang to be named and checked.
 _FINISH_S = 20e-6
+#: What naming and checking may take beyond the end: part of the time limit, and seconds.
+_GRACE_SHARE, _GRACE_S = 0.1, 0.1
 
 _STATUS = {
     Answer.OPTIMAL: Status.OPTIMAL,
@@ -220,8 +222,9 @@ class _Solver:
     ) -> GangPlan:
         """The plan with names, after the independent checker has agreed to it."""
         clock.lap()
-        assignments = () if settled.problem is None else name_pods(settled.problem, settled.states)
-        checked = verify(self.snapshot, self.gang, structure.tree.spec, assignments, structure.tree)
+        budget = self.budget.with_grace(_GRACE_SHARE * self.options.time_limit_s + _GRACE_S)
+        assignments = () if settled.problem is None else name_pods(settled.problem, settled.states, budget)
+        checked = verify(self.snapshot, self.gang, structure.tree.spec, assignments, structure.tree, budget)
         _check(self.gang, checked, outcome, settled)
         verify_ms = clock.lap()
         return GangPlan(

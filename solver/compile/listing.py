@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from solver.compile.layout import Layout, Space, TreeTooLarge
+from solver.compile.layout import MAX_CELLS, Layout, Space, TreeTooLarge
 from solver.compile.problem import Problem, free_by_node
 from solver.domain.snapshot import Codes, Ints, Mask
 
@@ -57,17 +57,28 @@ def vectors_within(problem: Problem, level: int, room: Room) -> Ints:
     for at, dim in enumerate(space.dims):
         one = np.concatenate([space.role_matrix[:, at], problem.requests.T @ space.role_matrix[:, at]])
         most = min([dim.cap, *(int(limit // each) for limit, each in zip(limits, one, strict=True) if each)])
-        steps = np.arange(most + 1, dtype=np.int64)
-        if held.shape[1] * len(steps) > 8 * MAX_LISTED:
-            raise TreeTooLarge
-        sums = held[:, :, None] + one[:, None, None] * steps
-        fits = (sums <= limits[:, None, None]).all(axis=0)
-        before, value = np.nonzero(fits)
-        if len(before) > MAX_LISTED:
-            raise TreeTooLarge
-        found = np.concatenate([found[:, before], steps[None, value]])
-        held = sums[:, before, value]
+        tried = held.shape[1] * (most + 1)
+        if tried > 8 * MAX_LISTED:
+            raise TreeTooLarge("count vectors of a domain", tried, 8 * MAX_LISTED)
+        before, value = _extended(problem, held, one, most, limits)
+        if len(before) > MAX_LISTED or len(before) * len(limits) > MAX_CELLS:
+            raise TreeTooLarge("count vectors of a domain", len(before), min(MAX_LISTED, MAX_CELLS // len(limits)))
+        found = np.concatenate([found[:, before], value[None]])
+        held = held[:, before] + one[:, None] * value
     return found
+
+
+def _extended(problem: Problem, held: Ints, one: Ints, most: int, limits: Ints) -> tuple[Ints, Ints]:
+    """Vectors, by position, and the steps 0 … most of one more count with which they stay within the limits."""
+    used = one > 0
+    room = limits[used, None] - held[used]
+    steps = np.full(held.shape[1], most, dtype=np.int64)
+    for row, each in zip(room, one[used].tolist(), strict=True):
+        problem.budget.check()
+        np.minimum(steps, row // each, out=steps)
+    counts = steps + 1
+    before = np.repeat(np.arange(held.shape[1]), counts)
+    return before, np.arange(len(before)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def rooms_by_path(problem: Problem, level: int, paths: Ints) -> dict[int, Room]:
@@ -94,6 +105,7 @@ def node_room(problem: Problem) -> tuple[Ints, Ints]:
     free = np.minimum(free_by_node(problem.snapshot, problem.resources), totals @ problem.requests)
     most = np.zeros((len(free), len(totals)), dtype=np.int64)
     for role, asked in enumerate(problem.requests):
+        problem.budget.check()
         fits = [free[:, at] // ask for at, ask in enumerate(asked.tolist()) if ask]
         most[:, role] = np.where(problem.masks[role], np.minimum.reduce(fits), 0)
     most = np.minimum(most + problem.running.T, totals)

@@ -61,12 +61,13 @@ def _crosses(placement: Placement, flow: Flow, level: int) -> bool:
     """Whether the flow goes from engine to engine, and no reach rule keeps it inside every domain of the level."""
     if flow.pattern is Pattern.COLLECTIVE:
         return False
-    rules = [rule for rule in placement.gang.reach if rule.binds(flow)]
+    rules = [placement.gang.reach[position] for position in placement.gang.binding(flow)]
     return all(placement.tree.level(rule.level) < level for rule in rules)
 
 
 def _sent_out(placement: Placement, flow: Flow, inside: Mask) -> Fraction:
     """Bytes a second that the flow sends from the nodes `inside` to the others in use."""
+    placement.budget.check()
     sent, received = placement.count(flow.senders), placement.count(flow.receivers)
     rate = (placement.gang.requests_per_second or 0) * flow.per_request * flow.bytes
     senders, receivers = int(sent.sum()), int(received.sum())

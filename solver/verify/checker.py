@@ -10,6 +10,7 @@ from itertools import chain
 
 import numpy as np
 
+from solver.domain.budget import UNLIMITED, Budget
 from solver.domain.gang import Gang
 from solver.domain.levels import TopologySpec
 from solver.domain.plan import Assignment, FlowReport
@@ -44,19 +45,21 @@ def verify(
     spec: TopologySpec,
     assignments: Sequence[Assignment],
     tree: Tree | None = None,
+    budget: Budget = UNLIMITED,
 ) -> Verification:
     """Check every hard rule and recompute every term of a plan for `gang`.
 
     assignments: the new pods only; running members are taken from the gang. tree: of `spec`, built when missing.
+    Raises OutOfTime.
     """
     broken = list(_malformed(snapshot, gang, assignments))
     if broken:
         return Verification(tuple(broken), {}, 0, (), {})
     tree = tree or build_tree(snapshot, spec)
-    placement = place(gang, snapshot, tree, {item.pod: item.node for item in assignments})
+    placement = place(gang, snapshot, tree, {item.pod: item.node for item in assignments}, budget)
     violations = tuple(f"{rule}: {text}" for rule, check in RULES.items() for text in check(placement))
     above, kept = terms.replicas(placement)
-    traffic = [terms.traffic(placement, flow) for flow in terms.proximity_flows(gang, snapshot.accelerators)]
+    traffic = terms.all_traffic(placement, terms.proximity_flows(gang, snapshot.accelerators))
     flows = tuple(  # without any, the traffic is what proximity alone counts
         terms.flow_report(placement, flow, parts) for flow, parts in zip(gang.flows, traffic, strict=bool(gang.flows))
     )

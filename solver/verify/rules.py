@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from solver.domain.constraints import NodeConstraints
 from solver.domain.gang import Group
-from solver.domain.replicas import Replica, fewest_pods, root_replica
+from solver.domain.replicas import Replica
 from solver.domain.resources import PODS, Resources
 from solver.domain.snapshot import QueueSpec
 from solver.verify.bandwidth import check_bandwidth
@@ -16,16 +17,16 @@ from solver.verify.placement import Placement
 
 def check_gang(placement: Placement) -> Iterator[str]:
     """Rule `gang`: every kept replica meets its minimum, everything else has no pod."""
-    root = root_replica(placement.gang)
-    yield from _check_kept(placement, root)
+    yield from _check_kept(placement, placement.root)
 
 
 def kept(placement: Placement, replica: Replica) -> bool:
     """Whether a replica inside a kept parent is kept: it has a pod, or needs none."""
-    return any(pod in placement.node_of for pod in replica.all_pods()) or fewest_pods(replica.group) == 0
+    return id(replica) in placement.nodes_of or placement.fewest.of(replica.group) == 0
 
 
 def _check_kept(placement: Placement, replica: Replica) -> Iterator[str]:
+    placement.budget.check()
     where = f"group {replica.group.name} replica {replica.index}"
     have = 0
     for role in replica.group.roles:
@@ -70,28 +71,33 @@ def check_eligible(placement: Placement) -> Iterator[str]:
     """Rule `eligible`: every new pod may use its node."""
     gang, snapshot = placement.gang, placement.snapshot
     levels = named_levels(gang, placement.tree)
+    known: dict[tuple[NodeConstraints, frozenset[int]], dict[int, tuple[str, ...]]] = {}
     for role in gang.roles:
         used = {placement.node_of[pod] for pod in role.pods if placement.is_new(pod)}
+        level, beside = levels[role.name], placement.nominated
+        found = known.setdefault((role.constraints, frozenset(level)), {})  # roles that are alike see nodes alike
         for node in sorted(used):
-            level, beside = levels[role.name], placement.nominated
-            for objection in objections(snapshot, placement.tree, role, level, node, gang, beside):
+            placement.budget.check()
+            if node not in found:
+                found[node] = tuple(objections(snapshot, placement.tree, role, level, node, gang, beside))
+            for objection in found[node]:
                 yield f"role {role.name} on node {snapshot.nodes[node]}: {objection}"
 
 
 def check_pack(placement: Placement) -> Iterator[str]:
     """Rule `pack`: each replica of a group with a required level lies in one domain of it."""
     tree = placement.tree
-    for replica in root_replica(placement.gang).walk():
-        if not replica.group.pack.required:
-            continue
-        level = tree.level(replica.group.pack.required)
-        nodes = sorted({placement.node_of[pod] for pod in replica.all_pods() if pod in placement.node_of})
-        domains = {int(tree.domain_of[level][node]) for node in nodes}
-        if len(domains) > 1 or not all(tree.real[level][domain] for domain in domains):
-            yield (
-                f"group {replica.group.name} replica {replica.index}: its pods lie in {len(domains)} domains of "
-                f"level {tree.level_names[level]}, or on a node without it"
-            )
+    for group in placement.gang.root.walk():
+        level = tree.level(group.pack.required) if group.pack.required else 0
+        for replica in placement.replicas[group.name] if level else ():
+            placement.budget.check()
+            nodes = placement.nodes_of.get(id(replica), frozenset())
+            domains = {int(tree.domain_of[level][node]) for node in nodes}
+            if len(domains) > 1 or not all(tree.real[level][domain] for domain in domains):
+                yield (
+                    f"group {replica.group.name} replica {replica.index}: its pods lie in {len(domains)} domains of "
+                    f"level {tree.level_names[level]}, or on a node without it"
+                )
 
 
 def check_spread(placement: Placement) -> Iterator[str]:
@@ -99,6 +105,7 @@ def check_spread(placement: Placement) -> Iterator[str]:
     tree = placement.tree
     for role in placement.gang.roles:
         for spread in role.spread:
+            placement.budget.check()
             level = tree.level(spread.level)
             for domain, pods in placement.by_domain(level, placement.counts[role.name]).items():
                 if pods > spread.max:
@@ -111,10 +118,9 @@ def check_spread(placement: Placement) -> Iterator[str]:
 def _check_group_spread(placement: Placement, group: Group, level: int, most: int) -> Iterator[str]:
     tree = placement.tree
     replicas: dict[int, int] = {}
-    for replica in root_replica(placement.gang).walk():
-        if replica.group is not group:
-            continue
-        nodes = [placement.node_of[pod] for pod in replica.all_pods() if pod in placement.node_of]
+    for replica in placement.replicas[group.name]:
+        placement.budget.check()
+        nodes = placement.nodes_of.get(id(replica), frozenset())
         for domain in {int(tree.domain_of[level][node]) for node in nodes}:
             replicas[domain] = replicas.get(domain, 0) + 1
     for domain, count in sorted(replicas.items()):
@@ -126,6 +132,7 @@ def check_reach(placement: Placement) -> Iterator[str]:
     """Rule `reach`: every domain with a sender holds receivers in proportion, and vice versa."""
     tree = placement.tree
     for reach in placement.gang.reach:
+        placement.budget.check()
         level = tree.level(reach.level)
         senders, receivers = placement.count(reach.senders), placement.count(reach.receivers)
         sent, received = placement.by_domain(level, senders), placement.by_domain(level, receivers)
@@ -152,9 +159,11 @@ def check_queue(placement: Placement) -> Iterator[str]:
         return
     if queues[own].namespaces and namespace not in (*queues[own].namespaces, *queues[own].default_for):
         yield f"queue {own} is not for namespace {namespace}"
-    held = dict(
-        Resources.total(role.requests for role in placement.gang.roles for pod in role.pods if pod in placement.node_of)
-    )
+    held: dict[str, int] = {}
+    for role in placement.gang.roles:
+        pods = int(placement.counts[role.name].sum())
+        for name, amount in role.requests:
+            held[name] = held.get(name, 0) + pods * amount
     for queue in lineage(queues[own], dict(queues)):
         below = {name for name, other in queues.items() if queue in lineage(other, dict(queues))}
         others = dict(Resources.total(_foreign_pods(placement, below)))

@@ -1,6 +1,6 @@
 """Every objective term, recomputed from the finished placement by its definition."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -9,23 +9,24 @@ import numpy as np
 from solver.domain.accelerators import Accelerators
 from solver.domain.gang import Flow, Gang, Group, Pattern, Role
 from solver.domain.plan import FlowReport
-from solver.domain.replicas import Replica, fewest_pods, root_replica
+from solver.domain.replicas import Replica
 from solver.domain.snapshot import Ints
 from solver.topology.costs import capped_costs, levels_climbed, paid, paid_level
 from solver.topology.tree import Tree
 from solver.verify.eligibility import open_to
 from solver.verify.placement import Placement
 from solver.verify.rules import kept
-from solver.verify.times import level_ns, senders
+from solver.verify.times import Engine, level_ns
 
 
 def replicas(placement: Placement) -> tuple[int, int]:
     """Pods above the fewest, and kept replicas of child groups."""
-    fewest = fewest_pods(placement.gang.root) or 0
-    return len(placement.node_of) - fewest, _kept_below(placement, root_replica(placement.gang))
+    fewest = placement.fewest.of(placement.gang.root) or 0
+    return len(placement.node_of) - fewest, _kept_below(placement, placement.root)
 
 
 def _kept_below(placement: Placement, replica: Replica) -> int:
+    placement.budget.check()
     present = [child for siblings in replica.children for child in siblings if kept(placement, child)]
     return len(present) + sum(_kept_below(placement, child) for child in present)
 
@@ -42,9 +43,8 @@ def _roles_below(group: Group) -> list[Role]:
 def containment_steps(placement: Placement) -> int:
     """Replicas not closed at their preferred level, level by level up to below the root."""
     total = 0
-    replicas_of = _replicas_by_group(placement)
     for group, preferred in _preferring(placement):
-        present = replicas_of[group.name]
+        present = [replica for replica in placement.replicas[group.name] if id(replica) in placement.nodes_of]
         sizes = {
             role.name: int(placement.counts[role.name].sum()) // len(present)
             for role in _roles_below(group)
@@ -53,27 +53,27 @@ def containment_steps(placement: Placement) -> int:
         if not sizes:
             continue
         for level in range(1, preferred + 1):
-            domains = placement.domains(level)
-            closed = 0
-            for domain in np.unique(domains[placement.tree.real[level][domains]]):
-                inside = domains == domain
-                closed += min(int(placement.counts[role][inside].sum()) // size for role, size in sizes.items())
-            total += len(present) - closed
+            placement.budget.check()
+            whole = [_per_domain(placement, level, placement.counts[role]) // size for role, size in sizes.items()]
+            total += len(present) - int(np.min(whole, axis=0).sum())
     return total
 
 
-def _replicas_by_group(placement: Placement) -> dict[str, list[Replica]]:
-    found: dict[str, list[Replica]] = {group.name: [] for group in placement.gang.root.walk()}
-    for replica in root_replica(placement.gang).walk():
-        if any(pod in placement.node_of for pod in replica.all_pods()):
-            found[replica.group.name].append(replica)
-    return found
+def _per_domain(placement: Placement, level: int, counts: Ints) -> Ints:
+    """Pods by domain of a level, in no order; those outside of every domain count for nothing."""
+    domains = placement.domains(level)
+    real = placement.tree.real[level][domains]
+    _, position = np.unique(domains[real], return_inverse=True)
+    sums = np.zeros(len(position), dtype=np.int64)
+    np.add.at(sums, position, counts[real])
+    return sums
 
 
 def containment_domains(placement: Placement) -> int:
     """Preferred-level domains holding a pod of the group, all its replicas together; each node outside them counts."""
     total = 0
     for group, level in _preferring(placement):
+        placement.budget.check()
         pods = placement.count([role.name for role in _roles_below(group)])
         outside = ~placement.tree.real[level][placement.domains(level)]
         total += len(placement.by_domain(level, pods)) + int((pods[outside] > 0).sum())
@@ -121,6 +121,17 @@ class Traffic:
     share: Fraction
 
 
+def all_traffic(placement: Placement, flows: Sequence[Flow]) -> list[list[Traffic]]:
+    """The traffic of each flow; flows between the same ends meet alike."""
+    found: dict[object, list[Traffic]] = {}
+    for flow in flows:
+        placement.budget.check()
+        key = flow.pattern, flow.senders, flow.receivers
+        if key not in found:
+            found[key] = traffic(placement, flow)
+    return [found[flow.pattern, flow.senders, flow.receivers] for flow in flows]
+
+
 def traffic(placement: Placement, flow: Flow) -> list[Traffic]:
     """Where the flow's traffic meets; shares add up to 1, or to the part of a collective's replicas with two pods.
 
@@ -130,18 +141,50 @@ def traffic(placement: Placement, flow: Flow) -> list[Traffic]:
 
 
 def _all_to_all(placement: Placement, flow: Flow) -> list[Traffic]:
-    """Every ordered pair of different pods carries the same share."""
-    bits = placement.meeting_bits
+    """Every ordered pair of different pods carries the same share; roles that send alike are counted together."""
+    engine_of = placement.senders(flow)
+    sides = [_alike(names, engine_of) for names in (flow.senders, flow.receivers)]
     found: list[tuple[str, str, int, int]] = []
-    for sender in flow.senders:
-        for receiver in flow.receivers:
-            pairs = np.outer(placement.counts[sender], placement.counts[receiver])
-            if sender == receiver:
-                pairs = pairs - np.diag(placement.counts[sender])
-            met = [int(value) for value in np.unique(bits[pairs > 0])]
-            found += [(sender, receiver, value, int(pairs[bits == value].sum())) for value in met]
+    for sending in sides[0]:
+        for receiving in sides[1]:
+            placement.budget.check()
+            met = _meetings(placement, sending, receiving)
+            found += [(sending[0], receiving[0], bits, number) for bits, number in sorted(met.items()) if number]
     total = sum(number for *_, number in found)
     return [Traffic(sender, receiver, value, Fraction(number, total)) for sender, receiver, value, number in found]
+
+
+def _alike(names: Sequence[str], engine_of: Mapping[str, Engine]) -> list[list[str]]:
+    """Roles whose engines are alike."""
+    found: dict[Engine, list[str]] = {}
+    for name in names:
+        found.setdefault(engine_of[name], []).append(name)
+    return list(found.values())
+
+
+def _meetings(placement: Placement, sending: Sequence[str], receiving: Sequence[str]) -> dict[int, int]:
+    """Path bits → the ordered pairs of different pods whose lowest common real domain has that path.
+
+    Pairs that are in one real domain together meet there unless they meet further down already: each domain gives its
+    pairs to its path, and takes them from the path of the real domain around it.
+    """
+    tree = placement.tree
+    same = set(sending) & set(receiving)
+    sent, received, both = placement.count(sending), placement.count(receiving), placement.count(sorted(same))
+    met = {1: int(sent.sum()) * int(received.sum()) - int(both.sum())}
+    for level in range(1, tree.height + 1):
+        domains, position = np.unique(placement.domains(level), return_inverse=True)
+        sums = np.zeros((3, len(domains)), dtype=np.int64)
+        for row, counts in zip(sums, (sent, received, both), strict=True):
+            np.add.at(row, position, counts)
+        pairs = np.where(tree.real[level][domains], sums[0] * sums[1] - sums[2], 0)
+        paths = tree.path_bits[level][domains]
+        for bits in np.unique(paths[pairs > 0]).tolist():
+            here = int(pairs[paths == bits].sum())
+            met[bits] = met.get(bits, 0) + here
+            around = bits ^ (1 << level)
+            met[around] = met.get(around, 0) - here
+    return met
 
 
 def _nearest(placement: Placement, flow: Flow) -> list[Traffic]:
@@ -152,8 +195,9 @@ def _nearest(placement: Placement, flow: Flow) -> list[Traffic]:
         return []
     found: dict[int, Fraction] = {}
     surplus: dict[int, list[Fraction]] = {}
+    whole = int(sent.sum()), int(received.sum())
     for node, a, b in zip(placement.nodes.tolist(), sent.tolist(), received.tolist(), strict=True):
-        left, right = Fraction(a, int(sent.sum())), Fraction(b, int(received.sum()))
+        left, right = Fraction(a, whole[0]), Fraction(b, whole[1])
         bits = int(tree.path_bits[tree.height][node])
         found[bits] = found.get(bits, Fraction(0)) + min(left, right)
         surplus[node] = [left - right]
@@ -177,11 +221,14 @@ def _collective(placement: Placement, flow: Flow) -> list[Traffic]:
     tree = placement.tree
     found: dict[tuple[str, int], int] = {}
     replicas = 0
-    for replica in root_replica(placement.gang).walk():
+    ends = set(flow.senders)
+    talking = [group.name for group in placement.gang.root.walk() if any(role.name in ends for role in group.roles)]
+    for replica in (replica for name in talking for replica in placement.replicas[name]):
+        placement.budget.check()
         nodes = [
             placement.node_of[pod]
             for name, pods in replica.pods.items()
-            if name in flow.senders
+            if name in ends
             for pod in pods
             if pod in placement.node_of
         ]
@@ -210,7 +257,8 @@ _BY_PATTERN = {
 
 def _limit(placement: Placement, flow: Flow) -> int | None:
     """The finest level this flow never crosses, or None."""
-    levels = [placement.tree.level(reach.level) for reach in placement.gang.reach if reach.binds(flow)]
+    gang = placement.gang
+    levels = [placement.tree.level(gang.reach[position].level) for position in gang.binding(flow)]
     return max(levels, default=None)
 
 
@@ -223,7 +271,8 @@ def _inside(bits: int, limit: int | None) -> int:
 
 def flow_report(placement: Placement, flow: Flow, parts: Sequence[Traffic]) -> FlowReport:
     """Mean transfer time of one flow, and the levels whose cost its traffic pays. parts: its traffic."""
-    tree, engine_of = placement.tree, senders(placement.gang, flow, placement.snapshot.accelerators)
+    placement.budget.check()
+    tree, engine_of = placement.tree, placement.senders(flow)
     limit = _limit(placement, flow)
     mean, shares = Fraction(0), dict[str, Fraction]()
     for part in parts:

@@ -5,7 +5,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from solver.domain.accelerators import Accelerators
-from solver.domain.gang import Flow, Gang, Pattern
+from solver.domain.gang import Flow, Gang
 from solver.domain.levels import Tier, TopologySpec
 
 
@@ -22,21 +22,19 @@ def engines(gang: Gang, accelerators: Accelerators) -> dict[str, Engine]:
     found: dict[str, Engine] = {}
     for group in gang.root.walk():
         own = {role.name: accelerators.devices(role.requests) for role in group.roles}
-        ranks = [(role.replicas, own[role.name]) for role in group.roles if own[role.name]]
-        whole = Engine(max(1, sum(pods * gpus for pods, gpus in ranks)), max(1, sum(pods for pods, _ in ranks)))
+        users = [(role.replicas, own[role.name]) for role in group.roles if own[role.name]]
+        whole = Engine(max(1, sum(pods * gpus for pods, gpus in users)), max(1, sum(pods for pods, _ in users)))
         for role in group.roles:
             found[role.name] = whole if group.multinode else Engine(max(1, own[role.name]), 1)
     return found
 
 
-def senders(gang: Gang, flow: Flow, accelerators: Accelerators) -> dict[str, Engine]:
-    """Role name → what sends: an engine, or in a collective each pod by itself, as fast as the one with fewest GPUs."""
-    if flow.pattern is not Pattern.COLLECTIVE:
-        return engines(gang, accelerators)
+def ranks(gang: Gang, accelerators: Accelerators) -> dict[str, Engine]:
+    """Role name → what sends in a collective: each pod by itself, as fast as the one of its group with fewest GPUs."""
     found: dict[str, Engine] = {}
     for group in gang.root.walk():
-        ranks = [accelerators.devices(role.requests) for role in group.roles if role.replicas]
-        slowest = Engine(min(filter(None, ranks), default=1), 1)
+        sizes = [accelerators.devices(role.requests) for role in group.roles if role.replicas]
+        slowest = Engine(min(filter(None, sizes), default=1), 1)
         found.update({role.name: slowest for role in group.roles})
     return found
 
