@@ -9,10 +9,18 @@ from solver.compile.problem import Problem
 
 
 def projection_within(problem: Problem, most_pairs: int) -> Projection:
-    """The finest projection, merging alike roles first, with at most `most_pairs` pairs of states; else one cluster."""
+    """The finest projection, merging alike roles first, with at most `most_pairs` pairs of states; else one cluster.
+
+    Raises OutOfTime.
+    """
     clusters = [[role] for role in range(len(problem.totals))]
+
+    def unlikeness(pair: tuple[int, int]) -> tuple[int, int, int]:
+        problem.budget.check()
+        return _unlikeness(problem, clusters, *pair)
+
     while len(clusters) > 1 and _projection(problem, clusters).space.pairs > most_pairs:
-        left, right = min(combinations(range(len(clusters)), 2), key=lambda pair: _unlikeness(problem, clusters, *pair))
+        left, right = min(combinations(range(len(clusters)), 2), key=unlikeness)
         clusters[left] += clusters.pop(right)
     return _projection(problem, clusters)
 

@@ -33,6 +33,8 @@ from solver.terms.base import Term
 
 #: Prices times pods stay below this.
 PRICE_LIMIT = 1 << 56
+#: Bytes of one number in a table.
+_NUMBER_BYTES = 8
 #: Prices by level: [levels + 1, terms, roles], in units of each term.
 Prices = Ints
 
@@ -67,6 +69,7 @@ class Relaxation:
 
     def __init__(self, vectors: VectorTables, projection: Projection, prices: Prices, budget: Budget) -> None:
         self.vectors, self.projection, self.prices = vectors, projection, prices
+        self.budget, self.size = budget, 0
         self.height = vectors.problem.tree.height
         self.space = projection.space
         self._with_prices: dict[int, Ints] = {}
@@ -224,6 +227,9 @@ class Relaxation:
 
     def _cheapest(self, level: int, vectors: Vectors) -> "_Cheapest":
         """The first in order of costs among the vectors behind each merged state."""
+        self.budget.check()
+        self.size += (self.lanes.count + 1) * self.space.size * _NUMBER_BYTES
+        self.budget.allow("merged states times kinds of domains", self.size)
         table = infeasible(self.lanes.count, self.space.size)
         found = np.full(self.space.size, -1, dtype=np.int64)
         if vectors.pods.shape[1]:

@@ -16,6 +16,9 @@ from solver.domain.snapshot import Codes, Ints, Mask
 from solver.rules.registry import allowed_states
 from solver.terms.base import Term
 
+#: Most numbers in the vectors of all levels, paths and kinds of hosts together.
+MOST_NUMBERS = 50_000_000
+
 MakeTerms = Callable[[Problem], Sequence[Term]]
 
 
@@ -94,7 +97,7 @@ class VectorTables:
         targets: Ints | None = None,
         gaps: bool = False,
     ) -> None:
-        self.problem, self.make_terms = problem, make_terms
+        self.problem, self.make_terms, self._numbers = problem, make_terms, 0
         self.terms = tuple(make_terms(problem))
         if targets is None:
             targets = np.array([[dim.cap] for dim in problem.layout.spaces[0].dims], dtype=np.int64)
@@ -135,6 +138,10 @@ class VectorTables:
 
     def _vectors(self, level: int, path: int, counts: Ints) -> Vectors:
         """The vectors among `counts` [dims, …] that the rules of a domain allow, with their costs."""
+        self.problem.budget.check()
+        self._numbers += counts.shape[1] * (len(self.problem.totals) + len(self.terms))
+        if self._numbers > MOST_NUMBERS:
+            raise TreeTooLarge("count vectors of all domains times roles", self._numbers, MOST_NUMBERS)
         here = listed(self.problem, level, counts)
         bits = path & ((2 << self.problem.tree.height) - 1)
         allowed = allowed_states(here, level, bool(bits >> level & 1), self._link(level, path))

@@ -64,7 +64,11 @@ def vectors_within(problem: Problem, level: int, room: Room) -> Ints:
         if len(before) > MAX_LISTED or len(before) * len(limits) > MAX_CELLS:
             raise TreeTooLarge("count vectors of a domain", len(before), min(MAX_LISTED, MAX_CELLS // len(limits)))
         found = np.concatenate([found[:, before], value[None]])
-        held = held[:, before] + one[:, None] * value
+        longer = np.empty((len(held), len(before)), dtype=np.int64)
+        for row, (old, each) in enumerate(zip(held, one, strict=True)):
+            problem.budget.check()
+            longer[row] = old[before] + each * value
+        held = longer
     return found
 
 

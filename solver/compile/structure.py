@@ -131,7 +131,7 @@ def build_structure(
     builder = _Builder(gang, snapshot, tree, merge, budget)
     if not builder.can_be_kept(gang.root):
         return Structure(gang, snapshot, tree, None, budget)
-    return Structure(gang, snapshot, tree, builder.unit(gang.root, (root_replica(gang),), 0), budget)
+    return Structure(gang, snapshot, tree, builder.unit(gang.root, (root_replica(gang, budget),), 0), budget)
 
 
 class _Builder:
@@ -216,6 +216,7 @@ class _Builder:
         return self.roles[role.name]
 
     def _role(self, role: Role) -> UnitRole:
+        self.budget.check()
         mask = self.eligibility.of(role, self.levels[role.name])
         return UnitRole(
             names=(role.name,),

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from solver.domain.errors import TooLarge
 
+#: Part of what is left that may be kept for what comes after.
+_MOST_KEPT = 0.15
 #: Bytes of a MiB.
 _MIB = 1 << 20
 
@@ -46,9 +48,9 @@ class Budget:
             raise OutOfTime
 
     def ending(self, seconds: float) -> "Budget":
-        """The same, ending so many seconds sooner, but with at least half of what is left."""
-        left = self.deadline - time.monotonic()
-        return replace(self, deadline=self.deadline - min(seconds, max(0.0, left / 2)))
+        """The same, ending so many seconds sooner, but by a small part of what is left at most."""
+        left = max(0.0, self.deadline - time.monotonic())
+        return replace(self, deadline=self.deadline - min(seconds, _MOST_KEPT * left))
 
     def with_grace(self, seconds: float) -> "Budget":
         """For what has to be done after the end, as naming and checking a plan: some seconds more, stop or no stop."""

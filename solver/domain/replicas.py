@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from solver.domain.budget import UNLIMITED, Budget
 from solver.domain.gang import Gang, Group, Role
 
 
@@ -30,15 +31,16 @@ class Replica:
         return tuple(pod for replica in self.walk() for names in replica.pods.values() for pod in names)
 
 
-def root_replica(gang: Gang) -> Replica:
-    """The gang's root with everything below it laid out."""
-    return _replica(gang.root, 0)
+def root_replica(gang: Gang, budget: Budget = UNLIMITED) -> Replica:
+    """The gang's root with everything below it laid out. Raises OutOfTime."""
+    return _replica(gang.root, 0, budget)
 
 
-def _replica(group: Group, index: int) -> Replica:
+def _replica(group: Group, index: int, budget: Budget) -> Replica:
+    budget.check()
     pods = {role.name: role.pods[index * role.replicas : (index + 1) * role.replicas] for role in group.roles}
     children = tuple(
-        tuple(_replica(child, index * child.replicas + number) for number in range(child.replicas))
+        tuple(_replica(child, index * child.replicas + number, budget) for number in range(child.replicas))
         for child in group.groups
     )
     return Replica(group, index, pods, children)

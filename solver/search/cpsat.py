@@ -23,6 +23,8 @@ SEED = 1
 #: more, ten times what sending the model costs, and may take much memory or stay in presolve, which nothing interrupts.
 #: Without presolve a search ends when told to, and a check takes a few ms at a size where sending takes ten times that.
 LARGE, LARGE_CHECK = 3_000, 30_000
+#: Variables and constraints that can be written out for the child in a second; while that goes on nothing ends it.
+SENT_PER_SECOND = 1_000_000
 
 
 class Answer(Enum):
@@ -68,6 +70,8 @@ def run(model: cp_model.CpModel, budget: Budget, presolve: bool) -> Run:
         return Run(Answer.UNKNOWN, None, _unsolved)
     parameters = _parameters(left, presolve)
     size = len(model.proto.variables) + len(model.proto.constraints)
+    if size > SENT_PER_SECOND * left:
+        return Run(Answer.UNKNOWN, None, _unsolved)
     if size > (LARGE if presolve else LARGE_CHECK) or CHILDREN.due():
         with suppress(Unavailable):
             return _read(model, _solved_there(model, parameters, budget))

@@ -1,7 +1,8 @@
 """A plan at once: pods put one after another on the first node that takes them, domains in a given order."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -51,6 +52,7 @@ class _Filler:
         self.free = free_by_node(problem.snapshot, problem.resources).copy()
         self.waiting = np.array(problem.totals, dtype=np.int64) - problem.running.sum(axis=1)
         self.limits = self._limits()
+        self.required = cache(self._required)
 
     def _limits(self) -> list[tuple[tuple[int, ...], Codes, Ints]]:
         """(roles, domain of each node, pods each domain may still take) of every spread rule on roles."""
@@ -72,6 +74,7 @@ class _Filler:
         _, first = np.unique(domains, return_index=True)
         home = self._home(group, level)
         for domain in domains[np.sort(first)].tolist():
+            self.budget.check()
             if home in (None, domain) and self.problem.tree.real[level][domain]:
                 here = nodes[domains == domain]
                 if self._has_room(group, here) and self.content(group, here):
@@ -81,7 +84,7 @@ class _Filler:
     def content(self, group: int, nodes: Ints) -> bool:
         """Place what one replica of a group holds, required groups first."""
         before = len(self.placed)
-        done = all(self.replica(child, nodes) for child in self._required(group)) and all(
+        done = all(self.replica(child, nodes) for child, copies in self.required(group) for _ in range(copies)) and all(
             self.pod(role, nodes) for role in self._turns(group)
         )
         if not done:
@@ -122,15 +125,16 @@ class _Filler:
         nodes = np.flatnonzero(self.problem.running[inside].any(axis=0))
         return int(self.problem.tree.domain_of[level][nodes[0]]) if len(nodes) else None
 
-    def _required(self, group: int) -> Iterator[int]:
-        """Every replica of the outermost required groups inside one replica of a group, the largest first."""
+    def _required(self, group: int) -> list[tuple[int, int]]:
+        """The outermost required groups inside one replica of a group, the largest first, with their replicas."""
         groups = self.problem.frame.groups
-        found: list[int] = []
+        found: list[tuple[int, int]] = []
         for child in groups[group].children:
+            self.budget.check()
             copies = groups[child].count // groups[group].count
-            inner = [child] if groups[child].required else list(self._required(child))
-            found += inner * copies
-        yield from sorted(found, key=lambda child: -self._size(groups[child].inside))
+            inner = [(child, 1)] if groups[child].required else self.required(child)
+            found += [(each, count * copies) for each, count in inner]
+        return sorted(found, key=lambda item: -self._size(groups[item[0]].inside))
 
     def _size(self, pods: Sequence[int]) -> int:
         roles = zip(pods, self.problem.frame.roles, strict=True)
@@ -139,8 +143,8 @@ class _Filler:
     def _turns(self, group: int) -> list[int]:
         """Roles of the pods one replica holds outside required groups, in the order in which they are placed."""
         counts = np.array(self.problem.frame.groups[group].inside)
-        for child in self._required(group):
-            counts -= np.array(self.problem.frame.groups[child].inside)
+        for child, copies in self.required(group):
+            counts -= copies * np.array(self.problem.frame.groups[child].inside)
         counts = np.minimum(counts, self.waiting)
         sizes = [role.gpus for role in self.problem.frame.roles]
         if not self.mixed:

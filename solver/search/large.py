@@ -19,6 +19,7 @@ from solver.bound.prices import Steering, fair_prices, no_prices
 from solver.bound.screen import may_be_placed
 from solver.bound.vectors import MakeTerms, VectorTables
 from solver.compile.layout import TreeTooLarge
+from solver.compile.listing import node_room
 from solver.compile.problem import Problem
 from solver.domain.budget import Budget, OutOfTime
 from solver.domain.errors import InternalError, TooLarge
@@ -86,6 +87,9 @@ def solve_large(
     make_terms: the terms of a problem. told: hears of better placements and of better bounds.
     """
     if problem.impossible:
+        return Large(Answer.INFEASIBLE, Proof.TREE)
+    _, most = node_room(problem)
+    if (most.sum(axis=0) < np.array(problem.totals, dtype=np.int64)).any():  # not even one role by itself fits
         return Large(Answer.INFEASIBLE, Proof.TREE)
     return _Search(problem, make_terms, budget, told).answer(use_cpsat)
 

@@ -58,7 +58,7 @@ class Placement:
     @cached_property
     def root(self) -> Replica:
         """The replicas of the gang, kept or not."""
-        return root_replica(self.gang)
+        return root_replica(self.gang, self.budget)
 
     @cached_property
     def replicas(self) -> Mapping[str, list[Replica]]:
