@@ -183,7 +183,7 @@ class _Solver:
             structure, self.options.engine, budget, clock, self.warm, improved, self.options.certificate
         )
         if outcome.settled is None:
-            reasons = reasons_for(structure, self.budget) if outcome.answer is Answer.INFEASIBLE else ()
+            reasons = reasons_for(structure, self.finish) if outcome.answer is Answer.INFEASIBLE else ()
             if outcome.too_large is not None:
                 reasons = (too_large(outcome.too_large),)
             stats = self.stats(clock, outcome.proof, 0.0)
@@ -208,6 +208,11 @@ class _Solver:
             self.reporter.improved(self.gang.name, found)
 
     @property
+    def finish(self) -> Budget:
+        """For what comes after the search: names, checks, reasons."""
+        return self.budget.with_grace(_GRACE_SHARE * self.options.time_limit_s + _GRACE_S)
+
+    @property
     def pods(self) -> int:
         """All pods of the gang."""
         return sum(len(role.pods) for role in self.gang.roles)
@@ -222,7 +227,7 @@ class _Solver:
     ) -> GangPlan:
         """The plan with names, after the independent checker has agreed to it."""
         clock.lap()
-        budget = self.budget.with_grace(_GRACE_SHARE * self.options.time_limit_s + _GRACE_S)
+        budget = self.finish
         assignments = () if settled.problem is None else name_pods(settled.problem, settled.states, budget)
         checked = verify(self.snapshot, self.gang, structure.tree.spec, assignments, structure.tree, budget)
         _check(self.gang, checked, outcome, settled)

@@ -6,6 +6,7 @@ Afterwards every group is either *rigid* (all its replicas have the same content
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from solver.compile.eligibility import Eligibility, needed_levels
 from solver.domain.budget import UNLIMITED, Budget
@@ -99,6 +100,11 @@ class Structure:
     tree: Tree
     root: Unit | None
     budget: Budget = field(default=UNLIMITED, compare=False, repr=False)
+
+    @cached_property
+    def levels(self) -> dict[str, tuple[int, ...]]:
+        """Role name → levels that its nodes need."""
+        return needed_levels(self.gang, self.tree)
 
 
 def check_levels(gang: Gang, spec: TopologySpec) -> None:

@@ -1,7 +1,11 @@
 """Why a gang cannot be placed: counting first, then the rule families without which it could be."""
 
+from contextlib import suppress
+from dataclasses import replace
+
 from solver.compile.structure import Structure
-from solver.domain.budget import Budget
+from solver.domain.budget import Budget, OutOfTime
+from solver.domain.errors import TooLarge
 from solver.domain.plan import Reason, ReasonCode
 from solver.explain.counting import (
     no_node_for_a_pod,
@@ -16,12 +20,16 @@ from solver.explain.wording import reason
 
 
 def reasons_for(structure: Structure, budget: Budget) -> tuple[Reason, ...]:
-    """Reasons of a gang that is proven impossible; at least one, each true by itself."""
-    for look in (pods_missing, queue_full, runs_outside, no_node_for_a_pod, too_little_in_all, too_few_places):
-        found = tuple(look(structure))
-        if found:
-            return found
-    return tuple(rule_families(structure, budget)) or (_unexplained(structure),)
+    """Reasons of a gang that is proven impossible; at least one, each true by itself, as far as the budget goes."""
+    found: list[Reason] = []
+    structure = replace(structure, budget=budget)
+    with suppress(OutOfTime, TooLarge):
+        for look in (pods_missing, queue_full, runs_outside, no_node_for_a_pod, too_little_in_all, too_few_places):
+            found.extend(look(structure))
+            if found:
+                return tuple(found)
+        found += rule_families(structure, budget)
+    return tuple(found) or (_unexplained(structure),)
 
 
 def _unexplained(structure: Structure) -> Reason:

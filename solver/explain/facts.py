@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from solver.compile.eligibility import exclusions, needed_levels
+from solver.compile.eligibility import exclusions
 from solver.compile.shapes import Shape, TooManyShapes, shapes_of
 from solver.compile.structure import Structure
 from solver.domain.gang import Group, Role
@@ -67,7 +67,7 @@ def running_nodes(structure: Structure, group: Group) -> list[int]:
 def smallest_shape(structure: Structure) -> Shape | None:
     """The shape with the fewest pods; None when there are too many to list."""
     try:
-        shapes = shapes_of(structure.root) if structure.root else []
+        shapes = shapes_of(structure.root, structure.budget) if structure.root else []
     except TooManyShapes:
         return None
     return min(shapes, key=lambda shape: shape.pods, default=None)
@@ -75,9 +75,10 @@ def smallest_shape(structure: Structure) -> Shape | None:
 
 def eligible_nodes(structure: Structure, role: Role) -> Mask:
     """[nodes] where a new pod of the role may go, capacity aside."""
-    levels = needed_levels(structure.gang, structure.tree)[role.name]
+    levels = structure.levels[role.name]
     mask = np.ones(len(structure.snapshot.nodes), dtype=np.bool_)
-    for _, excluded in exclusions(structure.snapshot, structure.tree, structure.gang, role, levels):
+    looked = exclusions(structure.snapshot, structure.tree, structure.gang, role, levels, structure.budget)
+    for _, excluded in looked:
         mask &= ~excluded
     return mask
 
@@ -98,9 +99,10 @@ def places(structure: Structure, role: Role) -> Ints:
 
 def excluded_nodes(structure: Structure, roles: Sequence[Role]) -> list[tuple[str, int]]:
     """(cause, nodes) for nodes that none of the roles may use, most first; a node counts for each of its causes."""
-    levels = needed_levels(structure.gang, structure.tree)
+    levels = structure.levels
     by_role = [
-        dict(exclusions(structure.snapshot, structure.tree, structure.gang, role, levels[role.name])) for role in roles
+        dict(exclusions(structure.snapshot, structure.tree, structure.gang, role, levels[role.name], structure.budget))
+        for role in roles
     ]
     if not by_role:
         return []

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from solver.bound.screen import placeable
-from solver.compile.layout import TreeTooLarge
-from solver.compile.shapes import TooManyShapes, shapes_of
+from solver.compile.shapes import shapes_of
 from solver.compile.structure import Structure, build_structure
 from solver.domain.budget import Budget, OutOfTime
+from solver.domain.errors import TooLarge
 from solver.domain.gang import Gang, Group, Pack, Spread
 from solver.domain.plan import Reason, ReasonCode
 from solver.domain.resources import GPU
@@ -43,7 +43,7 @@ def rule_families(structure: Structure, budget: Budget) -> Iterator[Reason]:
     try:
         alone = [code for code, other in present.items() if _fits(structure, other, budget)]
         together = alone or _fits(structure, _bare(gang), budget)
-    except (TreeTooLarge, TooManyShapes, OutOfTime):
+    except (TooLarge, OutOfTime):
         alone, together = [], True
     if not together:
         yield _fragmented(structure)
@@ -76,11 +76,11 @@ def _stripped(group: Group, pack: bool, spread: bool) -> Group:
 
 
 def _fits(structure: Structure, gang: Gang, budget: Budget) -> bool:
-    other = build_structure(gang, structure.snapshot, structure.tree)
+    other = build_structure(gang, structure.snapshot, structure.tree, budget=budget)
     if other.root is None:
         return False
     rooms = queue.rooms(other.gang, other.snapshot)
-    shapes = [shape for shape in shapes_of(other.root) if queue.allows(rooms, other.root, shape)]
+    shapes = [shape for shape in shapes_of(other.root, budget) if queue.allows(rooms, other.root, shape)]
     if not shapes:
         return False
     fits = placeable(other, shapes, budget)
