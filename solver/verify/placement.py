@@ -47,6 +47,15 @@ class Placement:
         """[nodes in use] domain at `level`."""
         return self.tree.domain_of[level][self.nodes].astype(np.int64)
 
+    @cached_property
+    def paths(self) -> list[tuple[Ints, list[int]]]:
+        """By level, [nodes in use] which of the domains in use a node is in, and the path bits of these."""
+        found = []
+        for level in range(self.tree.height + 1):
+            domains, position = np.unique(self.domains(level), return_inverse=True)
+            found.append((position, self.tree.path_bits[level][domains].tolist()))
+        return found
+
     def by_domain(self, level: int, values: Ints) -> dict[int, int]:
         """Sum of `values` over the nodes of each real domain at `level`; domains with 0 left out."""
         sums: dict[int, int] = {}

@@ -168,22 +168,20 @@ def _meetings(placement: Placement, sending: Sequence[str], receiving: Sequence[
     Pairs that are in one real domain together meet there unless they meet further down already: each domain gives its
     pairs to its path, and takes them from the path of the real domain around it.
     """
-    tree = placement.tree
     same = set(sending) & set(receiving)
-    sent, received, both = placement.count(sending), placement.count(receiving), placement.count(sorted(same))
+    sent, received = placement.count(sending), placement.count(receiving)
+    both = placement.count(sorted(same)) if same else np.zeros_like(sent)
+    counts = np.stack([sent, received, both], axis=1)
     met = {1: int(sent.sum()) * int(received.sum()) - int(both.sum())}
-    for level in range(1, tree.height + 1):
-        domains, position = np.unique(placement.domains(level), return_inverse=True)
-        sums = np.zeros((3, len(domains)), dtype=np.int64)
-        for row, counts in zip(sums, (sent, received, both), strict=True):
-            np.add.at(row, position, counts)
-        pairs = np.where(tree.real[level][domains], sums[0] * sums[1] - sums[2], 0)
-        paths = tree.path_bits[level][domains]
-        for bits in np.unique(paths[pairs > 0]).tolist():
-            here = int(pairs[paths == bits].sum())
-            met[bits] = met.get(bits, 0) + here
-            around = bits ^ (1 << level)
-            met[around] = met.get(around, 0) - here
+    for level in range(1, placement.tree.height + 1):
+        position, paths = placement.paths[level]
+        sums = np.zeros((len(paths), 3), dtype=np.int64)
+        np.add.at(sums, position, counts)
+        for bits, (here, there, twice) in zip(paths, sums.tolist(), strict=True):
+            pairs = here * there - twice
+            if pairs and bits >> level & 1:
+                met[bits] = met.get(bits, 0) + pairs
+                met[bits ^ (1 << level)] = met.get(bits ^ (1 << level), 0) - pairs
     return met
 
 
