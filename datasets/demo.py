@@ -86,21 +86,24 @@ def _print_all(console: Console, inputs: Inputs, scene: Scene, rows: list[Row], 
     deployment = DEPLOYMENT.relative_to(ROOT)
     console.print(f"{deployment} on {nodes} H100 nodes: {pods} pods run there, {free} GPUs are free", soft_wrap=True)
     read, load = map(milliseconds, spent_ms)
-    console.print(f"reading both files took {read}, loading the engine {load}\n", soft_wrap=True)
+    console.print(f"reading both files took {read}, loading the engine {load}", soft_wrap=True)
+    console.print()
     print_plan(console, scene)
-    console.print("\nthe same deployment placed in simpler ways, measured by the same checker:", soft_wrap=True)
+    console.print()
+    console.print("the same deployment placed in simpler ways, measured by the same checker:", soft_wrap=True)
     print_comparison(console, rows)
     console.print(
         "later: how much longer the transfers of one request take, so how much later its first token comes where "
         "nothing queues; steps: levels wider than asked",
         soft_wrap=True,
     )
-    console.print("\nto repeat it:", soft_wrap=True)
-    console.print(
-        f"  .venv/bin/python datasets/generate.py h100 --nodes {NODES} --used {USED} --seed {SEED} -o site.json\n"
+    console.print()
+    console.print("to repeat it:", soft_wrap=True)
+    for command in (
+        f"  .venv/bin/python datasets/generate.py h100 --nodes {NODES} --used {USED} --seed {SEED} -o site.json",
         f"  .venv/bin/huddle plan {deployment} --cluster site.json",
-        soft_wrap=True,
-    )
+    ):
+        console.print(command, soft_wrap=True)
 
 
 def print_comparison(console: Console, rows: list[Row]) -> None:

@@ -16,6 +16,7 @@ from adapters.kubernetes.placement_objects import API_VERSION
 from adapters.kubernetes.placements import Phase, PlacementRecord
 from adapters.kubernetes.resources import GANGS
 from solver.domain.plan import Notice
+from solver.domain.printable import printable
 
 _CONTROLLER = "huddle.scheduler/controller"
 _LONGEST_NOTE = 1024
@@ -77,7 +78,7 @@ def warning(record: PlacementRecord, notice: Notice, now: datetime, instance: st
 
 
 def _event(record: PlacementRecord, now: datetime, instance: str, reason: str, note: str, kind: str) -> dict[str, Any]:
-    moment = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    note, moment = printable(note), now.isoformat(timespec="microseconds").replace("+00:00", "Z")
     regarding = {"apiVersion": API_VERSION, "kind": "Placement", "name": record.name, "uid": record.uid}
     if record.owner:
         owner = record.owner

@@ -4,18 +4,17 @@ import sys
 from collections.abc import Sequence
 
 import click
-import yaml
 from rich.console import Console
 
 from adapters.calibrate.fitting import Fitted, as_levels, fit
 from adapters.calibrate.transfers import read_transfers
 from adapters.cli import later
 from adapters.cli.inputs import output_option
-from adapters.cli.outcome import write_out
+from adapters.cli.streams import write_out
 from adapters.files.documents import read_text
 from adapters.report.consoles import rendered
 from adapters.report.numbers import percent, short
-from adapters.report.structured import formatted
+from adapters.report.structured import as_yaml, formatted
 from adapters.report.tables import plain_table
 
 HELP = """Fit set-up time and bandwidth of each level to measured transfers.
@@ -62,5 +61,7 @@ def _print(console: Console, fitted: Sequence[Fitted]) -> None:
         tier = (short(each.tier.setup_us), short(each.tier.gbps))
         table.add_row(each.level, str(each.points), *tier, percent(each.mean_error), percent(each.largest_error))
     console.print(table)
-    console.print("\nfor spec.topology.levels of a Cluster:")
-    console.print(yaml.safe_dump(as_levels(fitted), sort_keys=False), end="", soft_wrap=True, markup=False)
+    console.print()
+    console.print("for spec.topology.levels of a Cluster:")
+    for line in as_yaml(as_levels(fitted)).splitlines():
+        console.print(line, soft_wrap=True)

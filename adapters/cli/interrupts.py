@@ -1,5 +1,6 @@
 """Work that a signal asks to end: the first one gently, the second at once."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -8,10 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-import click
-
 from adapters.cli.course import Course
 from adapters.cli.signals import Signals
+from adapters.cli.streams import tell
 
 _Found = TypeVar("_Found")
 
@@ -46,7 +46,7 @@ def interruptible(work: Callable[[Course], _Found], known: Callable[[Course], _F
         if first != Signals.DONE:
             course.signal = first
             name = signal.Signals(first).name
-            click.echo(f"{name}: ending with the best plan so far; once more ends at once", err=True)
+            tell(f"{name}: ending with the best plan so far; once more ends at once")
             second = signals.wait(GRACE_S)
             if second is None:
                 return known(course), first
@@ -58,6 +58,7 @@ def interruptible(work: Callable[[Course], _Found], known: Callable[[Course], _F
 def _end_at_once(number: int) -> None:
     """Leave without another word, and the terminal as it was."""
     if sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(f"{_SHOW_CURSOR}\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"{_SHOW_CURSOR}\n")
+            sys.stderr.flush()
     os._exit(128 + number)

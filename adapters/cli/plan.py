@@ -22,10 +22,12 @@ from adapters.cli.inputs import (
     refuse_double_stdin,
 )
 from adapters.cli.interrupts import interruptible
-from adapters.cli.outcome import exit_for, warn, write_out
+from adapters.cli.outcome import exit_for, warn
 from adapters.cli.rates import rate_or_none_option
 from adapters.cli.server_options import server_address, server_options
 from adapters.cli.solving import Inputs, Wish, solve
+from adapters.cli.streams import write_out
+from adapters.cli.token_counts import tokens_option
 from adapters.files.cluster import load_cluster
 from adapters.files.documents import read_documents
 from adapters.manifests.gangs import GangOptions, read_gangs
@@ -38,7 +40,6 @@ from solver.topology.choice import cluster_topology
 
 #: Names of `solver.planner.Engine`, spelt out so that --help need not load the engine.
 ENGINES = ("auto", "cpsat", "tree")
-MOST_PROMPT_TOKENS = 10_000_000
 
 HELP = """Plan the gangs in FILE... on the cluster: every pod of a gang, or none of it.
 
@@ -92,10 +93,11 @@ Ctrl-C or SIGTERM, with the best plan so far printed; a second one ends at once.
 @click.option("--model", metavar="NAME", help="Model whose KV cache travels; default: what the manifest says.")
 @click.option(
     "--prompt-tokens",
-    type=click.IntRange(1, MOST_PROMPT_TOKENS),
-    default=4000,
+    metavar="N",
+    callback=tokens_option,
+    default="4000",
     show_default=True,
-    help="Tokens of one prompt: with the model they give the bytes of one KV transfer.",
+    help="Tokens of one prompt, as 4000 or 4k: with the model they give the bytes of one KV transfer.",
 )
 @click.option(
     "--rps",

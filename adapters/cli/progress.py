@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from rich.console import Console
-from rich.text import Text
-
 from adapters.cli.course import Course
+from adapters.report.consoles import Line, console_for
 from adapters.report.numbers import counted, gap, short
 from solver.domain.plan import Plan, TermValue
+from solver.domain.printable import printable
 from solver.search.options import Reporter
 
 #: Where nobody watches, the first line comes after so many seconds, each further one after twice the time, but at most
@@ -63,8 +62,8 @@ class Progress(Reporter):
         name, objective = self._best
         return [*parts, best_text(objective if name == self._gang else ())]
 
-    def __rich__(self) -> Text:
-        return Text(self.line(time.monotonic() - self.began))
+    def __rich__(self) -> Line:
+        return Line(self.line(time.monotonic() - self.began))
 
 
 def best_text(objective: Sequence[TermValue]) -> str:
@@ -85,7 +84,7 @@ def progress(stream: IO[str] | None, course: Course, limit_s: float) -> Iterator
     if stream is None or stream.closed:
         yield told
     elif stream.isatty():
-        with Console(file=stream, markup=False).status(told):
+        with console_for(stream).status(told):
             yield told
     else:
         with _now_and_then(stream, told):
@@ -102,7 +101,7 @@ def _now_and_then(stream: IO[str], told: Progress) -> Iterator[None]:
         while not over.wait(pause_s):
             elapsed_s = time.monotonic() - told.began
             try:
-                stream.write(f"{told.line(elapsed_s)}\n")
+                stream.write(f"{printable(told.line(elapsed_s))}\n")
                 stream.flush()
             except (OSError, ValueError):
                 return  # nobody is there to read it

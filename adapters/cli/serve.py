@@ -11,8 +11,8 @@ import click
 from adapters.cli import later
 from adapters.cli.durations import duration_option
 from adapters.cli.extras import needs_extra
-from adapters.cli.outcome import write_out
 from adapters.cli.signals import Signals
+from adapters.cli.streams import write_out
 
 if TYPE_CHECKING:
     from solver.service.config import ServiceConfig

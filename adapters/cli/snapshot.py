@@ -1,15 +1,14 @@
 """`huddle snapshot`: the state of a live cluster as a file for `--cluster`."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 import click
 
 from adapters.cli import later
 from adapters.cli.extras import needs_extra
+from adapters.cli.streams import CannotWrite, write_out
 from adapters.kubernetes.objects import one_line
-from solver.domain.errors import SourceUnavailable
 
 HELP = """Write what a live cluster holds as a file that --cluster takes: nodes, pods, topologies, queues.
 
@@ -44,10 +43,9 @@ def snapshot_command(output: Path | None, kubeconfig: str | None, context: str |
 
 def _write(data: bytes, output: Path | None) -> None:
     if output is None or str(output) == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        write_out(data)
         return
     try:
         output.write_bytes(data)
     except OSError as error:
-        raise SourceUnavailable(one_line(f"{output}: {error.strerror}")) from error
+        raise CannotWrite(one_line(f"{output}: {error.strerror}")) from error

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from adapters.files.fifos import is_fifo, read_fifo
 from adapters.files.json_text import read_json
 from adapters.files.parsed import MAX_DEPTH, Parsed, TextError
 from adapters.files.yaml_text import read_yaml
@@ -49,21 +50,24 @@ def _documents(path: str) -> list[Document]:
 
 
 def _bytes(path: str) -> bytes:
-    if path == "-":
-        return _limited(sys.stdin.buffer, STDIN)
+    source = STDIN if path == "-" else path
     try:
-        with Path(path).open("rb") as file:
-            return _limited(file, path)
+        content = _read(path, MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceUnavailable(one_line(f"{path}: {problem}")) from error
-
-
-def _limited(file: IO[bytes], source: str) -> bytes:
-    content = file.read(MAX_BYTES + 1)
+        raise SourceUnavailable(one_line(f"{source}: {problem}")) from error
     if len(content) > MAX_BYTES:
         raise _refuse(source, None, f"is larger than {MAX_BYTES // 2**20} MiB")
     return content
+
+
+def _read(path: str, most: int) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read(most)
+    if is_fifo(path):
+        return read_fifo(path, most)
+    with Path(path).open("rb") as file:
+        return file.read(most)
 
 
 def _text(content: bytes, source: str) -> str:

@@ -1,11 +1,10 @@
 """JSON text → values, without what Kubernetes would not accept either: repeated keys, NaN, endless nesting."""
 
 import json
-import math
 import re
 from typing import Any, NoReturn
 
-from adapters.files.parsed import MAX_DEPTH, Parsed, TextError
+from adapters.files.parsed import MAX_DEPTH, Parsed, TextError, as_float
 from adapters.kubernetes.objects import shown
 
 #: Between the values of a stream: white space and YAML's document separator.
@@ -18,7 +17,7 @@ def read_json(text: str) -> list[Parsed]:
     Raises TextError for a syntax error, a key repeated within one mapping, numbers that are not finite, and
     nesting deeper than `MAX_DEPTH`.
     """
-    decoder = json.JSONDecoder(object_pairs_hook=_mapping, parse_float=_finite, parse_constant=_not_finite)
+    decoder = json.JSONDecoder(object_pairs_hook=_mapping, parse_float=as_float, parse_constant=_not_finite)
     found: list[Parsed] = []
     position = _end_of_gap(text, 0)
     while position < len(text):
@@ -53,13 +52,6 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise TextError(f"key {shown(key)} appears twice in one mapping")
             seen.add(key)
     return found
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise TextError(f"number {shown(digits)} is too large")
-    return value
 
 
 def _not_finite(word: str) -> NoReturn:

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from adapters.kubernetes.objects import Document, shown
+from adapters.kubernetes.spelling import suggestion
 from solver.domain.errors import InvalidRequest
 
 _TYPES = {
@@ -48,7 +49,8 @@ def _refusal(doc: Document, error: ValidationError) -> InvalidRequest:
         case "required" | "dependentRequired":
             return doc.refuse(_joined(field, _missing(error)), "is missing")
         case "additionalProperties":
-            return doc.refuse(_joined(field, _unknown(error)), "is not a known field")
+            name, known = _unknown(error)
+            return doc.refuse(_joined(field, name), f"is not a known field{suggestion(name, known)}")
         case "type":
             return doc.refuse(field, f"must be {_type(rule)}, not {shown(value)}")
         case "const":
@@ -88,11 +90,12 @@ def _missing(error: ValidationError) -> str:
     return str(next(name for name in rule if name not in value))
 
 
-def _unknown(error: ValidationError) -> str:
+def _unknown(error: ValidationError) -> tuple[str, Iterable[str]]:
+    """The first unknown name, and those that are known."""
     schema: Any = error.schema
     value: Any = error.instance
     known = schema.get("properties", {})
-    return str(min(name for name in value if name not in known))
+    return str(min(name for name in value if name not in known)), known
 
 
 def _joined(field: str, name: str) -> str:

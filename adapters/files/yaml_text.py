@@ -6,7 +6,6 @@ YAML, everything else stays text; keys are always text. Anchors, aliases and mer
 repeat stays small.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from adapters.files.parsed import MAX_DEPTH, Parsed, TextError
+from adapters.files.parsed import MAX_DEPTH, Parsed, TextError, as_float
 from adapters.kubernetes.objects import one_line, shown
 
 #: Most values that aliases of one file may repeat.
@@ -211,10 +210,7 @@ def _plain(text: str) -> Any:
     if _NOT_FINITE.fullmatch(text):
         raise TextError(f"{text} is not a number")
     if _FLOAT.fullmatch(text):
-        value = float(text)
-        if not math.isfinite(value):
-            raise TextError(f"number {shown(text)} is too large")
-        return value
+        return as_float(text)
     return text
 
 

@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 
 from adapters.kubernetes.objects import CLUSTER_SCOPED, Document
 from adapters.kubernetes.running import QUEUE_LABEL, bound_node
+from adapters.kubernetes.spelling import differs_in_case, suggestion
 from adapters.kubernetes.topologies import KINDS as TOPOLOGY_KINDS
 
 OWN_GROUP = "huddle.scheduler"
 KAI_GROUP = "scheduling.run.ai"
 NATIVE_GROUP = "scheduling.k8s.io"
+
+#: Kinds without which a cluster looks other than it is.
+_DESCRIBING = frozenset({"BindRequest", "Cluster", "Node", "Pod", "PodGroup", "Queue", *TOPOLOGY_KINDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def sorted_objects(documents: Iterable[Document]) -> ClusterObjects:
     """Documents by what they are, every object once.
 
     Copies share API group, kind and name; the first counts, but of pods a bound one, and among those the youngest.
-    Raises InvalidRequest for two nodes of one name and different uids.
+    Raises InvalidRequest for two nodes of one name and different uids, and for `kind: node`.
     """
     found: dict[tuple[str, str, str], Document] = {}
     for doc in documents:
@@ -57,7 +61,10 @@ def sorted_objects(documents: Iterable[Document]) -> ClusterObjects:
         found[key] = doc if known is None else _one_of(known, doc)
     objects = ClusterObjects()
     for doc in found.values():
-        objects.list_for(doc).append(doc)
+        kept = objects.list_for(doc)
+        if kept is objects.others and differs_in_case(doc.kind, _DESCRIBING):
+            raise doc.refuse("kind", f"{doc.kind} is not understood{suggestion(doc.kind, _DESCRIBING)}")
+        kept.append(doc)
     return objects
 
 

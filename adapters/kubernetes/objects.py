@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar, overload
 
 from solver.domain.errors import InvalidRequest
+from solver.domain.printable import printable
 
 Raw = Mapping[str, Any]
 D = TypeVar("D")
@@ -312,13 +313,13 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int) and value.bit_length() > 128:
         return "a huge number"
-    text = repr(value)
+    text = printable(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def one_line(text: str) -> str:
-    """The text with line breaks and control characters made harmless."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    """A message on one line, whatever is not printable escaped."""
+    return printable(text)
 
 
 def _is_mapping(value: object) -> bool:

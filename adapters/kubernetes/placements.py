@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from solver.domain.plan import TermValue
+from solver.domain.printable import printable
 
 
 class Phase(StrEnum):
@@ -56,6 +57,11 @@ class Why:
     objects: tuple[str, ...] = ()
     numbers: Mapping[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """People read it with kubectl: whatever is not printable is escaped."""
+        object.__setattr__(self, "message", printable(self.message))
+        object.__setattr__(self, "objects", tuple(map(printable, self.objects)))
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -66,6 +72,10 @@ class Condition:
     reason: str
     message: str
     since: datetime
+
+    def __post_init__(self) -> None:
+        """As reasons."""
+        object.__setattr__(self, "message", printable(self.message))
 
 
 @dataclass(frozen=True, slots=True)

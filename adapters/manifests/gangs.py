@@ -8,6 +8,7 @@ from adapters.kubernetes.foreign_rules import POD_RULES
 from adapters.kubernetes.gang_keys import GANG_LABEL
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.running import gang_of, own_gang_of
+from adapters.kubernetes.spelling import differs_in_case, suggestion
 from adapters.manifests.dynamo import DEPLOYMENT_KIND, read_deployment
 from adapters.manifests.dynamo_members import deployment_of
 from adapters.manifests.joining import join_files
@@ -34,6 +35,8 @@ OWN_GROUP = "huddle.scheduler"
 
 #: What may stand in a gang file, for messages.
 KNOWN = "Gang, DynamoGraphDeployment, LeaderWorkerSet, PodGroup, Pod, JobSet, RayCluster, Job, StatefulSet, Deployment"
+
+_UNDERSTOOD = frozenset(KNOWN.split(", "))
 
 #: Kinds that accompany gangs and say nothing about where pods may run.
 # fmt: off
@@ -264,6 +267,8 @@ class _Desk:
             return
         if doc.kind in _CLUSTER_KINDS:
             self._note("kind_ignored", doc, f"{doc.kind} objects describe the cluster only with --cluster")
+        elif differs_in_case(doc.kind, _UNDERSTOOD):
+            raise _not_understood(doc)
         elif doc.kind not in _COMPANIONS:
             self._note("kind_ignored", doc, f"{doc.kind or 'nameless'} objects are not understood")
 
@@ -283,12 +288,18 @@ def _is_own(doc: Document) -> bool:
     return doc.kind == "Gang" and doc.api_group in (OWN_GROUP, "")
 
 
+def _not_understood(doc: Document) -> InvalidRequest:
+    """A kind that nobody knows, perhaps a misspelt one."""
+    near = suggestion(doc.kind, _UNDERSTOOD)
+    return doc.refuse("kind", f"{doc.kind or 'nothing'} is not understood{near}; known are {KNOWN}")
+
+
 def _nothing_found(documents: Sequence[Document]) -> InvalidRequest:
     """Why there is no gang: a kind nobody knows, pods that all run, or nothing of the kind."""
     known = {*_COMPANIONS, *_CLUSTER_KINDS, "Pod", "PodGroup"}
     for doc in documents:
         if doc.kind not in known:
-            return doc.refuse("kind", f"{doc.kind or 'nothing'} is not understood; known are {KNOWN}")
+            return _not_understood(doc)
     sources = ", ".join(dict.fromkeys(doc.source for doc in documents)) or "the input"
     if any(doc.kind == "Pod" for doc in documents):
         return InvalidRequest(f"{sources}: no gang to plan: every pod runs already, ends, has ended or is lost")

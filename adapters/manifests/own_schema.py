@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from adapters.kubernetes.objects import Document, shown
+from adapters.kubernetes.spelling import suggestion
 
 Path = tuple[str | int, ...]
 
@@ -69,7 +70,7 @@ def _described(error: ValidationError) -> tuple[Path, str]:
     if rule == "additionalProperties":
         known = error.schema.get("properties", {}) if isinstance(error.schema, Mapping) else {}
         extra = min((str(name) for name in value if name not in known), default="")
-        return (*path, extra), f"is not a known field; known are {', '.join(sorted(known))}"
+        return (*path, extra), f"is not a known field{suggestion(extra, known)}; known are {', '.join(sorted(known))}"
     return path, _problem(rule, limit, value, error.schema)
 
 

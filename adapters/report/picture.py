@@ -6,14 +6,15 @@ from itertools import groupby
 
 import numpy as np
 from rich.console import Console
-from rich.text import Text
 
+from adapters.report.consoles import Line
 from adapters.report.detail import FULL, Detail
 from adapters.report.numbers import counted
 from adapters.report.scene import Scene
 from adapters.report.tables import gpu_need
 from solver.domain.gang import Kind, Role
 from solver.domain.plan import Assignment, GangPlan
+from solver.domain.printable import printable
 from solver.domain.snapshot import Ints
 from solver.topology.tree import Tree
 
@@ -171,7 +172,7 @@ def _rack(tree: Tree, level: int, domain: int, occupancy: Occupancy, free: Ints,
     nodes = np.flatnonzero(tree.domain_of[level] == domain).tolist()
     used = [node for node in nodes if node in occupancy.own or node in occupancy.marks]
     chosen = sorted([*used, *(node for node in nodes if node not in set(used))][:MOST_NODES])
-    label = tree.names[level][domain] or "all nodes"
+    label = printable(tree.names[level][domain]) or "all nodes"
     bars = [occupancy.bar(node) for node in chosen]
     return RackBar(label, int(free[domain]), int(total[domain]), bars, len(nodes) - len(chosen))
 
@@ -185,21 +186,21 @@ def _print_bars(
     width = max(width, len(word))
     digits = max((len(f"{rack.free}/{rack.total}") for rack in everything), default=0)
     digits = max(digits, len("FREE"))
-    console.print(Text(f"{word.upper():<{width}}  {'FREE':>{digits}}  GPUS BY NODE", "bold"))
+    console.print(Line(f"{word.upper():<{width}}  {'FREE':>{digits}}  GPUS BY NODE", "bold"))
     room = min(console.width, _WIDEST) - width - digits - 4
     for position, rack in enumerate(everything):
         if position == len(racks) and racks:
-            console.print(Text("others, fullest and emptiest:", "dim"))
+            console.print(Line("others, fullest and emptiest:", "dim"))
         head = f"{_shortened(rack.label, width):<{width}}  {f'{rack.free}/{rack.total}':>{digits}}  "
         for line in _bar_lines(rack, room, most_lines):
-            console.print(Text(head).append_text(line), no_wrap=True, overflow="ignore", crop=False)
+            console.print(Line(head).append_text(line), no_wrap=True, overflow="ignore", crop=False)
             head = " " * len(head)
 
 
-def _bar_lines(rack: RackBar, room: int, most: int | None) -> list[Text]:
+def _bar_lines(rack: RackBar, room: int, most: int | None) -> list[Line]:
     """The bar in lines of at most `room` characters, broken between nodes; of at most so many lines."""
-    lines: list[Text] = []
-    line, hidden = Text("["), rack.hidden
+    lines: list[Line] = []
+    line, hidden = Line("["), rack.hidden
     if most is not None and rack.hidden + len(rack.bars) > 1:
         room -= len(_more(len(rack.bars) + rack.hidden))
     for position, bar in enumerate(rack.bars):
@@ -209,7 +210,7 @@ def _bar_lines(rack: RackBar, room: int, most: int | None) -> list[Text]:
                 hidden += len(rack.bars) - position
                 break
             lines.append(line)
-            line = Text(" ")
+            line = Line(" ")
         elif position:
             line.append("|", "dim")
         line.append_text(cells)
@@ -224,8 +225,8 @@ def _more(nodes: int) -> str:
     return f" and {counted(nodes, 'more node')}"
 
 
-def _node_text(bar: NodeBar) -> Text:
-    text = Text()
+def _node_text(bar: NodeBar) -> Line:
+    text = Line()
     for cell, run in groupby(bar.cells or "-"):
         text.append("".join(run), _STYLES.get(cell.upper(), _STYLES.get(cell, "")))
     for letter in sorted(set(bar.mark)):
@@ -246,7 +247,7 @@ def _print_left_out(console: Console, what: str, domains: set[int], free: Ints, 
 def _print_legend(console: Console, scene: Scene, plan: GangPlan, racks: Sequence[RackBar]) -> None:
     """Only what the picture shows: letters with their roles, then the other characters."""
     drawn = {cell for rack in racks for bar in rack.bars for cell in bar.cells + bar.mark}
-    legend = Text("legend: ")
+    legend = Line("legend: ")
     names: dict[str, list[str]] = {}
     marked = {cell for rack in racks for bar in rack.bars for cell in bar.mark}
     for role in scene.roles_of(plan).values():

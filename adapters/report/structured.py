@@ -9,6 +9,7 @@ import yaml
 from adapters.report.numbers import plain
 from solver.domain.naming import natural_key
 from solver.domain.plan import Assignment, Batch, FlowReport, GangPlan, Notice, Plan, Proof, Reason, Stats, TermValue
+from solver.domain.printable import printable
 
 Document = dict[str, Any]
 
@@ -36,13 +37,36 @@ def formatted(document: Document, form: str) -> str:
 
 
 def as_json(document: Document) -> str:
-    """The document as JSON text, indented, with a line break at the end."""
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """The document as JSON text, indented, with a line break at the end; what is not printable is escaped."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    return "".join(f"{line if line == printable(line) else _in_ascii(line)}\n" for line in text.split("\n"))
 
 
-def as_yaml(document: Document) -> str:
-    """The document as YAML text, keys in the same order as in JSON."""
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=False)
+def as_yaml(document: Any) -> str:
+    """The document as YAML text, keys in the same order as in JSON; what is not printable is escaped."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
+
+
+def _in_ascii(line: str) -> str:
+    """A line of JSON with everything beyond printable ASCII escaped."""
+    return "".join(letter if " " <= letter <= "~" else json.dumps(letter)[1:-1] for letter in line)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text with characters that are not printable in double quotes and escapes them."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """A scalar, quoted where it has to be."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text == printable(text) else '"')
+
+    def write_double_quoted(self, text: str, split: bool = True) -> None:
+        """As its base, which would write marks of direction and of no width as they are."""
+        allowed, self.allow_unicode = self.allow_unicode, text == printable(text)
+        super().write_double_quoted(text, split)
+        self.allow_unicode = allowed
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def total_stats(parts: Sequence[Stats]) -> Stats:

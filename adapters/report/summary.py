@@ -3,8 +3,8 @@
 from collections import Counter
 
 from rich.console import Console
-from rich.text import Text
 
+from adapters.report.consoles import Line
 from adapters.report.numbers import counted, short
 from adapters.report.scene import Scene
 from adapters.report.structured import sorted_reasons
@@ -22,7 +22,7 @@ def print_summary(console: Console, scene: Scene) -> None:
     for gang in gangs:
         word, _, style = STATUS_WORDS[gang.status]
         line = (
-            Text(f"{gang.name:<{widths[0]}}  ").append(f"{word:<{widths[1]}}", style).append(f"  {_what(scene, gang)}")
+            Line(f"{gang.name:<{widths[0]}}  ").append(f"{word:<{widths[1]}}", style).append(f"  {_what(scene, gang)}")
         )
         line.rstrip()
         console.print(line, soft_wrap=True)
@@ -50,14 +50,14 @@ def _why(reason: Reason) -> str:
     return f"taken by {', '.join(reason.objects[:_MOST_TAKERS])}{more}"
 
 
-def _total(scene: Scene) -> Text:
+def _total(scene: Scene) -> Line:
     """How many gangs, pods and GPUs are placed, and how many gangs have each status, the best first."""
     gangs = scene.plan.gangs
     wanted = sum(len(role.pods) for gang in gangs for role in scene.roles_of(gang).values())
     placed = sum(len(gang.assignments) for gang in gangs)
     running = sum(len(gang.running) for gang in gangs)
     gpus = sum(gpu_need(scene, scene.roles_of(gang).get(pod.role)) for gang in gangs for pod in gang.assignments)
-    line = Text(f"total: {sum(gang.status.placed for gang in gangs)} of {counted(len(gangs), 'gang')} planned, ")
+    line = Line(f"total: {sum(gang.status.placed for gang in gangs)} of {counted(len(gangs), 'gang')} planned, ")
     line.append(
         f"{placed} of {counted(wanted, 'pod')}{f', {running} running' if running else ''}, {short(gpus)} GPUs: "
     )

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from adapters.report.consoles import Line, Rows
 from adapters.report.numbers import counted, gap, percent, short
 from adapters.report.scene import Scene
 from adapters.report.structured import sorted_reasons
@@ -44,7 +43,7 @@ def print_status(console: Console, scene: Scene, plan: GangPlan) -> None:
     word, meaning, style = STATUS_WORDS[plan.status]
     if plan.status is Status.UNKNOWN and any(reason.code is ReasonCode.TOO_LARGE for reason in plan.reasons):
         meaning = _TOO_LARGE
-    line = Text(f"{plan.name}  ").append(word, style)
+    line = Line(f"{plan.name}  ").append(word, style)
     line.append(f" ({meaning})" if not plan.assignments else f" ({meaning}): {size(scene, plan)}")
     console.print(line, soft_wrap=True)
 
@@ -78,7 +77,7 @@ def print_objective(console: Console, terms: Sequence[TermValue]) -> None:
         bound = "-" if term.bound is None else short(term.bound)
         style = "green" if proof == "proven" else "yellow"
         meaning = TERM_MEANINGS.get(term.term, "")
-        table.add_row(term.term, short(term.value), bound, Text(proof, style), meaning)
+        table.add_row(term.term, short(term.value), bound, Line(proof, style), meaning)
     console.print(table)
 
 
@@ -116,7 +115,7 @@ def print_reasons(console: Console, plan: GangPlan, most: int | None = None) -> 
     """Why there is no plan, a sentence for each cause."""
     reasons = sorted_reasons(plan.reasons)
     for reason in reasons[:most]:
-        console.print(Text("  because ", "bold").append(f"[{reason.code}] {reason.message}", ""), soft_wrap=True)
+        console.print(Line("  because ", "bold").append(f"[{reason.code}] {reason.message}", ""), soft_wrap=True)
     if most is not None and len(reasons) > most:
         console.print(f"  ... and {counted(len(reasons) - most, 'more reason')}", soft_wrap=True)
 
@@ -169,9 +168,9 @@ def milliseconds(value: float) -> str:
     return f"{short(number, 3 if number < 10 else 1)} ms"
 
 
-def plain_table(*texts: str, numbers: Iterable[str] = ()) -> Table:
-    """A table without lines that reads the same in a log file: text columns, then right-aligned ones."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+def plain_table(*texts: str, numbers: Iterable[str] = ()) -> Rows:
+    """A table with text columns, then right-aligned ones."""
+    table = Rows()
     for header in texts:
         table.add_column(header, overflow="fold")
     for header in numbers:

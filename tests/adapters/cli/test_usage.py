@@ -1,10 +1,12 @@
 """Options, help, and what is refused because it does not exist yet."""
 
+import click
 import pytest
 
 from adapters.cli.durations import parse_duration
 from adapters.cli.later import COMMANDS, OPTIONS
-from adapters.cli.plan import ENGINES
+from adapters.cli.plan import ENGINES, plan_command
+from adapters.cli.token_counts import tokens_option
 from tests.adapters.cli.conftest import Run
 
 
@@ -15,6 +17,23 @@ def one_line(stderr: str) -> str:
     assert lines[0].startswith("huddle: ")
     assert "Traceback" not in stderr
     return lines[0]
+
+
+def test_without_a_command_the_help_is_printed(run: Run) -> None:
+    """Somebody who types the name alone wants to know what it is for."""
+    result = run()
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert result.stdout == run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("4000", 4000), ("4k", 4000), ("4K", 4000), ("0.5M", 500_000), ("1.5k", 1500)]
+)
+def test_tokens_may_be_counted_in_thousands(text: str, tokens: int) -> None:
+    """As people write them."""
+    context, option = click.Context(plan_command), plan_command.params[0]
+    assert tokens_option(context, option, text) == tokens
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -61,7 +80,6 @@ def test_version(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "Missing command"),
         (["nonsense"], "nonsense"),
         (["plan"], "FILE"),
         (["plan", "g.yaml"], "--cluster"),
@@ -79,6 +97,9 @@ def test_version(run: Run) -> None:
         (["plan", "g.yaml", "--cluster", "c", "--fair-after", "5s"], "--batch"),
         (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "0"], "range"),
         (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "nan"], "nan"),
+        (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "4kb"], "4kb"),
+        (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "0.5"], "whole"),
+        (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "11M"], "range"),
         (["plan", "g.yaml", "--cluster", "c", "--rps", "0"], "range"),
         (["plan", "g.yaml", "--cluster", "c", "--rps", "nan"], "nan"),
         (["topology"], "--cluster"),
