@@ -9,9 +9,10 @@ from rich.console import Console
 from adapters.calibrate.fitting import Fitted, as_levels, fit
 from adapters.calibrate.transfers import read_transfers
 from adapters.cli import later
-from adapters.cli.inputs import output_option
+from adapters.cli.inputs import output_option, schema_option
 from adapters.cli.streams import write_out
 from adapters.files.documents import read_text
+from adapters.report.answers import AnswerKind, heading
 from adapters.report.consoles import rendered
 from adapters.report.numbers import percent, short
 from adapters.report.structured import as_yaml, formatted
@@ -32,6 +33,7 @@ Example:
 @click.command("calibrate", cls=later.Command, help=HELP, short_help="Fit tiers to measured transfers.")
 @click.option("--transfers", metavar="FILE", required=True, help="Measured transfers, CSV or JSON.")
 @output_option
+@schema_option(AnswerKind.CALIBRATION)
 def calibrate_command(transfers: str, output: str) -> None:
     """Read, fit, show."""
     fitted = fit(read_transfers(*read_text(transfers)))
@@ -52,7 +54,7 @@ def _document(fitted: Sequence[Fitted]) -> dict[str, object]:
         }
         for each in fitted
     ]
-    return {"levels": as_levels(fitted), "fits": fits}
+    return {**heading(AnswerKind.CALIBRATION), "levels": as_levels(fitted), "fits": fits}
 
 
 def _print(console: Console, fitted: Sequence[Fitted]) -> None:

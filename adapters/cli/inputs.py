@@ -5,7 +5,9 @@ from typing import Any, TypeVar
 
 import click
 
+from adapters.cli.streams import write_out
 from adapters.manifests.reading import COMPUTE_DOMAIN_PREFERRED, COMPUTE_DOMAIN_REQUIRED
+from adapters.report.answers import AnswerKind, schema_text
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
@@ -52,6 +54,24 @@ def plan_output_option(body: _Body) -> _Body:
         help="Form of the answer on standard output; table fits a page for each gang, wide shows every node, json and "
         "yaml are stable.",
     )(body)
+
+
+def schema_option(kind: AnswerKind) -> Callable[[_Body], _Body]:
+    """`--schema`, which prints the JSON Schema of the answer, whatever else is given, and ends."""
+
+    def show(context: click.Context, _: click.Parameter, asked: bool) -> None:
+        if asked:
+            write_out(schema_text(kind))
+            context.exit()
+
+    return click.option(
+        "--schema",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="Print the JSON Schema of -o json and end.",
+    )
 
 
 def compute_domain_option(body: _Body) -> _Body:

@@ -20,6 +20,7 @@ from adapters.cli.inputs import (
     compute_domain_option,
     plan_output_option,
     refuse_double_stdin,
+    schema_option,
 )
 from adapters.cli.interrupts import interruptible
 from adapters.cli.outcome import exit_for, warn
@@ -31,6 +32,7 @@ from adapters.cli.token_counts import tokens_option
 from adapters.files.cluster import load_cluster
 from adapters.files.documents import read_documents
 from adapters.manifests.gangs import GangOptions, read_gangs
+from adapters.report.answers import AnswerKind
 from adapters.report.consoles import rendered
 from adapters.report.plan_text import plan_notices, print_plan
 from adapters.report.scene import Scene
@@ -61,6 +63,7 @@ Ctrl-C or SIGTERM, with the best plan so far printed; a second one ends at once.
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @cluster_option
 @plan_output_option
+@schema_option(AnswerKind.PLAN)
 @click.option(
     "--time-limit",
     metavar="DURATION",

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import click
 
 from adapters.cli import later
-from adapters.cli.inputs import cluster_option, output_option, refuse_double_stdin
+from adapters.cli.inputs import cluster_option, output_option, refuse_double_stdin, schema_option
 from adapters.cli.outcome import warn
 from adapters.cli.streams import write_out
 from adapters.files.cluster import load_cluster
 from adapters.files.documents import read_documents
 from adapters.kubernetes.objects import Document
 from adapters.kubernetes.spelling import suggestion
+from adapters.report.answers import AnswerKind
 from adapters.report.consoles import rendered
 from adapters.report.structured import formatted
 from adapters.report.topology_view import print_topology, topology_document
@@ -32,6 +33,7 @@ Example:
 @click.command("topology", cls=later.Command, help=HELP, short_help="What the cluster looks like.")
 @cluster_option
 @output_option
+@schema_option(AnswerKind.TOPOLOGY)
 def topology_command(clusters: tuple[str, ...], output: str) -> None:
     """Read, describe, show."""
     refuse_double_stdin(clusters)

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from adapters.report.answers import AnswerKind, heading
 from adapters.report.numbers import plain
 from solver.domain.naming import natural_key
 from solver.domain.plan import Assignment, Batch, FlowReport, GangPlan, Notice, Plan, Proof, Reason, Stats, TermValue
@@ -23,6 +24,7 @@ _PROOFS = (Proof.NONE, Proof.TREE, Proof.CPSAT, Proof.BOTH)
 def plan_document(plan: Plan) -> Document:
     """The plan as plain dicts and lists, ready for JSON or YAML; `batch` is there for a joint plan only."""
     return {
+        **heading(AnswerKind.PLAN),
         "status": plan.status.value,
         "warnings": _notices(plan.warnings),
         "gangs": [_gang(gang) for gang in plan.gangs],

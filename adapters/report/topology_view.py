@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from adapters.report.answers import AnswerKind, heading
 from adapters.report.numbers import counted, plain, short
 from adapters.report.structured import sorted_notices
 from adapters.report.tables import plain_table
@@ -39,6 +40,7 @@ def topology_document(snapshot: Snapshot, notices: Sequence[Notice] = ()) -> Doc
     declared = bool(specs)
     gpus = _Gpus(snapshot.whole_gpus, snapshot.whole_free_gpus)
     return {
+        **heading(AnswerKind.TOPOLOGY),
         "nodes": len(snapshot.nodes),
         "closed_nodes": int((~snapshot.open_nodes).sum()),
         "gpus": int(gpus.total.sum()),

@@ -36,6 +36,9 @@ def test_the_wheel(tmp_path: Path) -> None:
     assert {
         "adapters/files/schemas/cluster.schema.json",
         "adapters/manifests/schemas/gang.schema.json",
+        "adapters/report/schemas/calibration.schema.json",
+        "adapters/report/schemas/plan.schema.json",
+        "adapters/report/schemas/topology.schema.json",
     } <= names
     assert "huddle = adapters.cli.main:main" in scripts
 

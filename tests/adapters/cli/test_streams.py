@@ -36,8 +36,6 @@ def transfers(write: Write) -> str:
 
 COMMANDS = (
     'huddle plan "$1" --cluster "$2"',
-    'huddle plan "$1" --cluster "$2" -o json',
-    'huddle topology --cluster "$2"',
     'huddle topology --cluster "$2" -o yaml',
     'huddle calibrate --transfers "$3"',
     "huddle serve --print-config",
@@ -76,7 +74,7 @@ def test_the_answer_comes_though_nobody_hears_the_warnings(where: str, gang: str
     done = shell(f'huddle plan "$1" --cluster "$2" -o json {where}', gang, cluster)
     assert done.returncode == 0
     assert '"status": "optimal"' in done.stdout
-    queued = write("queued.yaml", Path(gang).read_text().replace("spec:\n", "spec:\n      queue: nobody\n", 1))
+    queued = write("queued.yaml", Path(gang).read_text().replace("spec:\n", "spec:\n  queue: nobody\n", 1))
     done = shell(f'huddle plan "$1" --cluster "$2" {where}', queued, cluster)
     assert done.returncode == 0, done
     assert "OPTIMAL" in done.stdout

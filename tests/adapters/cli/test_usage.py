@@ -1,5 +1,7 @@
 """Options, help, and what is refused because it does not exist yet."""
 
+import json
+
 import click
 import pytest
 
@@ -140,3 +142,13 @@ def test_engine_names_are_those_of_the_planner() -> None:
     from solver import planner
 
     assert list(ENGINES) == [engine.value for engine in planner.Engine]
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"), [("plan", "Plan"), ("topology", "TopologyReport"), ("calibrate", "Calibration")]
+)
+def test_the_schema_of_the_answer_is_printed(run: Run, command: str, kind: str) -> None:
+    """Whatever else is missing on the command line."""
+    result = run(command, "--schema")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["title"] == kind
