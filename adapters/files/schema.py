@@ -9,6 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from adapters.kubernetes.json_schema import validator
 from adapters.kubernetes.objects import Document, shown
 from adapters.kubernetes.spelling import suggestion
 from solver.domain.errors import InvalidRequest
@@ -33,7 +34,7 @@ def check_schema(doc: Document, schema: str) -> None:
 @cache
 def _validator(schema: str) -> Draft202012Validator:
     text = files("adapters.files").joinpath("schemas", schema).read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
+    return validator(json.loads(text))
 
 
 def _order(error: ValidationError) -> tuple[list[tuple[bool, int, str]], str, str]:

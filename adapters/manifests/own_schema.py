@@ -10,6 +10,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from adapters.kubernetes.json_schema import validator
 from adapters.kubernetes.objects import Document, shown
 from adapters.kubernetes.spelling import suggestion
 
@@ -39,7 +40,7 @@ def check_gang(doc: Document) -> None:
 @cache
 def _validator() -> Draft202012Validator:
     text = resources.files("adapters.manifests").joinpath("schemas", "gang.schema.json").read_text("utf-8")
-    return Draft202012Validator(json.loads(text))
+    return validator(json.loads(text))
 
 
 def _refuse_absurd(doc: Document) -> None:

@@ -194,7 +194,7 @@ def test_own_levels_answer_to_their_well_known_name() -> None:
     ("spec", "line"),
     [
         ([], "spec: must be a mapping, not a list"),
-        ({"node": []}, "spec.node: is not a known field"),
+        ({"node": []}, "spec.node: is not a known field (did you mean nodes?)"),
         ({"nodes": {}}, "spec.nodes: must be a list, not a mapping"),
         ({"nodes": [{"count": 1}]}, "spec.nodes[0].prefix: is missing"),
         ({"nodes": [{"prefix": "h"}]}, "spec.nodes[0].count: is missing"),
@@ -203,7 +203,10 @@ def test_own_levels_answer_to_their_well_known_name() -> None:
         ({"nodes": [{"prefix": "h", "count": -1}]}, "spec.nodes[0].count: must be at least 0, not -1"),
         ({"nodes": [{"prefix": "h", "count": 10**9}]}, "spec.nodes[0].count: must be at most 1000000, not 1000000000"),
         ({"nodes": [{"prefix": "A b", "count": 1}]}, "spec.nodes[0].prefix: 'A b' is not allowed here"),
-        ({"nodes": [{"prefix": "h", "count": 1, "gpu": 8}]}, "spec.nodes[0].gpu: is not a known field"),
+        (
+            {"nodes": [{"prefix": "h", "count": 1, "gpu": 8}]},
+            "spec.nodes[0].gpu: is not a known field (did you mean gpus?)",
+        ),
         ({"nodes": [{"prefix": "h", "count": 1, "gpus": 1.5}]}, "spec.nodes[0].gpus: must be a whole number, not 1.5"),
         (
             {"nodes": [{"prefix": "h", "count": 1, "cpu": []}]},
