@@ -145,5 +145,5 @@ def _refusal(request: Request, response: aiohttp.ClientResponse, data: bytes) ->
     if isinstance(status, dict):
         reason, message = status.get("reason") or reason, status.get("message") or message
     wait = response.headers.get("Retry-After", "")
-    problem = one_line(f"{request}: {response.status} {reason}: {message.strip()}")
+    problem = one_line(f"{request}: {response.status} {reason}: {' '.join(message.split())}")
     return api_error(response.status, reason, problem, float(wait) if wait.isdecimal() else None)

@@ -34,9 +34,9 @@ def test_cluster_scoped_objects_are_called_by_their_name() -> None:
 
 
 def test_a_refusal_is_one_line() -> None:
-    """Line breaks and control characters in the input do not reach the message."""
+    """Line breaks and control characters in the input are shown escaped."""
     doc = Document({"kind": "Pod", "metadata": {"name": "a\nb"}}, "f\x1b[0m")
-    assert str(doc.refuse("x\ty", "bad\r\n")) == "f [0m: Pod default/a b: x y: bad  "
+    assert str(doc.refuse("x\ty", "bad\r\n")) == "f\\x1b[0m: Pod default/a\\nb: x\\ty: bad\\r\\n"
 
 
 def test_labels_and_annotations_read_null_as_empty() -> None:
