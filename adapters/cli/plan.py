@@ -53,7 +53,7 @@ Examples:
   kubectl get nodes,pods,pvc,pv,sc -A -o json | huddle plan gang.yaml --cluster - -o json
 
 \b
-Exit codes: 0 every gang planned, 2 bad input, 3 a gang is infeasible,
+Exit codes: 0 every gang planned, 2 bad input or no place for the answer, 3 a gang is infeasible,
 4 none infeasible but one unknown, 1 a defect of huddle, 130 or 143 ended by
 Ctrl-C or SIGTERM, with the best plan so far printed; a second one ends at once.
 """
