@@ -10,7 +10,7 @@ from adapters.kubernetes.placements import Condition, Phase, PlacementRecord, Wh
 from solver.domain.plan import Notice
 from solver.service import logs
 from solver.service.config import Logs
-from support.terminals import unprintable
+from support.unprintable import unprintable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOSTILE = "rack\x1b[31m\u202e\n\x9b\u200b"

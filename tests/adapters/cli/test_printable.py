@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from adapters.report.consoles import rendered
 from adapters.report.structured import as_json, as_yaml
 from adapters.report.tables import plain_table
-from support.terminals import unprintable
+from support.unprintable import unprintable
 from tests.adapters.cli.conftest import Run, Write
 
 HOSTILE = "\x1b]0;t\x07\x1b[2J\u202ex\u200b\x9b31m\n\r\x7f[red]"
