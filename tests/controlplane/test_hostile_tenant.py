@@ -49,7 +49,7 @@ def test_good_gangs_beside_hostile_ones(
     create_gpu_nodes(api, size.nodes)
     hostile = f"hostile-{uuid.uuid4().hex[:8]}"
     api.create("/api/v1/namespaces", {"metadata": {"name": hostile}})
-    options = (*QUICK, "--extender-listen", "127.0.0.1:0", "--lease-duration", "6s")
+    options = (*QUICK, "--extender-listen", "127.0.0.1:0")  # and a Lease as long as in a cluster
     try:
         with controlled(control_plane.kubeconfig(), tmp_path, *options, leader_election=True) as controller:
             controller.wait_for("leading")
