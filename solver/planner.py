@@ -115,9 +115,13 @@ def _taken(
     return GangPlan(alone.name, Status.INFEASIBLE, reasons=(reason,), warnings=alone.warnings, stats=alone.stats)
 
 
-def taken_by(takers: Sequence[str]) -> Reason:
-    """Reason of a gang that would fit if these gangs of the same call did not hold the room."""
-    text = f"it would fit, but gangs of this call took the room: {', '.join(takers)}"
+def taken_by(takers: Sequence[str], fits: bool = True) -> Reason:
+    """Reason of a gang that is left out because these gangs of the same call hold the room.
+
+    fits: whether it is known that the gang would fit without them.
+    """
+    why = "it would fit, but" if fits else "no more gangs can be placed:"
+    text = f"{why} gangs of this call took the room: {', '.join(takers)}"
     return Reason(ReasonCode.TAKEN, text, tuple(takers), {"gangs": len(takers)})
 
 

@@ -32,6 +32,10 @@ class Alone:
         """Nodes the gang would use, none while it is unknown."""
         return {item.node for item in self._plans[at].assignments} if at in self._plans else set()
 
+    def answer(self, at: int) -> GangPlan | None:
+        """The plan of a gang alone, None while it is unknown."""
+        return self._plans.get(at)
+
     def impossible(self, at: int) -> bool:
         """Whether it is proven that the gang cannot be placed."""
         known = self._plans.get(at)

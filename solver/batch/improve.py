@@ -1,11 +1,12 @@
 """Large-neighbourhood search: a few gangs of the batch leave and are placed anew, while that pays and time lasts."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from solver.batch.alone import Alone
 from solver.batch.neighbourhoods import all_others, around, domains_for, wanting
+from solver.batch.objective import best_of_terms
 from solver.batch.state import State
 from solver.batch.supplies import device_needs
 from solver.batch.swaps import swapped, swaps
@@ -13,11 +14,15 @@ from solver.bound.warm import WarmTables
 from solver.domain.budget import Budget
 from solver.domain.errors import InternalError
 from solver.domain.gang import Gang
-from solver.search.joint import Joint, place_together
+from solver.search.joint import Joint, most_admitted, place_together
 from solver.search.options import Engine, Reporter
 
 #: Up to so many gangs and pods are placed all at once; beyond, a few at a time.
 ALL_AT_ONCE_GANGS, ALL_AT_ONCE_PODS = 4, 40
+#: Up to so many gangs in a cluster of `WHOLE_NODES` are placed all at once in the end, when bounds are known.
+PROVEN_GANGS = 8
+#: Part of what is left for placing a few of them at a time before.
+FEW_SHARE = 0.5
 #: Above so many nodes a few gangs are placed anew on the domains they use or would use alone only.
 WHOLE_NODES = 64
 #: Longest time for one joint placement of a few gangs, in seconds.
@@ -32,7 +37,7 @@ MOST_LEAVING = 2
 class Improver:
     """Looks for better states than `state`. told: hears of each. proven: nothing can be better.
 
-    moves: how often each gang was moved.
+    moves: how often each gang was moved. most: by priority, how many gangs can be placed, once that is known.
     """
 
     state: State
@@ -43,6 +48,7 @@ class Improver:
     warm: WarmTables
     told: Callable[[State], None] | None = None
     proven: bool = False
+    most: Mapping[int, int] | None = None
     moves: Counter[int] = field(default_factory=Counter)
 
     def run(self) -> None:
@@ -56,7 +62,28 @@ class Improver:
         if self.engine is Engine.AUTO:
             self.admit(movable, self.budget.part(SWAP_SHARE))
         self.look()
-        self.better(movable)
+        small = 2 <= len(movable) <= PROVEN_GANGS and len(self.state.site.snapshot.nodes) <= WHOLE_NODES
+        self.better(movable, self.budget.part(FEW_SHARE) if small else self.budget)
+        if small and not self.proven:
+            self.count(movable)
+            self.together(tuple(movable), self.budget)
+
+    @property
+    def admitted_all(self) -> bool:
+        """Whether it is known that no more gangs can be placed."""
+        site = self.state.site
+        if all(at in self.state.placed or self.alone.impossible(at) for at in range(len(site.gangs))):
+            return True
+        classes = sorted({gang.priority for gang in site.gangs}, reverse=True)
+        return self.most is not None and self.state.admitted == tuple(self.most.get(each, 0) for each in classes)
+
+    def count(self, movable: Sequence[int]) -> None:
+        """How many gangs can be placed at most, by CP-SAT, where some that may fit wait and all can be moved."""
+        site = self.state.site
+        waiting = [at for at in movable if at not in self.state.placed and not self.alone.impossible(at)]
+        if waiting and len(movable) == len(site.gangs):
+            self.reporter.stage("batch", "how many gangs can be placed")
+            self.most = most_admitted(site.snapshot, site.gangs, site.tree(0), self.budget)
 
     def movable(self) -> list[int]:
         """Gangs that may be placed together: one topology and view, nothing running, none with the rule `bandwidth`.
@@ -96,7 +123,7 @@ class Improver:
         for at in sorted(range(len(self.state.site.gangs)), key=lambda at: at in self.state.placed):
             self.alone.look(at, budget)
 
-    def better(self, movable: Sequence[int]) -> None:
+    def better(self, movable: Sequence[int], budget: Budget) -> None:
         """Place a few gangs anew by CP-SAT, those first that do worse than alone; until none does, or time is over."""
         tried: set[object] = set()
         helped = True
@@ -106,10 +133,10 @@ class Improver:
                 key = (chosen, tuple(self.moves[at] for at in chosen))
                 if key in tried:
                     continue
-                if not self.budget.left_s:
+                if not budget.left_s:
                     return
                 tried.add(key)
-                if self.together(chosen, self.budget.within(STEP_S)):
+                if self.together(chosen, budget.within(STEP_S)):
                     helped = True
                     break
 
@@ -125,7 +152,9 @@ class Improver:
         self.reporter.stage("batch", f"placing {len(chosen)} gangs together")
         lowest = None if len(site.snapshot.nodes) <= WHOLE_NODES else domains_for(self.state, self.alone, chosen)
         gangs = [site.gangs[at] for at in chosen]
-        found = place_together(self.state.without(chosen), gangs, site.tree(chosen[0]), budget, lowest)
+        whole = len(chosen) == len(site.gangs) and self.admitted_all
+        lower = best_of_terms(self.state, self.alone) if whole else None
+        found = place_together(self.state.without(chosen), gangs, site.tree(chosen[0]), budget, lowest, lower)
         if found is None:
             return False
         later = self.with_joint(chosen, found)

@@ -5,7 +5,7 @@ of a class can reach together are the m best of what they reach alone, summed. T
 and each further one while all before it sit at their bounds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from solver.batch.alone import Alone
@@ -20,12 +20,18 @@ from solver.verify.checker import TERMS
 _SHOWN = (TERMS[0], None, *TERMS[1:])
 
 
-def batch_of(state: State, ranks: Sequence[Rank], alone: Alone, proven: bool) -> Batch:
-    """What a state is worth. proven: nothing can be better."""
+def batch_of(
+    state: State, ranks: Sequence[Rank], alone: Alone, proven: bool, exact: Mapping[int, int] | None = None
+) -> Batch:
+    """What a state is worth.
+
+    proven: nothing can be better. exact: by the gangs' priority how many can be placed at most, beside as many as can
+    be of every higher one.
+    """
     order = sorted(set(ranks), reverse=True)
     classes = [[at for at, rank in enumerate(ranks) if rank == each] for each in order]
     admitted = [len(state.placed.keys() & members) for members in classes]
-    most = admitted if proven else _most(state, classes, alone, admitted)
+    most = admitted if proven else _most(state, classes, alone, admitted, exact)
     shown = [
         Admitted(rank.priority, count, bound, rank.waited)
         for rank, count, bound in zip(order, admitted, most, strict=True)
@@ -47,9 +53,40 @@ def terms_of_gang(state: State, alone: Alone, at: int, proven: bool) -> tuple[Te
     return _terms(values, values if proven else _bounds(values, alone.best(at)))
 
 
-def _most(state: State, classes: Sequence[Sequence[int]], alone: Alone, admitted: Sequence[int]) -> list[int]:
+def settled_classes(state: State, ranks: Sequence[Rank], batch: Batch) -> set[int]:
+    """Gangs of classes of which no more can be placed, and neither of any class before."""
+    order = sorted(set(ranks), reverse=True)
+    closed = set(order[: next((at for at, each in enumerate(batch.admitted) if each.value < each.bound), len(order))])
+    return {at for at in range(len(state.site.gangs)) if ranks[at] in closed}
+
+
+def best_of_terms(state: State, alone: Alone) -> Sequence[Fraction] | None:
+    """Lower bounds of the terms from `containment_steps` to `proximity`, each while those before it are met.
+
+    They hold where as many gangs of each class are placed as in the state; None where `replicas` might get better.
+    """
+    priorities = sorted({gang.priority for gang in state.site.gangs}, reverse=True)
+    classes = [[at for at, gang in enumerate(state.site.gangs) if gang.priority == each] for each in priorities]
+    best = _best_together(state, classes, alone)
+    sums = [sum(column, Fraction(0)) for column in zip(*state.standings.values(), strict=True)]
+    return best[2:] if best and sums[:2] == list(best[:2]) else None
+
+
+def _most(
+    state: State,
+    classes: Sequence[Sequence[int]],
+    alone: Alone,
+    admitted: Sequence[int],
+    exact: Mapping[int, int] | None,
+) -> list[int]:
     possible = [[at for at in members if not alone.impossible(at)] for members in classes]
-    return most_by_class(supplies(state.site.snapshot, state.site.gangs), possible, admitted)
+    most = most_by_class(supplies(state.site.snapshot, state.site.gangs), possible, admitted)
+    for at, members in enumerate(classes if exact is not None else ()):
+        bound = (exact or {}).get(state.site.gangs[members[0]].priority, 0)
+        most[at] = min(most[at], bound)
+        if admitted[at] != bound:
+            break  # the numbers of the classes after it are those beside as many of this one
+    return most
 
 
 def _best_together(state: State, classes: Sequence[Sequence[int]], alone: Alone) -> Standing | None:

@@ -1,12 +1,12 @@
 """plan_batch(): several gangs planned jointly, never worse than one after another."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from solver.batch.alone import Alone
 from solver.batch.improve import Improver
-from solver.batch.objective import batch_of, terms_of_gang
+from solver.batch.objective import batch_of, settled_classes, terms_of_gang
 from solver.batch.ranks import Rank, by_rank, ranks_of
 from solver.batch.state import Site, State, first_state
 from solver.bound.warm import WarmTables
@@ -14,9 +14,10 @@ from solver.domain.budget import Budget, Stop
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.holding import holding_running, without_lost
+from solver.domain.naming import natural_key
 from solver.domain.nominated import seen_alike
 from solver.domain.order import turn
-from solver.domain.plan import Admitted, Batch, GangPlan, Plan, Proof, Status
+from solver.domain.plan import Admitted, Batch, GangPlan, Plan, Proof, Reason, ReasonCode, Status
 from solver.domain.snapshot import Snapshot
 from solver.explain.empty import telling_empty
 from solver.planner import plan, taken_by
@@ -81,14 +82,17 @@ def _planned(
     alone = Alone(site, options.engine, warm)
 
     def told(state: State) -> None:
-        answers = _answers(first, state, True, alone, False)
-        reporter.planned(Plan(answers, first.warnings, batch_of(state, ranks, alone, False)))
+        batch = batch_of(state, ranks, alone, False)
+        answers = _Answers(first, state, alone, False, settled_classes(state, ranks, batch)).all(moved=True)
+        reporter.planned(Plan(answers, first.warnings, batch))
 
     improver = Improver(start, alone, options.engine, search, reporter, warm, told if reporter.wants_plans else None)
     improver.run()
-    answers = _answers(first, improver.state, improver.state is not start, alone, improver.proven)
+    state, proven = improver.state, improver.proven
+    batch = batch_of(state, ranks, alone, proven, improver.most)
+    answers = _Answers(first, state, alone, proven, settled_classes(state, ranks, batch)).all(state is not start)
     warnings = first.warnings if site.apart is None else (*first.warnings, site.apart)
-    return Plan(answers, warnings, batch_of(improver.state, ranks, alone, improver.proven))
+    return Plan(answers, warnings, batch)
 
 
 def _without_verifying(budget: Budget, first: Plan) -> Budget:
@@ -98,41 +102,65 @@ def _without_verifying(budget: Budget, first: Plan) -> Budget:
     return budget.within(max(left_s - VERIFY_FACTOR * spent_s, (1 - VERIFY_MOST) * left_s))
 
 
-def _answers(first: Plan, state: State, moved: bool, alone: Alone, proven: bool) -> tuple[GangPlan, ...]:
-    """The gangs' answers among all others. moved: some placement is not the sequential plan's."""
-    verdicts = state.verified() if moved else {}
-    answers = []
-    for at, before in enumerate(first.gangs):
-        if at in state.placed:
-            answers.append(_placed(before, state, at, verdicts.get(at), alone, proven))
-        elif before.status.placed:
-            takers = sorted(state.site.gangs[other].name for other in state.placed)
-            answers.append(_displaced(before, takers, proven))
-        else:
-            answers.append(before)
-    return tuple(telling_empty(answer) for answer in answers)
+@dataclass(frozen=True)
+class _Answers:
+    """The gangs' answers among all others.
+
+    first: the sequential plan. proven: nothing can be better than the state. settled: gangs of classes of which no more
+    can be placed.
+    """
+
+    first: Plan
+    state: State
+    alone: Alone
+    proven: bool
+    settled: Collection[int]
+
+    def all(self, moved: bool) -> tuple[GangPlan, ...]:
+        """Every answer. moved: some placement is not the sequential plan's."""
+        verdicts = self.state.verified() if moved else {}
+        return tuple(
+            telling_empty(
+                self._placed(before, at, verdicts.get(at)) if at in self.state.placed else self._refused(before, at)
+            )
+            for at, before in enumerate(self.first.gangs)
+        )
+
+    def _placed(self, before: GangPlan, at: int, verdict: Verification | None) -> GangPlan:
+        return replace(
+            before,
+            status=Status.OPTIMAL if self.proven else Status.FEASIBLE,
+            assignments=self.state.placed[at],
+            objective=terms_of_gang(self.state, self.alone, at, self.proven),
+            domains=before.domains if verdict is None else verdict.domains,
+            flows=before.flows if verdict is None else verdict.flows,
+            reasons=(),
+            stats=replace(before.stats, proof=Proof.CPSAT if self.proven else Proof.NONE),
+            handover_ms=self.state.site.handover_ms(at),
+        )
+
+    def _refused(self, before: GangPlan, at: int) -> GangPlan:
+        """A gang without a place: it fits nowhere, others hold the room, or it is not known whether it might fit."""
+        taken = any(reason.code is ReasonCode.TAKEN for reason in before.reasons)
+        if before.status is Status.INFEASIBLE and not taken:
+            return before
+        alone, takers = self.alone.answer(at), self._takers(at)
+        if alone is not None and alone.status is Status.INFEASIBLE:
+            return _without_place(before, Status.INFEASIBLE, alone.reasons)
+        if takers and (taken or self.proven or at in self.settled):
+            fits = taken or before.status.placed or (alone is not None and alone.status.placed)
+            return _without_place(before, Status.INFEASIBLE, (taken_by(takers, fits),))
+        return _without_place(before, Status.UNKNOWN, before.reasons if before.status is Status.UNKNOWN else ())
+
+    def _takers(self, at: int) -> list[str]:
+        """Placed gangs that come before a gang or are of its class; any, if there are none."""
+        gangs = self.state.site.gangs
+        placed = [other for other in self.state.placed if self.state.placed[other]]
+        before = [other for other in placed if gangs[other].priority >= gangs[at].priority]
+        return sorted((gangs[other].name for other in before or placed), key=natural_key)
 
 
-def _placed(
-    before: GangPlan, state: State, at: int, verdict: Verification | None, alone: Alone, proven: bool
-) -> GangPlan:
-    return replace(
-        before,
-        status=Status.OPTIMAL if proven else Status.FEASIBLE,
-        assignments=state.placed[at],
-        objective=terms_of_gang(state, alone, at, proven),
-        domains=before.domains if verdict is None else verdict.domains,
-        flows=before.flows if verdict is None else verdict.flows,
-        reasons=(),
-        stats=replace(before.stats, proof=Proof.CPSAT if proven else Proof.NONE),
-        handover_ms=state.site.handover_ms(at),
-    )
-
-
-def _displaced(before: GangPlan, takers: Sequence[str], proven: bool) -> GangPlan:
-    """A gang that gave way to others of the batch."""
-    status = Status.INFEASIBLE if proven else Status.UNKNOWN
-    reasons = (taken_by(takers),) if proven else ()
+def _without_place(before: GangPlan, status: Status, reasons: tuple[Reason, ...]) -> GangPlan:
     return GangPlan(before.name, status, reasons=reasons, warnings=before.warnings, stats=before.stats)
 
 

@@ -1,7 +1,8 @@
 """A few gangs placed together: who is admitted, by priority class, then the terms summed, all by CP-SAT."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from solver.compile.frame import build_frame
 from solver.compile.naming import name_pods
@@ -17,7 +18,7 @@ from solver.model.gang_tree import Limit
 from solver.model.variables import Expr
 from solver.rules import queue
 from solver.search.bundle import Bundle, bundle, owner
-from solver.search.cpsat import Answer
+from solver.search.cpsat import Answer, run
 from solver.search.elastic import ShapeSearch
 from solver.search.solve import in_units
 from solver.search.stages import solve_staged
@@ -33,15 +34,50 @@ class Joint:
     proven: bool
 
 
+def most_admitted(snapshot: Snapshot, gangs: Sequence[Gang], tree: Tree, budget: Budget) -> dict[int, int] | None:
+    """How many gangs of each priority can be placed together at most; None when time ran out.
+
+    As many as possible of the highest priority, then of the next one beside those, and so on. The ratio of `reach` is
+    left out, so that there may be room for fewer. The gangs have no running members and one topology.
+    """
+    known = [gang for gang in gangs if not queue.refusal(gang, snapshot) and fewest_pods(gang.root) is not None]
+    if not known:
+        return {}
+    together = bundle(known, snapshot.accelerators)
+    structure = build_structure(together.gang, snapshot, tree, merge=False)
+    if structure.root is None:
+        return {}
+    try:
+        search = ShapeSearch(structure, _limits(together, structure), None, budget)
+    except OutOfTime:
+        return None
+    present = _present(search, together)
+    search.maximise(_admitted(present, together))
+    search.cp_model.maximize(search.score)
+    best = run(search.cp_model, budget, presolve=True)
+    if best.answer is not Answer.OPTIMAL:
+        return None
+    counts = dict.fromkeys((gang.priority for gang in known), 0)
+    for member, literal in present.items():
+        counts[together.members[member].priority] += best.value(literal)
+    return counts
+
+
 def place_together(
-    snapshot: Snapshot, gangs: Sequence[Gang], tree: Tree, budget: Budget, lowest: Collection[int] | None = None
+    snapshot: Snapshot,
+    gangs: Sequence[Gang],
+    tree: Tree,
+    budget: Budget,
+    lowest: Collection[int] | None = None,
+    lower: Sequence[Fraction] | None = None,
 ) -> Joint | None:
     """Best joint placement of `gangs`; None when time ran out before any was found.
 
     Admitted gangs count first, higher priority classes strictly before lower ones; then pods above the minimum, kept
     child-group replicas, and every term summed over the gangs. The gangs have no running members and one topology.
     lowest: domains above the hosts that may be used, None = all; only then anything is proven, and only where the same
-    nodes are open to all gangs.
+    nodes are open to all gangs. lower: what the sums of the terms from `containment_steps` to `proximity` cannot fall
+    below where as many gangs and pods are placed as can be, each while those before it sit at theirs.
     """
     known = [gang for gang in gangs if not queue.refusal(gang, snapshot) and fewest_pods(gang.root) is not None]
     if not known:
@@ -54,7 +90,7 @@ def place_together(
     except OutOfTime:
         return None
     for family in search.families(budget):
-        found = _best_of(structure, together, family.shapes, budget, lowest)
+        found = _best_of(structure, together, family.shapes, budget, lowest, lower)
         if found is not None:
             placed = dict(zip((gang.name for gang in known), found.assignments, strict=True))
             exact = found.proven and family.answer is Answer.OPTIMAL and lowest is None and _see_alike(snapshot, known)
@@ -75,6 +111,7 @@ def _best_of(
     shapes: Sequence[Shape],
     budget: Budget,
     lowest: Collection[int] | None,
+    lower: Sequence[Fraction] | None,
 ) -> Joint | None:
     """The best placement of any of the shapes; None when none can be placed or time ran out on all."""
     best: tuple[tuple[object, ...], Joint] | None = None
@@ -84,7 +121,10 @@ def _best_of(
             return Joint(_admitted(together, [()] * len(together.members)), proven=True)
         problem = build_problem(build_frame(structure, shape))
         terms = joint_terms(problem, together.families(problem.frame))
-        staged = solve_staged(problem, terms, budget, lowest=lowest)
+        bounds = (
+            None if lower is None else [*(int(low / term.unit) for low, term in zip(lower, terms, strict=False)), 0]
+        )
+        staged = solve_staged(problem, terms, budget, bounds, lowest=lowest)
         proven = proven and staged.answer in (Answer.OPTIMAL, Answer.INFEASIBLE)
         if staged.sums:
             values = in_units(terms, staged.sums)
@@ -104,20 +144,35 @@ def _admitted(together: Bundle, parts: Sequence[tuple[Assignment, ...]]) -> tupl
 
 def _score(search: ShapeSearch, together: Bundle) -> Expr:
     """Admitted gangs by priority class, then pods above the fewest, then kept child-group replicas."""
-    classes = sorted({gang.priority for gang in together.members})
-    admitted: Expr = 0
+    there = _present(search, together)
+    admitted = _admitted(there, together)
     fewest: Expr = 0
     count: Expr = 0
-    for name, present in search.choice.present.items():
-        if owner(name) in range(len(together.members)) and name == _root_name(together, owner(name)):
-            gang = together.members[owner(name)]
-            weight = (len(together.members) + 1) ** classes.index(gang.priority)
-            admitted = admitted + weight * present
-            fewest = fewest + (fewest_pods(gang.root) or 0) * present
-            count = count + present
+    for member, present in there.items():
+        fewest = fewest + (fewest_pods(together.members[member].root) or 0) * present
+        count = count + present
     pods = sum(len(role.pods) for role in together.gang.roles) + 1
     above = search.choice.pods - fewest
     return (admitted * pods + above) * search.most_kept + search.choice.kept_replicas - count
+
+
+def _present(search: ShapeSearch, together: Bundle) -> dict[int, Expr]:
+    """By member whether it is admitted."""
+    return {
+        owner(name): present
+        for name, present in search.choice.present.items()
+        if owner(name) in range(len(together.members)) and name == _root_name(together, owner(name))
+    }
+
+
+def _admitted(present: Mapping[int, Expr], together: Bundle) -> Expr:
+    """Admitted gangs, those of a higher class strictly first."""
+    classes = sorted({gang.priority for gang in together.members})
+    admitted: Expr = 0
+    for member, literal in present.items():
+        weight = (len(together.members) + 1) ** classes.index(together.members[member].priority)
+        admitted = admitted + weight * literal
+    return admitted
 
 
 def _root_name(together: Bundle, member: int) -> str:

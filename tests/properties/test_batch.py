@@ -4,12 +4,15 @@ import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
 from solver.batch.plan import plan_batch
 from solver.domain.errors import InvalidRequest
-from solver.domain.plan import Plan, Sense, Status
+from solver.domain.gang import Gang
+from solver.domain.plan import Plan, ReasonCode, Sense, Status
+from solver.domain.snapshot import Snapshot
 from solver.planner import Engine, Options, plan
 from support.batches import Worth, joint_optimum, random_batch, worth_of
 from support.builders import cluster, flow, gang, node, queue, role
@@ -209,3 +212,76 @@ def test_gangs_of_one_queue_share_its_limit() -> None:
     gangs = [gang(role("w", 2), name=f"ns/g{at}", queue="q") for at in range(3)]
     found = plan_batch(site, gangs, LIMIT)
     assert sum(answer.status.placed for answer in found.gangs) == 2
+
+
+def crowded(rng: random.Random) -> tuple[Snapshot, list[Gang]]:
+    """A random batch with one gang more than it had, so that admission is what matters."""
+    site, gangs = random_batch(rng)
+    more = gang(
+        role("w", rng.choice([2, 3]), rng.choice([1, 2])), name="ns/more", required=rng.choice(["rack", "host"])
+    )
+    return site, [*gangs, replace(more, priority=rng.choice([0, 5]))]
+
+
+def test_admission_of_small_batches_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where gangs are not placed all at once, CP-SAT counts them: bounds are those of the oracle where all are met.
+
+    No gang is unknown then: those without a place name the gangs that hold the room, or why they fit nowhere.
+    """
+    monkeypatch.setattr("solver.batch.improve.place_together", nothing_together)
+    exact = refused = 0
+    for seed in range(40):
+        site, gangs = crowded(random.Random(seed))
+        found = plan_batch(site, gangs, LIMIT)
+        best = joint_optimum(site, gangs)
+        assert found.batch is not None
+        for each, most in zip(found.batch.admitted, best[0], strict=True):
+            assert (seed, each.bound >= most) == (seed, True)
+            if each.value < each.bound:
+                assert each.bound == most, seed  # CP-SAT has counted them
+                break
+        if all(each.value == each.bound for each in found.batch.admitted):
+            exact += 1
+            statuses = {answer.status for answer in found.gangs}
+            assert Status.UNKNOWN not in statuses
+            placed = {answer.name for answer in found.gangs if answer.status.placed}
+            for answer in found.gangs:
+                if answer.status is Status.INFEASIBLE:
+                    assert answer.reasons
+                    reasons = [reason for reason in answer.reasons if reason.code is ReasonCode.TAKEN]
+                    takers = {name for reason in reasons for name in reason.objects}
+                    assert takers <= placed
+                    refused += bool(takers)
+    assert exact >= 25, exact
+    assert refused >= 10, refused
+
+
+def test_eight_gangs_are_placed_all_at_once_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many for the first try: the joint optimum is proven with bounds from each gang alone."""
+    monkeypatch.setattr("solver.batch.improve.ALL_AT_ONCE_GANGS", 0)
+    for seed in range(40):
+        site, gangs = random_batch(random.Random(seed), elastic=seed % 4 == 0)
+        found = plan_batch(site, gangs, LIMIT)
+        assert (seed, worth_of(site, gangs, placements(found))) == (seed, joint_optimum(site, gangs))
+        assert found.batch is not None
+        assert all(each.value == each.bound for each in found.batch.admitted)
+        assert all(term.value == term.bound for term in found.batch.objective)
+
+
+def test_a_gang_that_ran_out_of_time_is_taken_once_admission_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sequential plan knows nothing of the last gang; counting says that no more fit than are placed."""
+    real = plan
+
+    def hurried(*arguments: Any, **options: Any) -> Plan:
+        found = real(*arguments, **options)
+        late = replace(found.gangs[-1], status=Status.UNKNOWN, reasons=())
+        return replace(found, gangs=(*found.gangs[:-1], late))
+
+    monkeypatch.setattr("solver.batch.plan.plan", hurried)
+    monkeypatch.setattr("solver.batch.improve.place_together", nothing_together)
+    site = cluster(node("a", 4))
+    gangs = [gang(role("w", size), name=f"ns/g{size}") for size in (1, 3, 4)]
+    *placed, late = plan_batch(site, gangs, LIMIT).gangs
+    assert [answer.status.placed for answer in placed] == [True, True]
+    assert late.status is Status.INFEASIBLE
+    assert [(reason.code, reason.objects) for reason in late.reasons] == [(ReasonCode.TAKEN, ("ns/g1", "ns/g3"))]
