@@ -217,9 +217,8 @@ def test_gangs_of_one_queue_share_its_limit() -> None:
 def crowded(rng: random.Random) -> tuple[Snapshot, list[Gang]]:
     """A random batch with one gang more than it had, so that admission is what matters."""
     site, gangs = random_batch(rng)
-    more = gang(
-        role("w", rng.choice([2, 3]), rng.choice([1, 2])), name="ns/more", required=rng.choice(["rack", "host"])
-    )
+    asked = role("w", rng.choice([2, 3]), rng.choice([1, 2]))
+    more = gang(asked, name="ns/more", required=rng.choice(["rack", "host"]))
     return site, [*gangs, replace(more, priority=rng.choice([0, 5]))]
 
 
@@ -230,7 +229,7 @@ def test_admission_of_small_batches_is_exact(monkeypatch: pytest.MonkeyPatch) ->
     """
     monkeypatch.setattr("solver.batch.improve.place_together", nothing_together)
     exact = refused = 0
-    for seed in range(40):
+    for seed in range(30):
         site, gangs = crowded(random.Random(seed))
         found = plan_batch(site, gangs, LIMIT)
         best = joint_optimum(site, gangs)
@@ -252,14 +251,14 @@ def test_admission_of_small_batches_is_exact(monkeypatch: pytest.MonkeyPatch) ->
                     takers = {name for reason in reasons for name in reason.objects}
                     assert takers <= placed
                     refused += bool(takers)
-    assert exact >= 25, exact
-    assert refused >= 10, refused
+    assert exact >= 15, exact
+    assert refused >= 6, refused
 
 
 def test_eight_gangs_are_placed_all_at_once_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many for the first try: the joint optimum is proven with bounds from each gang alone."""
     monkeypatch.setattr("solver.batch.improve.ALL_AT_ONCE_GANGS", 0)
-    for seed in range(40):
+    for seed in range(20):
         site, gangs = random_batch(random.Random(seed), elastic=seed % 4 == 0)
         found = plan_batch(site, gangs, LIMIT)
         assert (seed, worth_of(site, gangs, placements(found))) == (seed, joint_optimum(site, gangs))
