@@ -35,24 +35,24 @@ class Joint:
 
 
 def most_admitted(snapshot: Snapshot, gangs: Sequence[Gang], tree: Tree, budget: Budget) -> dict[int, int] | None:
-    """How many gangs of each priority can be placed together at most; None when time ran out.
+    """How many gangs of each priority can be placed together at most; None when time ran out, or one needs no pod.
 
     As many as possible of the highest priority, then of the next one beside those, and so on. The ratio of `reach` is
     left out, so that there may be room for fewer. The gangs have no running members and one topology.
     """
     known = [gang for gang in gangs if not queue.refusal(gang, snapshot) and fewest_pods(gang.root) is not None]
-    if not known:
-        return {}
+    if not known or any(fewest_pods(gang.root) == 0 for gang in gangs):
+        return None
     together = bundle(known, snapshot.accelerators)
     structure = build_structure(together.gang, snapshot, tree, merge=False)
     if structure.root is None:
-        return {}
+        return None
     try:
         search = ShapeSearch(structure, _limits(together, structure), None, budget)
     except OutOfTime:
         return None
     present = _present(search, together)
-    search.maximise(_admitted(present, together))
+    search.maximise(_by_class(present, together))
     search.cp_model.maximize(search.score)
     best = run(search.cp_model, budget, presolve=True)
     if best.answer is not Answer.OPTIMAL:
@@ -121,9 +121,7 @@ def _best_of(
             return Joint(_admitted(together, [()] * len(together.members)), proven=True)
         problem = build_problem(build_frame(structure, shape))
         terms = joint_terms(problem, together.families(problem.frame))
-        bounds = (
-            None if lower is None else [*(int(low / term.unit) for low, term in zip(lower, terms, strict=False)), 0]
-        )
+        bounds = None if lower is None else [int(low / term.unit) for low, term in zip((*lower, 0), terms, strict=True)]
         staged = solve_staged(problem, terms, budget, bounds, lowest=lowest)
         proven = proven and staged.answer in (Answer.OPTIMAL, Answer.INFEASIBLE)
         if staged.sums:
@@ -145,7 +143,7 @@ def _admitted(together: Bundle, parts: Sequence[tuple[Assignment, ...]]) -> tupl
 def _score(search: ShapeSearch, together: Bundle) -> Expr:
     """Admitted gangs by priority class, then pods above the fewest, then kept child-group replicas."""
     there = _present(search, together)
-    admitted = _admitted(there, together)
+    admitted = _by_class(there, together)
     fewest: Expr = 0
     count: Expr = 0
     for member, present in there.items():
@@ -165,7 +163,7 @@ def _present(search: ShapeSearch, together: Bundle) -> dict[int, Expr]:
     }
 
 
-def _admitted(present: Mapping[int, Expr], together: Bundle) -> Expr:
+def _by_class(present: Mapping[int, Expr], together: Bundle) -> Expr:
     """Admitted gangs, those of a higher class strictly first."""
     classes = sorted({gang.priority for gang in together.members})
     admitted: Expr = 0
