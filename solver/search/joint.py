@@ -121,7 +121,8 @@ def _best_of(
             return Joint(_admitted(together, [()] * len(together.members)), proven=True)
         problem = build_problem(build_frame(structure, shape))
         terms = joint_terms(problem, together.families(problem.frame))
-        bounds = None if lower is None else [int(low / term.unit) for low, term in zip((*lower, 0), terms, strict=True)]
+        lows = () if lower is None else (*lower, Fraction(0))
+        bounds = [int(low / term.unit) for low, term in zip(lows, terms, strict=True)] if lows else None
         staged = solve_staged(problem, terms, budget, bounds, lowest=lowest)
         proven = proven and staged.answer in (Answer.OPTIMAL, Answer.INFEASIBLE)
         if staged.sums:
