@@ -9,7 +9,8 @@ from solver.service.errors import Denied, Unauthenticated
 from solver.service.roles import HEALTH, NEEDED, Role
 from solver.service.tokens import Caller, Tokens
 
-_ANONYMOUS = "anonymous"
+#: Name of callers without credentials.
+ANONYMOUS = "anonymous"
 
 
 class Authority:
@@ -30,7 +31,7 @@ class Authority:
     def caller(self, method: str, context: grpc.ServicerContext) -> Caller:
         """Who calls `/package.Service/Method`. Raises Unauthenticated."""
         if self._open_health and method.startswith(f"/{HEALTH}/"):
-            return Caller(_ANONYMOUS, Role.READ)
+            return Caller(ANONYMOUS, Role.READ)
         token = _bearer(context.invocation_metadata())
         if token is not None:
             found = self._tokens.find(token) if self._tokens else None
@@ -41,7 +42,7 @@ class Authority:
             return self._certified(_names(context.auth_context()))
         if self._anonymous is None:
             raise Unauthenticated("the call needs `authorization` metadata: Bearer and a token")
-        return Caller(_ANONYMOUS, self._anonymous)
+        return Caller(ANONYMOUS, self._anonymous)
 
     def check(self, caller: Caller, method: str) -> None:
         """Raises Denied when the role of the caller is not enough for the method."""

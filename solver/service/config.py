@@ -92,7 +92,10 @@ class Limits(Section):
     deadline and a time limit; as long as the command's. max_solves: searches at a time; two, because building a model
     holds the interpreter's lock, so more only wait for each other. max_waiting: calls that may wait for a
     search, the next one is refused. search_memory_mib: see `solver.search.options.Options`. warm_bytes: tables kept
-    between calls, all together. max_streams: streaming calls at a time, each of which holds a thread.
+    between calls, all together. max_streams: streaming calls of one kind (watches, plans told on the way, writes) at a
+    time, each of which holds a thread; each kind has so many, so that no reader keeps a writer out.
+    max_streams_per_caller: of them, of one caller, who is told apart by the name of the token or certificate, else by
+    the address; half, so that one caller alone shuts nobody out.
     max_watch_backlog: events a slow reader of a stream may fall behind. max_workers: threads that answer calls; None =
     one for each stream, search and waiting call that may be there, and some for short ones, so that none can keep
     the others out.
@@ -113,13 +116,14 @@ class Limits(Section):
     search_memory_mib: int = _number(1024, 64, 1024 * 1024)
     warm_bytes: int = _number(256 * MIB, 0, 1024 * 1024 * MIB)
     max_streams: int = _number(32, 1, 10_000)
+    max_streams_per_caller: int = _number(16, 1, 10_000)
     max_watch_backlog: int = _number(1000, 1, 1_000_000)
     max_workers: int | None = _number(None, 4, 100_000)
 
     @property
     def workers(self) -> int:
         """Threads that answer calls."""
-        return self.max_workers or self.max_streams + self.max_solves + self.max_waiting + 8
+        return self.max_workers or 3 * self.max_streams + self.max_solves + self.max_waiting + 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +193,8 @@ class Metrics(Section):
     """Prometheus metrics over HTTP.
 
     listen: `HOST:PORT`; None = off, because a port nobody asked for is a surprise, and the pages name clusters to
-    whoever reaches them. Port 0 takes a free one, which the log tells.
+    whoever reaches them. Port 0 takes a free one, which the log tells. Off loopback the page is served over HTTPS with
+    the certificates of `tls`; without them it needs `insecure`.
     """
 
     listen: str | None = None
@@ -259,7 +264,10 @@ class ServiceConfig(Section):
         host, _ = _checked_address("listen", self.listen)
         if self.auth.certificates and self.tls.client_ca_file is None:
             raise InvalidRequest("auth.certificates: no client shows a certificate without tls.client_ca_file")
-        if is_loopback(host) or self.insecure:
+        if self.insecure:
+            return
+        self._check_metrics()
+        if is_loopback(host):
             return
         if self.tls.cert_file is None:
             raise InvalidRequest(
@@ -271,6 +279,15 @@ class ServiceConfig(Section):
                 f"listen: {self.listen} is not loopback, and nobody could be told apart; "
                 "give auth.token_file, tls.client_ca_file, or a role as auth.anonymous"
             )
+
+    def _check_metrics(self) -> None:
+        listen = self.metrics.listen
+        if listen is None or is_loopback(split_address(listen)[0]) or self.tls.cert_file is not None:
+            return
+        raise InvalidRequest(
+            f"metrics.listen: {listen} is not loopback, and without tls.cert_file everybody could read the "
+            "metrics in plaintext; give certificates or say --insecure"
+        )
 
     @property
     def has_credentials(self) -> bool:

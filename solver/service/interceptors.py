@@ -12,13 +12,14 @@ import structlog
 
 from solver.domain.errors import InvalidRequest
 from solver.service import request_ids
-from solver.service.auth import Authority
+from solver.service.auth import ANONYMOUS, Authority
 from solver.service.errors import Full, Unavailable
-from solver.service.gate import Gate
+from solver.service.gate import Gate, Stream
 from solver.service.patience import Patience
 from solver.service.recorder import Recorder
 from solver.service.roles import HEALTH, REFLECTION
 from solver.service.status import answering
+from solver.service.tokens import Caller
 from solver.service.traces import Traces
 
 #: Calls that last until the client has enough: a drain does not wait for them.
@@ -29,6 +30,10 @@ STANDING = frozenset(
         *(f"/{service}/ServerReflectionInfo" for service in REFLECTION),
     }
 )
+
+#: Streaming calls that write, and those that plan; all others read.
+_WRITES = frozenset({"/huddle.v1.ClusterService/PutSnapshot", "/huddle.v1.ClusterService/ApplyDeltas"})
+_PLANS = frozenset({"/huddle.v1.PlacementService/PlanStream"})
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -97,7 +102,9 @@ def _answer(passage: Passage, method: str, handler: _Handler) -> Callable[..., A
         for found in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
         if found is not None
     )
-    calls = _Entrance(passage, method, handler.request_streaming or handler.response_streaming)
+    calls = _Entrance(
+        passage, method, _kind(method) if handler.request_streaming or handler.response_streaming else None
+    )
 
     def argument(requests: Iterator[bytes], context: _Context) -> Any:
         if handler.request_streaming:
@@ -126,11 +133,11 @@ def _answer(passage: Passage, method: str, handler: _Handler) -> Callable[..., A
 
 @dataclass(frozen=True)
 class _Entrance:
-    """The passage of one method. stream: it holds a thread for as long as a client likes."""
+    """The passage of one method. stream: what it does while it holds a thread for as long as a client likes."""
 
     passage: Passage
     method: str
-    stream: bool
+    stream: Stream | None
 
     @property
     def standing(self) -> bool:
@@ -158,7 +165,7 @@ class _Entrance:
                     caller = passage.authority.caller(self.method, context)
                     structlog.contextvars.bind_contextvars(caller=caller.name)
                     passage.authority.check(caller, self.method)
-                    with nullcontext() if self.is_health else self._inside():
+                    with nullcontext() if self.is_health else self._inside(_told_apart(caller, context)):
                         yield
             finally:
                 code = _code(context)
@@ -168,18 +175,18 @@ class _Entrance:
                 self._tell(code, seconds, context)
 
     @contextmanager
-    def _inside(self) -> Iterator[None]:
+    def _inside(self, caller: str) -> Iterator[None]:
         """Counted among the calls while the body runs."""
         gate = self.passage.gate
         try:
-            gate.enter(self.stream, self.standing)
+            gate.enter(self.stream, self.standing, caller)
         except (Full, Unavailable) as error:
             self.passage.recorder.rejected("streams" if isinstance(error, Full) else "draining")
             raise
         try:
             yield
         finally:
-            gate.leave(self.stream, self.standing)
+            gate.leave(self.stream, self.standing, caller)
 
     def _tell(self, code: grpc.StatusCode, seconds: float, context: _Context) -> None:
         """One line of the log."""
@@ -188,6 +195,21 @@ class _Entrance:
             return
         tell = _log.info if well else _log.warning
         tell("call", method=self.method, code=code.name, ms=round(seconds * 1000, 3), peer=context.peer())
+
+
+def _kind(method: str) -> Stream:
+    """What a streaming method does."""
+    if method in _WRITES:
+        return Stream.WRITE
+    return Stream.PLAN if method in _PLANS else Stream.READ
+
+
+def _told_apart(caller: Caller, context: _Context) -> str:
+    """Whose limits count for a call: by the name it showed, else by the address it comes from, without the port."""
+    if caller.name != ANONYMOUS:
+        return f"name:{caller.name}"
+    peer = context.peer()
+    return peer.rpartition(":")[0] if peer.startswith(("ipv4:", "ipv6:")) else peer
 
 
 def _only(requests: Iterator[bytes]) -> bytes:

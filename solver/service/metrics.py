@@ -4,12 +4,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
 from solver.domain.errors import SourceUnavailable
 from solver.domain.plan import GangPlan, Plan, Proof
-from solver.service.config import split_address
+from solver.service.config import Tls, is_loopback, split_address
 from solver.service.recorder import Recorder
 
 #: Upper ends of buckets in seconds: warm plans of a small gang take 5 ms, the longest search a minute.
@@ -104,12 +105,26 @@ def gap(gang: GangPlan) -> float:
     return 0.0
 
 
+def _certificates(host: str, tls: Tls | None) -> dict[str, Any]:
+    """Arguments that make the page HTTPS."""
+    if tls is None or tls.cert_file is None or is_loopback(host):
+        return {}
+    found: dict[str, Any] = {"certfile": str(tls.cert_file), "keyfile": str(tls.key_file)}
+    if tls.client_ca_file is not None:
+        found |= {"client_cafile": str(tls.client_ca_file), "client_auth_required": True}
+    return found
+
+
 @contextmanager
-def metrics_page(metrics: Metrics, listen: str) -> Iterator[int]:
-    """Serves the metrics over HTTP while the body runs; gives the port. Raises SourceUnavailable when it is taken."""
+def metrics_page(metrics: Metrics, listen: str, tls: Tls | None = None) -> Iterator[int]:
+    """Serves the metrics over HTTP while the body runs; gives the port.
+
+    tls: off loopback it is HTTPS with these certificates, if there are any. Raises SourceUnavailable when the port is
+    taken or the certificates cannot be read.
+    """
     host, port = split_address(listen)
     try:
-        server, thread = start_http_server(port, host, registry=metrics.registry)
+        server, thread = start_http_server(port, host, metrics.registry, **_certificates(host, tls))
     except OSError as error:
         raise SourceUnavailable(f"metrics.listen: {listen}: {error.strerror}") from error
     try:

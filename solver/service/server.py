@@ -62,7 +62,7 @@ class Server:
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
         self.metrics = Metrics()
-        self.gate = Gate(config.limits.max_streams)
+        self.gate = Gate(config.limits.max_streams, config.limits.max_streams_per_caller)
         self._open = ExitStack()
         self._health_threads = self._pool(_HEALTH_THREADS, "health")
         self._health = HealthServicer(self._health_threads)
@@ -106,7 +106,7 @@ class Server:
         self._open.callback(traces.close)
         page = None
         if config.metrics.listen is not None:
-            page = self._open.enter_context(metrics_page(self.metrics, config.metrics.listen))
+            page = self._open.enter_context(metrics_page(self.metrics, config.metrics.listen, config.tls))
         patience = Patience(config.connections.request_s)
         self._open.callback(patience.close)
         patience.start()

@@ -2,6 +2,8 @@
 
 import hashlib
 import hmac
+import os
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import structlog
 
 from solver.domain.errors import InvalidRequest
 from solver.service.roles import Role
-from solver.service.watched import Watched, warn_if_open
+from solver.service.watched import Watched
 
 #: Shorter tokens can be guessed.
 LEAST_CHARACTERS = 16
@@ -65,7 +67,7 @@ def read_tokens(path: Path) -> Mapping[bytes, Caller]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        warn_if_open(path)
+        _refuse_open(path)
     except OSError as error:
         raise InvalidRequest(f"tokens {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -82,6 +84,20 @@ def read_tokens(path: Path) -> Mapping[bytes, Caller]:
         found[digest] = caller
         names.add(name)
     return found
+
+
+def _refuse_open(path: Path) -> None:
+    """Raises InvalidRequest when others than the service may read or change a file of tokens, as ssh does for keys.
+
+    A file of root may be readable by the group, as mounted secrets are.
+    """
+    found = path.stat()
+    allowed = 0o640 if found.st_uid == 0 != os.geteuid() else 0o600
+    if found.st_mode & 0o077 & ~allowed:
+        mode = f"{found.st_mode & 0o777:04o}"
+        raise InvalidRequest(
+            f"tokens {path}: others can reach it (mode {mode}); run: chmod 600 {shlex.quote(str(path))}"
+        )
 
 
 def _from_lines(path: Path, text: str) -> Iterator[tuple[str, str, str, str]]:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -17,8 +19,8 @@ from grpc_status import rpc_status
 from solver.api.v1 import cluster_service_pb2, ledger_service_pb2, placement_service_pb2, plan_pb2
 from solver.service.codec.gang import encode_gang
 from solver.service.codec.snapshot import encode_whole
-from solver.service.config import Connections, Limits
-from tests.service.conftest import CONFIG, Running, Serve, until
+from solver.service.config import Auth, Connections, Limits
+from tests.service.conftest import CONFIG, TOKENS, Running, Serve, bearer, until
 from tests.service.test_placement_service import hard
 
 STATE = cluster_service_pb2.GetStateRequest()
@@ -163,6 +165,38 @@ def test_too_many_streams(serve: Serve) -> None:
         server.channel.stream_unary(PUT)(iter([b""]), timeout=20)
     assert admitted.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     ends[1].set()
+
+
+def test_readers_keep_no_writer_out(serve: Serve) -> None:
+    """With as many watches open as there may be, a snapshot is taken; the next watch is told when to come back."""
+    server = serve(limits=Limits(max_streams=3))
+    watches = [server.ledger.Watch(ledger_service_pb2.WatchRequest(cluster="prod")) for _ in range(3)]
+    assert all(next(watch).HasField("synced") for watch in watches)
+    with pytest.raises(grpc.RpcError) as refused:
+        next(server.ledger.Watch(ledger_service_pb2.WatchRequest(cluster="prod")))
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    put = cluster_service_pb2.PutSnapshotRequest(cluster="prod", base="b", last=True)
+    assert server.cluster.PutSnapshot(iter([put]), timeout=20).version
+
+
+def test_one_caller_leaves_streams_to_others(serve: Serve, token_file: Path) -> None:
+    """A caller at its own limit is refused, and another one watches all the same."""
+    server = serve(limits=Limits(max_streams=4, max_streams_per_caller=2), auth=Auth(token_file=token_file))
+
+    def watch(role: str) -> Any:
+        asked = ledger_service_pb2.WatchRequest(cluster="prod")
+        found = server.ledger.Watch(asked, metadata=bearer(TOKENS[role]))
+        assert next(found).HasField("synced")
+        return found
+
+    kept = [watch("read") for _ in range(2)]
+    with pytest.raises(grpc.RpcError) as refused:
+        watch("read")
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    kept.append(watch("plan"))
+    kept[0].cancel()
+    until(lambda: server.server.gate.streams == 2)
+    watch("read")
 
 
 def test_silent_callers_keep_nobody_out(serve: Serve) -> None:

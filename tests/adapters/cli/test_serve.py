@@ -137,6 +137,7 @@ def test_a_grace_that_is_over_ends_too(start: Start) -> None:
 def test_settings_in_force_are_printed(run: Run, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """Options over the environment over the file, as TOML that can be used again; the token is not there."""
     tokens = write("tokens", "a read 0123456789abcdef-secret\n")
+    Path(tokens).chmod(0o600)
     config = write("serve.toml", f"[drain]\ngrace_s = 1\n[limits]\nmax_nodes = 5\n[auth]\ntoken_file = '{tokens}'\n")
     monkeypatch.setenv("HUDDLE_SERVE_DRAIN_GRACE_S", "2")
     monkeypatch.setenv("HUDDLE_SERVE_LIMITS_MAX_GANGS", "6")

@@ -130,12 +130,41 @@ def test_changes_are_not_looked_for_all_the_time(tmp_path: Path) -> None:
     assert tokens.find(SECRET) == Caller("a", Role.READ)
 
 
-@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
-def test_a_file_that_everybody_reads(tmp_path: Path, log_text: io.StringIO, mode: int, warned: bool) -> None:
-    """Is used, with a warning."""
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o644, 0o620, 0o666])
+def test_a_file_that_others_reach(tmp_path: Path, mode: int) -> None:
+    """Is refused, and the sentence says which command helps; afterwards it is read."""
     path = written(tmp_path, f"a read {SECRET}\n", mode=mode)
+    with pytest.raises(InvalidRequest, match=rf"mode {mode:04o}\); run: chmod 600 {path}$"):
+        read_tokens(path)
+    path.chmod(0o600)
     assert len(read_tokens(path)) == 1
-    assert ("file_world_readable" in log_text.getvalue()) is warned
+
+
+def test_a_mounted_secret_may_be_readable_by_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of root that the service's group reads is what a cluster mounts; everybody may not read that either."""
+    path = written(tmp_path, f"a read {SECRET}\n", mode=0o440)
+    real = os.stat(path)
+
+    def owned(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        return os.stat_result((mode, *real[1:4], 0, *real[5:]))
+
+    monkeypatch.setattr(Path, "stat", owned)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    mode = 0o100440
+    assert len(read_tokens(path)) == 1
+    mode = 0o100444
+    with pytest.raises(InvalidRequest, match="chmod 600"):
+        read_tokens(path)
+
+
+def test_a_file_that_opens_to_others_later_changes_nothing(tmp_path: Path, log_text: io.StringIO) -> None:
+    """What was read before stays in force, and the log says why."""
+    path = written(tmp_path, f"a read {SECRET}\n")
+    tokens = Tokens(path, 0)
+    path.write_text("")
+    path.chmod(0o644)
+    assert tokens.find(SECRET) == Caller("a", Role.READ)
+    assert "chmod 600" in log_text.getvalue()
 
 
 def _refused(path: Path, told: str) -> None:
