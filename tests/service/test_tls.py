@@ -1,6 +1,9 @@
 """Certificates: of the server, of clients, over, foreign, wrong, renewed."""
 
 import socket
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -11,12 +14,15 @@ import pytest
 
 from solver.api.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 from solver.domain.errors import InvalidRequest
-from solver.service.config import Tls
+from solver.service.config import Metrics, Tls
 from solver.service.roles import Role
 from support.certificates import Certificate, CertificateAuthority
 from tests.service.conftest import CONFIG, TOKENS, Running, Serve, bearer
 
 Encrypted = Callable[..., Running]
+
+#: What a client of a page hears that ends the connection.
+NOT_LET_IN = (urllib.error.URLError, ssl.SSLError, ConnectionError)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +67,25 @@ def asked(
 def test_an_encrypted_call(encrypted: Encrypted, ours: CertificateAuthority) -> None:
     """A client that trusts the authority gets its answer."""
     assert asked(encrypted(), ours.pem) is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_metrics_that_others_reach_are_encrypted(
+    encrypted: Encrypted, tmp_path: Path, ours: CertificateAuthority, mutual: bool
+) -> None:
+    """They are served over HTTPS, to whoever shows a certificate where clients need one, and not in plaintext."""
+    # An address of this machine that is not told for one, so that nothing is opened to the network.
+    server = encrypted(mutual=mutual, metrics=Metrics("127.1:0"))
+    page = f"localhost:{server.logged('ready')[-1]['metrics_port']}/metrics"
+    trust = ssl.create_default_context(cadata=ours.pem.decode())
+    if mutual:
+        with pytest.raises(NOT_LET_IN):
+            urllib.request.urlopen(f"https://{page}", context=trust, timeout=20).read()
+        trust.load_cert_chain(*ours.client("prometheus").write(tmp_path, "client"))
+    with urllib.request.urlopen(f"https://{page}", context=trust, timeout=20) as answer:
+        assert b"huddle_solves_running" in answer.read()
+    with pytest.raises(NOT_LET_IN):
+        urllib.request.urlopen(f"http://{page}", timeout=20)
 
 
 @pytest.mark.parametrize("wrong", ["over", "other name", "foreign"])
