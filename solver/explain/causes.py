@@ -7,6 +7,7 @@ from solver.compile.structure import Structure
 from solver.domain.budget import Budget, OutOfTime
 from solver.domain.errors import TooLarge
 from solver.domain.plan import Reason, ReasonCode
+from solver.domain.replicas import fewest_pods
 from solver.explain.counting import (
     no_node_for_a_pod,
     pods_missing,
@@ -16,7 +17,7 @@ from solver.explain.counting import (
     too_little_in_all,
 )
 from solver.explain.families import rule_families
-from solver.explain.wording import reason
+from solver.explain.wording import counted, reason
 
 
 def reasons_for(structure: Structure, budget: Budget) -> tuple[Reason, ...]:
@@ -33,8 +34,7 @@ def reasons_for(structure: Structure, budget: Budget) -> tuple[Reason, ...]:
 
 
 def _unexplained(structure: Structure) -> Reason:
-    return reason(
-        ReasonCode.GANG,
-        f"not every minimum of gang {structure.gang.name} can be placed at the same time",
-        (structure.gang.name,),
-    )
+    gang = structure.gang
+    fewest = fewest_pods(gang.root) or 0
+    text = f"not every minimum of gang {gang.name}, {counted(fewest, 'pod')} in all, can be placed at the same time"
+    return reason(ReasonCode.GANG, text, (gang.name,), pods=fewest)

@@ -10,7 +10,7 @@ from solver.compile.shapes import shapes_of
 from solver.compile.structure import Structure, build_structure
 from solver.domain.budget import Budget, OutOfTime
 from solver.domain.errors import TooLarge
-from solver.domain.gang import Gang, Group, Pack, Spread
+from solver.domain.gang import Gang, Group, Pack, Reach, Role, Spread
 from solver.domain.plan import Reason, ReasonCode
 from solver.domain.resources import GPU
 from solver.explain.facts import (
@@ -18,6 +18,7 @@ from solver.explain.facts import (
     excluded_nodes,
     free_amounts,
     new_amounts,
+    new_pods,
     new_roles,
     places,
     running_nodes,
@@ -25,6 +26,9 @@ from solver.explain.facts import (
 from solver.explain.links import any_placeable, link_reason, without_links
 from solver.explain.wording import amount_text, counted, in_devices, reason, request_text, with_exclusions
 from solver.rules import queue
+
+#: Groups of which a reason says what each needs, at most.
+_MOST_GROUPS = 8
 
 
 def rule_families(structure: Structure, budget: Budget) -> Iterator[Reason]:
@@ -97,23 +101,55 @@ def _of_family(structure: Structure, code: ReasonCode) -> Iterator[Reason]:
         yield from found or [_pack_together(structure, packed)]
     elif code is ReasonCode.SPREAD:
         for owner, spread in _spreads(gang.root):
-            level = structure.tree.level_names[structure.tree.level(spread.level)]
-            text = f"{owner} may have at most {spread.max} in one {level}; the {level}s with room do not suffice"
-            yield reason(ReasonCode.SPREAD, text, (owner,), max=spread.max)
+            yield _spread_reason(structure, owner, spread)
     else:
         for reach in gang.reach:
-            sides = f"{'+'.join(reach.senders)} → {'+'.join(reach.receivers)}"
-            text = f"no placement gives every {reach.level} with one side of {sides} enough of the other"
-            yield reason(ReasonCode.REACH, text, (*reach.senders, *reach.receivers))
+            yield _reach_reason(structure, reach)
 
 
-def _spreads(root: Group) -> Iterator[tuple[str, Spread]]:
+def _spread_reason(structure: Structure, owner: Role | Group, spread: Spread) -> Reason:
+    """How many may be in one domain, and how many domains have room for a pod."""
+    roles = new_roles(structure, owner) if isinstance(owner, Group) else [owner]
+    number, name = _domains_with_room(structure, roles, spread.level)
+    who = f"{'group' if isinstance(owner, Group) else 'role'} {owner.name}"
+    have = "has" if number == 1 else "have"
+    text = (
+        f"{who} may have at most {spread.max} in one {name}; {counted(number, name)} {have} room, which is not enough"
+    )
+    return reason(ReasonCode.SPREAD, text, (who,), max=spread.max, domains=number)
+
+
+def _reach_reason(structure: Structure, reach: Reach) -> Reason:
+    """How many domains have room for one side, and for the other."""
+    numbers, name = [], ""
+    for side in (reach.senders, reach.receivers):
+        roles = [role for role in structure.gang.roles if role.name in side]
+        number, name = _domains_with_room(structure, roles, reach.level)
+        numbers.append(number)
+    sides = f"{'+'.join(reach.senders)} → {'+'.join(reach.receivers)}"
+    text = (
+        f"no placement gives every {name} with one side of {sides} enough of the other; {counted(numbers[0], name)} "
+        f"could take senders and {numbers[1]} receivers"
+    )
+    objects = (*reach.senders, *reach.receivers)
+    return reason(ReasonCode.REACH, text, objects, senders=numbers[0], receivers=numbers[1])
+
+
+def _domains_with_room(structure: Structure, roles: Sequence[Role], word: str) -> tuple[int, str]:
+    """How many domains of a level have a node with room for a pod of one of the roles, and how the level is called."""
+    tree = structure.tree
+    level = tree.level(word)
+    has_room = np.any([places(structure, role) > 0 for role in roles], axis=0)
+    return len(np.unique(tree.domain_of[level][has_room])), tree.level_names[level]
+
+
+def _spreads(root: Group) -> Iterator[tuple[Role | Group, Spread]]:
     for group in root.walk():
         for spread in group.spread:
-            yield f"group {group.name}", spread
+            yield group, spread
         for role in group.roles:
             for spread in role.spread:
-                yield f"role {role.name}", spread
+                yield role, spread
 
 
 def _pack_reason(structure: Structure, group: Group) -> Reason | None:
@@ -143,15 +179,47 @@ def _pack_reason(structure: Structure, group: Group) -> Reason | None:
                 needed=in_devices(resource, needed),
                 largest=in_devices(resource, best),
             )
+    return _too_few_in_one(structure, group, sorted(homes))
+
+
+def _too_few_in_one(structure: Structure, group: Group, homes: Sequence[int]) -> Reason | None:
+    """The role of which one replica of a group has more pods than any domain has room for, however large its sum."""
+    tree = structure.tree
+    level = tree.level(group.pack.required or "")
+    name, who = tree.level_names[level], _what(group, structure)
+    for role, needed in new_pods(structure, group, one=True):
+        room = np.bincount(tree.domain_of[level], weights=places(structure, role), minlength=1)
+        best = int(room[homes].max() if homes else room.max(initial=0))
+        if best < needed:
+            asked = f"{counted(needed, 'pod')} of role {role.name} ({request_text(role)})"
+            text = f"{who} needs {asked} in one {name}; the fullest has room for {best}"
+            if homes:
+                text = f"{who} needs {asked} more in the {name} it runs in, which has room for {best}"
+            text = with_exclusions(text, excluded_nodes(structure, [role]))
+            return reason(ReasonCode.PACK, text, (group.name,), needed=needed, places=best)
     return None
 
 
 def _pack_together(structure: Structure, packed: Sequence[Group]) -> Reason:
-    names = [f"{group.name} in one {group.pack.required}" for group in packed]
+    """What each of the first few needs in one domain, and what the fullest one has."""
+    tree, shown = structure.tree, []
+    for group in packed[:_MOST_GROUPS]:
+        level = tree.level(group.pack.required or "")
+        text = f"{group.name} in one {tree.level_names[level]}"
+        needed = next(iter(new_amounts(structure, group, one=True).items()), None)
+        if needed is not None:
+            resource, amount = needed
+            sums = np.bincount(tree.domain_of[level], weights=free_amounts(structure, resource), minlength=1)
+            times = f"{group.min_replicas} times " if group.min_replicas > 1 else ""
+            left = amount_text(resource, int(sums.max(initial=0)), short=True)
+            text += f" ({times}{amount_text(resource, amount)}, the fullest has {left} free)"
+        shown.append(text)
+    more = len(packed) - len(shown)
+    shown += [f"and {more} more"] if more else []
     roles = [role for group in packed for role in new_roles(structure, group)]
-    text = f"the free capacity lies so that not all of these fit at once: {', '.join(names)}"
+    text = f"the free capacity lies so that not all of these fit at once: {', '.join(shown)}"
     text = with_exclusions(text, excluded_nodes(structure, roles))
-    return reason(ReasonCode.PACK, text, tuple(group.name for group in packed))
+    return reason(ReasonCode.PACK, text, tuple(group.name for group in packed), groups=len(packed))
 
 
 def _what(group: Group, structure: Structure) -> str:

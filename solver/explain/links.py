@@ -48,13 +48,15 @@ def link_reason(structure: Structure, budget: Budget) -> Iterator[Reason]:
     """The link that is fullest, against what it may carry, in the best plan without the rule."""
     counted = [str(flow) for flow in structure.gang.flows if flow.pattern is not Pattern.COLLECTIVE]
     flows = ", ".join(counted)
+    rate = float(structure.gang.requests_per_second or 0)
     fullest = _fullest(structure, budget)
     if fullest is None:
-        text = f"no placement keeps the traffic of {flows} within what its links may carry"
-        yield reason(ReasonCode.BANDWIDTH, text, counted)
+        text = (
+            f"at {rate:g} requests per second no placement keeps the traffic of {flows} within what its links may carry"
+        )
+        yield reason(ReasonCode.BANDWIDTH, text, counted, flows=len(counted))
         return
     needed, allowed = -int(-fullest.needed // MEGA), fullest.allowed // MEGA
-    rate = float(structure.gang.requests_per_second or 0)
     text = (
         f"at {rate:g} requests per second no placement keeps the traffic of {flows} within what its links may carry; "
         f"without this rule {fullest.where} {fullest.domain} would carry {needed} MB/s one way, at most {allowed} may"

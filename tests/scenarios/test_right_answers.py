@@ -71,7 +71,7 @@ def test_one_gpu_less_and_the_subgroups_do_not_fit(engine: Engine) -> None:
     """Racks of 7 and 4 have the same total and no place for the five."""
     snapshot = cluster(node("a", 7, rack="a"), node("b", 4, rack="b"))
     subgroups = [group(f"g{at}", role(f"w{at}", size), required="rack") for at, size in enumerate((3, 3, 5))]
-    refused(snapshot, gang(*subgroups), engine, "pack", "g0 in one rack … g1 in one rack … g2 in one rack")
+    refused(snapshot, gang(*subgroups), engine, "pack", "g0 in one rack … g1 in one rack … g2 in one rack", groups=3)
 
 
 # A large pod beside small ones
@@ -248,4 +248,5 @@ def test_replicas_stay_together_where_they_can(engine: Engine) -> None:
 def test_a_replica_that_would_be_split_waits(engine: Engine) -> None:
     """Four whole nodes in racks of three and one: the second replica would lie in two racks."""
     nodes = [node(f"{rack}{at}", rack=rack) for rack, count in {"a": 3, "b": 1}.items() for at in range(count)]
-    refused(cluster(*nodes), gang(MULTINODE), engine, "pack", "decode in one rack")
+    text = "decode in one rack (2 times 16 GPUs, the fullest has 24 free"
+    refused(cluster(*nodes), gang(MULTINODE), engine, "pack", text, groups=1)

@@ -71,7 +71,7 @@ REFUSED: dict[str, Refused] = {
     ),
     "replicas are not cut": (
         racks(5, 4), gang(group("g", role("w", 3), replicas=3, required="rack")),
-        "pack", "g in one rack", {},
+        "pack", "g in one rack (3 times 3 GPUs, the fullest has 5 free", {"groups": 1},
     ),
     "nested, no zone has both": (
         racks(4, 3, 4, 3, zones="aabb"), _pair(4, 4)[1],
@@ -79,7 +79,13 @@ REFUSED: dict[str, Refused] = {
     ),
     "nested, the zone suffices and its racks do not": (
         racks(5, 3, 5, 3, zones="aabb"), _pair(4, 4)[1],
-        "pack", "root in one zone … g in one rack … h in one rack", {},
+        "pack", "root in one zone (8 GPUs, the fullest has 8 free … g in one rack … h in one rack", {"groups": 3},
+    ),
+    "a sum that suffices in pieces that do not": (
+        cluster(*(node(f"n{index}", 3, rack="r") for index in range(3)), node("m", 2, rack="s")),
+        gang(role("w", 4, 2), required="rack"),
+        "pack", "the gang needs 4 pods of role w (2 GPUs) in one rack; the fullest has room for 3",
+        {"needed": 4, "places": 3},
     ),
     "the same name in two zones is not one rack": (
         cluster(node("a", 2, zone="a", rack="r"), node("b", 2, zone="b", rack="r")),

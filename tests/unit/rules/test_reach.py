@@ -42,12 +42,13 @@ FITS: dict[str, Fits] = {
 }  # fmt: skip
 
 SENTENCE = "every rack … p → d"
+BOTH = {"senders": 2, "receivers": 2}
 
 REFUSED: dict[str, Refused] = {
-    "sides in different domains": (racks(8, 8), _apart("rack"), "reach", SENTENCE, {}),
-    "a domain would hold one side only": (racks(2, 1), _pd(2, 1), "reach", SENTENCE, {}),
-    "ratio 1, one pod away": (racks(4, 2), _pd(2, 4, "1"), "reach", SENTENCE, {}),
-    "ratio just above the border": (racks(4, 2), _pd(2, 4, "51/100"), "reach", SENTENCE, {}),
+    "sides in different domains": (racks(8, 8), _apart("rack"), "reach", SENTENCE, {"senders": 1, "receivers": 1}),
+    "a domain would hold one side only": (racks(2, 1), _pd(2, 1), "reach", SENTENCE, BOTH),
+    "ratio 1, one pod away": (racks(4, 2), _pd(2, 4, "1"), "reach", SENTENCE, BOTH),
+    "ratio just above the border": (racks(4, 2), _pd(2, 4, "51/100"), "reach", SENTENCE, BOTH),
 }  # fmt: skip
 
 

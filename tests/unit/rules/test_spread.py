@@ -49,16 +49,16 @@ ROLE = "role w … at most {} in one {}"
 
 REFUSED: dict[str, Refused] = {
     "role: a domain short": (
-        racks(8, 8), _pods(3, 1), "spread", ROLE.format(1, "rack"), {"max": 1},
+        racks(8, 8), _pods(3, 1), "spread", ROLE.format(1, "rack"), {"max": 1, "domains": 2},
     ),
     "role: one pod beyond the most": (
-        racks(8, 8), _pods(5, 2), "spread", ROLE.format(2, "rack"), {"max": 2},
+        racks(8, 8), _pods(5, 2), "spread", ROLE.format(2, "rack"), {"max": 2, "domains": 2},
     ),
     "role: domains without room do not help": (
-        racks(8, 0, 0), _pods(2, 1), "spread", ROLE.format(1, "rack"), {"max": 1},
+        racks(8, 0, 0), _pods(2, 1), "spread", ROLE.format(1, "rack"), {"max": 1, "domains": 1},
     ),
     "role: racks suffice, zones do not": (
-        racks(8, 8, 8, zones="aaa"), _pods(3, 2, "zone"), "spread", ROLE.format(2, "zone"), {"max": 2},
+        racks(8, 8, 8, zones="aaa"), _pods(3, 2, "zone"), "spread", ROLE.format(2, "zone"), {"max": 2, "domains": 1},
     ),
 }  # fmt: skip
 
