@@ -15,8 +15,7 @@ from adapters.apply.settings import Settings
 from adapters.apply.steps import Confirm, Forget, GiveUp, Nothing, Plan, Release, Replace, Step, Wait, Withdraw
 from adapters.kubernetes.placements import Phase, PlacementRecord, Seat, Why
 from solver.domain.naming import natural_key
-
-_TOO_FEW = Why("pods_missing", "fewer pods exist than the gang needs")
+from solver.domain.replicas import fewest_pods
 
 
 def decide(seen: Observed, settings: Settings) -> Step:
@@ -175,7 +174,14 @@ class _Facts:
             roles = ", ".join(f"{number} of {role}" for role, number in sorted(missing.items()))
             there = len(self.members)
             numbers = {"missing": count, "there": there}
-            found.append(Why("pods_missing", f"{count} pods do not exist yet: {roles}", (), numbers))
+            found.append(
+                Why(
+                    "pods_missing",
+                    f"{_counted(count)} {'does' if count == 1 else 'do'} not exist yet: {roles}",
+                    (),
+                    numbers,
+                )
+            )
         for code, what, members in (
             ("not_held", "neither Huddle's gate nor its scheduler name holds", self.strays),
             ("other_gates", "scheduling gates of others hold", self.kept_back),
@@ -188,7 +194,8 @@ class _Facts:
     @property
     def gathering(self) -> tuple[Why, ...]:
         """That more pods may be on their way, where nobody says how many there will be."""
-        text = f"{len(self.members)} pods exist, and nothing says how many there will be"
+        there = len(self.members)
+        text = f"{_counted(there)} {'exists' if there == 1 else 'exist'}, and nothing says how many there will be"
         return (Why("gathering", text, (), {"there": len(self.members)}),) if self.seen.live.is_open else ()
 
     @property
@@ -197,6 +204,15 @@ class _Facts:
         since = self.record.partial_since if self.record else None
         end = None if since is None else since + timedelta(seconds=self.settings.grace_s)
         return end if end is not None and end > self.seen.now else None
+
+    @property
+    def too_few(self) -> Why:
+        """That fewer pods exist than the gang needs."""
+        there, gang = len(self.members), self.seen.live.gang
+        needed = fewest_pods(gang.root) if gang else None
+        least = "" if needed is None else f", at least {needed} are needed"
+        numbers = {"there": there, **({} if needed is None else {"needed": needed})}
+        return Why("pods_missing", f"fewer pods exist than the gang needs: {_counted(there)} there{least}", (), numbers)
 
     def needs_owner(self, members: Iterable[Member]) -> tuple[Why, ...]:
         """The reason that some of them will not be replaced, since nobody would make their successors."""
@@ -228,6 +244,13 @@ def _giving_back(facts: _Facts) -> Step | None:
         return Replace(out)
     failures = facts.record.failures + 1
     return Withdraw(failures, facts.seen.now + facts.settings.back_off(failures))
+
+
+def _given_twice(facts: _Facts) -> Step | None:
+    """A gang of which a pod came last to a node that was given away twice makes room, whole, and is planned anew."""
+    if not facts.seen.doubled or facts.record is None or not facts.bound or not facts.can_be_given_back:
+        return None
+    return GiveUp(facts.seen.doubled)
 
 
 def _lost_members(facts: _Facts) -> Step | None:
@@ -266,7 +289,7 @@ def _all_bound(facts: _Facts) -> Step | None:
         return None
     if not facts.is_enough:
         bare = facts.lost or (() if facts.can_be_given_back else facts.bound)
-        return Wait(Phase.REPAIRING, (*(facts.obstacles or (_TOO_FEW,)), *facts.needs_owner(bare)))
+        return Wait(Phase.REPAIRING, (*(facts.obstacles or (facts.too_few,)), *facts.needs_owner(bare)))
     seats = tuple(Seat(member.pod, member.uid, member.role, member.node) for member in facts.bound)
     if facts.record and facts.phase is Phase.BOUND and facts.record.seats == seats and not facts.record.reasons:
         return Nothing()
@@ -298,7 +321,7 @@ def _incomplete(facts: _Facts) -> Step | None:
     """Too few pods exist, or more of them may be on their way."""
     gang = facts.seen.live.gang
     if gang is None or not can_be_enough(gang):
-        return Wait(facts.resting, facts.obstacles or (_TOO_FEW,))
+        return Wait(facts.resting, facts.obstacles or (facts.too_few,))
     lacking = facts.obstacles or facts.gathering
     if facts.bound or facts.freed or facts.seats or not lacking:
         return None
@@ -374,6 +397,7 @@ def _spare(facts: _Facts) -> Step | None:
 _RULES: tuple[Callable[[_Facts], Step | None], ...] = (
     _nobody_there,
     _giving_back,
+    _given_twice,
     _lost_members,
     _too_long,
     _all_bound,
@@ -391,6 +415,10 @@ _RULES: tuple[Callable[[_Facts], Step | None], ...] = (
 
 def _soonest(*moments: datetime | None) -> datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _counted(pods: int) -> str:
+    return "1 pod" if pods == 1 else f"{pods} pods"
 
 
 def _pods(members: Iterable[Member]) -> tuple[str, ...]:

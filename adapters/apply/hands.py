@@ -10,7 +10,7 @@ from adapters.apply.naming_node import node_patch
 from adapters.apply.observed import Member
 from adapters.apply.own_writes import OwnWrites, uid_of
 from adapters.apply.writes import Calls
-from adapters.kubernetes.api_errors import Conflict, Invalid, NotFound
+from adapters.kubernetes.api_errors import ApiError, Conflict, Invalid, NotFound
 from adapters.kubernetes.placements import Hand, Seat
 from adapters.kubernetes.resources import PODS
 from solver.service.failpoints import failpoint
@@ -40,6 +40,35 @@ class Hands:
         let go nevertheless.
         """
         return await self._each((seat.pod, self._let_go(seat, members[seat.uid], bodies[seat.uid])) for seat in seats)
+
+    async def announce(
+        self, seats: Sequence[Seat], members: Mapping[str, Member], bodies: Mapping[str, Body]
+    ) -> dict[str, Body]:
+        """Name the seats of gated pods in their status, where kube-scheduler keeps them free, gate or not.
+
+        Returns all pods by uid as they are then. Nothing depends on it: what fails is left out.
+        """
+        due = [(seat.uid, seat.node) for seat in seats if members[seat.uid].gated]
+        found = await asyncio.gather(*(self._nominate(bodies[uid], node) for uid, node in due))
+        return {**bodies, **{uid: body for (uid, _), body in zip(due, found, strict=True)}}
+
+    async def take_back(self, members: Sequence[Member], bodies: Mapping[str, Body]) -> None:
+        """Gated pods have no seat any more: nobody keeps a node free for them."""
+        await asyncio.gather(*(self._nominate(bodies[member.uid], "") for member in members if member.gated))
+
+    async def _nominate(self, body: Body, node: str) -> Body:
+        """The pod with this node in its status, or as it was."""
+        if ((body.get("status") or {}).get("nominatedNodeName") or "") == node:
+            return body
+        metadata = body["metadata"]
+        patch = {"metadata": {"uid": metadata["uid"]}, "status": {"nominatedNodeName": node or None}}
+        async with self._slots:
+            try:
+                body = await self._calls.patch(PODS.path(metadata["namespace"], metadata["name"], "status"), patch)
+            except ApiError:
+                return body
+        self._own.wrote(body)
+        return body
 
     async def give_back(self, members: Sequence[Member]) -> dict[str, str]:
         """Make pods go: evicted if bound, deleted if not, or if there is nothing any more where they are bound.

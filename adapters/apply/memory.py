@@ -19,7 +19,7 @@ class Memory:
     tries: in a row, in the same state, that found no room. overruns: in a row, plans that took too much. waits: whether
     it does, for room. failures: in a row, of calls. told_at: when the Placement was written last. problem: why its plan
     does not hold, as logged last. noticed: what its reader said, as told last. acted: when steps of a kind act upon
-    pods, by uid, again.
+    pods, by uid, again. nowhere: in a row, of writes without a place to be; rests_until: when to try the next of those.
     """
 
     tried: Tried | None = None
@@ -30,6 +30,8 @@ class Memory:
     told_at: datetime | None = None
     problem: str = ""
     noticed: frozenset[tuple[str, str, str]] = frozenset()
+    nowhere: int = 0
+    rests_until: datetime | None = None
     acted: dict[tuple[type[Step], str], datetime] = field(default_factory=dict)
 
     def fresh(self, notices: Iterable[Notice]) -> list[Notice]:

@@ -40,6 +40,7 @@ class Metrics(Reporter):
         self._given_back = self._counter("pods_given_back_total", "Pods that were deleted or evicted.")
         self._failed = self._counter("failures_total", "Actions that failed and are tried again.")
         self._asked = self._histogram("extender_seconds", "Calls of the extender.", _CALL_S, "verb", "outcome")
+        self._overcommitted = self._gauge("overcommitted_nodes", "Nodes to which more is bound than they have.")
         leads = self._gauge("leads", "Whether this controller may write.")
         leads.set_function(lambda: float(self.leads()))
         self.registry.register(_Phases(lambda: self.everything(PLACEMENTS)))
@@ -70,6 +71,10 @@ class Metrics(Reporter):
     def given_back(self, gang: str, pods: int) -> None:
         """See Reporter."""
         self._given_back.inc(pods)
+
+    def overcommitted(self, nodes: int) -> None:
+        """See Reporter."""
+        self._overcommitted.set(nodes)
 
     def failed(self, gang: str, problem: str) -> None:
         """See Reporter."""

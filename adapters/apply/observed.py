@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from adapters.kubernetes.placements import Hand, Owner, PlacementRecord, Why
+from adapters.manifests.own import DeclaredGang
 from solver.domain.gang import Gang
 from solver.domain.plan import Notice
 
@@ -70,7 +71,7 @@ class LiveGang:
     exist. problem: why the gang cannot be read, in one sentence. owner: the object that stands for it. is_own: that is
     an object of Huddle's own kind, so the gang is Huddle's whether pods say so or not. is_declared: there is such an
     object at all. is_open: nobody says how many pods there will be. notices: what is doubtful about it or was not
-    considered, each once.
+    considered, each once. declared: what a Gang object describes, whatever pods there are.
     """
 
     gang: Gang | None = None
@@ -81,6 +82,7 @@ class LiveGang:
     is_declared: bool = False
     is_open: bool = False
     notices: tuple[Notice, ...] = ()
+    declared: DeclaredGang | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ class Observed:
 
     unfit: uids of unbound members whose seat, or pin, cannot take them any more. next_loss: when a node that is not
     ready now will have been so for too long. tried: None when nothing was tried since the start. room: how often
-    capacity was gained so far.
+    capacity was gained so far. doubled: why the whole gang has to go: one of its pods came last to a node that was
+    given away twice.
     """
 
     key: str
@@ -131,3 +134,4 @@ class Observed:
     next_loss: datetime | None = None
     tried: Tried | None = None
     room: int = 0
+    doubled: tuple[Why, ...] = ()

@@ -96,6 +96,9 @@ class Observer:
             for body in bodies.values()
         ]
         live = self._live(key, members, bodies, {member.pod: member.node for member in members if member.node})
+        if live.declared is not None and live.missing and (record is None or record.phase is Phase.PENDING):
+            # Such a gang is not planned yet, which would tell; who wrote it is there to hear it now.
+            live = replace(live, problem=live.problem or self._fits.unknown_level(live.declared))
         role_of = _roles(live.gang)
         members = [replace(member, role=role_of.get(member.pod, member.role)) for member in members]
         waiting = self._waiting(key, members, bodies, live.gang)
@@ -209,6 +212,7 @@ def _member(body: Body, lost: bool, stranded: bool, extended: str, named: str) -
     """extended: its gang, if the extender holds it while no gate does; else empty. named: where that lets it go to."""
     metadata, spec = body["metadata"], body["spec"]
     held_by, refusal = gates(body), _refusal(body)
+    is_own = spec.get("schedulerName") == SCHEDULER  # whatever such a pod is told comes from Huddle
     hand = Hand.EXTENDER if extended and GATE not in held_by else Hand.GATE
     return Member(
         pod=f"{metadata['namespace']}/{metadata['name']}",
@@ -218,12 +222,12 @@ def _member(body: Body, lost: bool, stranded: bool, extended: str, named: str) -
         gated=GATE in held_by,
         other_gates=tuple(name for name in held_by if name != GATE),
         pin=pinned_node(body) or named,
-        hand=Hand.BIND if spec.get("schedulerName") == SCHEDULER else hand,
+        hand=Hand.BIND if is_own else hand,
         leaving=bool(metadata.get("deletionTimestamp")),
         controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
         lost=lost,
         stranded=stranded,
-        refused="" if hand is Hand.EXTENDER and f"gang {extended}:" in refusal else refusal,
+        refused="" if is_own or (hand is Hand.EXTENDER and f"gang {extended}:" in refusal) else refusal,
         created=_moment(metadata.get("creationTimestamp")),
     )
 

@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from adapters.apply.naming_node import NO_EXTENDER, Extended
 from adapters.apply.noticing import folded, told
 from adapters.apply.observed import Tried
 from adapters.apply.observing import GangReader, Observer, Sight
+from adapters.apply.overcommits import HOLD_S, Overcommit, Overcommits
 from adapters.apply.own_writes import OwnWrites
 from adapters.apply.planning import Planning
 from adapters.apply.promised import Promised
@@ -33,9 +35,11 @@ from adapters.apply.settings import Settings
 from adapters.apply.shown import Shown
 from adapters.apply.steps import Confirm, Forget, GiveUp, Nothing, Plan, Release, Replace, Step, Wait, Withdraw
 from adapters.apply.telling import Telling
+from adapters.apply.telling_pods import TellingPods
 from adapters.apply.timers import Timers
 from adapters.apply.writes import Calls, Placements
-from adapters.kubernetes.api_errors import ApiError, Conflict
+from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
+from adapters.kubernetes.placement_objects import bound_text
 from adapters.kubernetes.placements import Phase, PlacementRecord, Why
 from adapters.kubernetes.resources import GANGS, PLACEMENTS
 from solver.domain.errors import HuddleError, InvalidRequest
@@ -51,12 +55,16 @@ ROOM_PAUSE_S = 0.2
 #: Until a gang is tried again without any change, and until an action is repeated, in seconds; doubled up to the most.
 RETRY_S, MOST_RETRY_S = 15.0, 300.0
 REPEAT_S, MOST_REPEAT_S = 0.2, 30.0
+#: The same where there is no namespace, or no kind, to write a Placement to, up to MOST_RETRY_S.
+GONE_S = 5.0
 #: Changed numbers in a reason are written at most so often, in seconds.
 RESTATE_S = 30.0
 #: Most that people are being told at a time; what is more they are not told.
 MOST_TOLD = 1000
-#: The name of a timer that is no gang's.
-_ROOM = "room"
+#: Names of timers that are no gang's.
+_ROOM, _OVERCOMMITS = "room", "overcommits"
+#: Seconds from a change until it is looked whether nodes were given away twice: many changes come together.
+LOOK_FOR_OVERCOMMITS_S = 0.25
 
 _log = structlog.get_logger("huddle.apply")
 
@@ -90,6 +98,10 @@ class Reconciler:
         )
         self._placements = Placements(calls, self._own_placements)
         self._hands, self._telling = Hands(calls, self._own_pods), Telling(calls, instance)
+        self._telling_pods = TellingPods(calls, instance, now)
+        self._overcommits = Overcommits(mirror, now)
+        self._doubled: dict[str, tuple[Why, ...]] = {}
+        self._named: set[tuple[str, str]] = set()  # node and pod of overcommits that were told of
         self.planning = Planning(
             mirror.held,
             solver,
@@ -120,6 +132,7 @@ class Reconciler:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
                 tasks.create_task(self.planning.run())
+                tasks.create_task(self._telling_pods.run())
                 for _ in range(WORKERS):
                     tasks.create_task(self._work())
         finally:
@@ -178,6 +191,11 @@ class Reconciler:
                     return
             self._later(key, 0.0)
 
+    async def attempt(self, key: str) -> None:
+        """Reconcile, unless it failed lately in a way that only time can change; what fails is tried again later."""
+        if not self._rests(key):
+            await self._trying(key, self.reconcile(key))
+
     async def _listen(self) -> None:
         subscription = self._mirror.subscribe()
         while True:
@@ -185,6 +203,34 @@ class Reconciler:
             self.mark(news.gangs)
             if news.room:
                 self._gained()
+            self._timers.after(_OVERCOMMITS, LOOK_FOR_OVERCOMMITS_S, self.look_for_overcommits)
+
+    def look_for_overcommits(self) -> None:
+        """See which nodes were given away twice, tell of those that are new, and have gangs that came last go."""
+        found = self._overcommits.look()
+        self._reporter.overcommitted(len(found))
+        names = {(each.node, each.uid) for each in found}
+        for each in found:
+            if (each.node, each.uid) not in self._named:
+                _log.warning("node_overcommitted", node=each.node, pod=each.pod, gang=each.gang, problem=each.message)
+                self._background(self._telling.overcommitted(each, self._now()))
+            if self._overcommits.is_due(each) and self._may_go(each):
+                self._overcommits.acted(each)
+                self._doubled[each.gang] = (Why("overcommitted", each.message, (each.pod, each.node), _numbers(each)),)
+                self.mark([each.gang])
+        self._named = names
+        if found:
+            self._timers.after(_OVERCOMMITS, HOLD_S, self.look_for_overcommits)
+
+    def _may_go(self, overcommit: Overcommit) -> bool:
+        """Whether the pod that came last is one of a gang that was placed here, and somebody makes its successor."""
+        if not overcommit.controlled or overcommit.gang not in self._mirror.gang_keys():
+            return False
+        try:
+            record = self.record(overcommit.gang)
+        except InvalidRequest:
+            return False
+        return record is not None and record.seat_of(overcommit.uid) is not None
 
     async def _work(self) -> None:
         while True:
@@ -194,8 +240,13 @@ class Reconciler:
                 self._news.clear()  # whoever has the lock sets it again
                 continue
             del self._dirty[key]
-            await self._trying(key, self.reconcile(key))
+            await self.attempt(key)
             await asyncio.sleep(0)  # there may have been nothing to wait for, and others have a turn too
+
+    def _rests(self, key: str) -> bool:
+        """Whether what would be written about a gang has no place to be; it is looked at again later."""
+        until = self._memory[key].rests_until if key in self._memory else None
+        return until is not None and self._now() < until
 
     async def _trying(self, key: str, work: Coroutine[Any, Any, None]) -> None:
         """Do something about a gang; what goes wrong is tried again later."""
@@ -204,6 +255,14 @@ class Reconciler:
         except Conflict as error:
             _log.debug("changed_meanwhile", gang=key, problem=str(error))
             self._later(key, REPEAT_S)
+        except NotFound as error:  # its namespace is gone, or Huddle's own kinds are: nothing here can change that
+            memory = self._memory[key]
+            memory.nowhere += 1
+            pause_s = min(GONE_S * 2.0 ** min(memory.nowhere - 1, 20), MOST_RETRY_S)
+            memory.rests_until = self._now() + timedelta(seconds=pause_s)
+            self._reporter.failed(key, str(error))
+            _log.warning("nothing_to_write_to", gang=key, problem=str(error), again_after_s=pause_s)
+            self._later(key, pause_s)
         except Exception as error:  # one gang must not end the work for all
             failures = self._memory[key].failures = self._memory[key].failures + 1
             self._reporter.failed(key, str(error))
@@ -221,6 +280,11 @@ class Reconciler:
         """The gang as it is now; what it is promised is what its Placement says."""
         memory = self._memory[key]
         sight = self._observer.look(key, memory.tried, self._room)
+        doubled = self._doubled.get(key, ())
+        if any((member.pod, member.node) == why.objects for why in doubled for member in sight.seen.members):
+            sight = replace(sight, seen=replace(sight.seen, doubled=doubled))
+        else:
+            self._doubled.pop(key, None)  # that pod is not there any more
         self._tell_state(key, sight.seen.record, sight)
         return sight
 
@@ -233,6 +297,8 @@ class Reconciler:
         if isinstance(step, Nothing):
             return self._rest(key, sight, step.until)
         if isinstance(step, Wait):
+            if step.phase is Phase.PENDING:
+                await self._hands.take_back(sight.seen.members, sight.bodies)
             await self._write(sight, outcome.waiting(sight.seen, step))
             return self._rest(key, sight, step.until)
         if isinstance(step, Plan):
@@ -249,6 +315,7 @@ class Reconciler:
             Withdraw: outcome.withdrawn,
         }
         await self._write(sight, writes[type(step)](sight.seen, step))
+        self._doubled.pop(key, None)
         if isinstance(step, Confirm):
             self._confirmed(key, sight, step)
         return True
@@ -307,10 +374,10 @@ class Reconciler:
         record = await self._placements.write_plan(record)
         self.planning.drop(key)
         memory = self._memory[key]
-        memory.tries, memory.waits, memory.overruns = 0, False, 0
+        memory.tries, memory.waits, memory.overruns, memory.nowhere = 0, False, 0, 0
         self._tell_state(key, record, sight)
         self._entered(key, sight.seen.record, record)
-        self._say(record)
+        self._say(record, sight)
         self._warn(record, (*folded(memory.fresh(sight.seen.live.notices)), *plan.warnings))
         self.mark([key])
 
@@ -339,7 +406,8 @@ class Reconciler:
         due = memory.due(Release, (seat.uid for seat in step.seats), self._now())
         seats = [seat for seat in step.seats if seat.uid in due]
         try:
-            problems = await self._hands.let_go(seats, members, sight.bodies)
+            bodies = await self._hands.announce(seats, members, sight.bodies)
+            problems = await self._hands.let_go(seats, members, bodies)
         except ApiError:
             memory.acted.clear()
             raise
@@ -378,13 +446,14 @@ class Reconciler:
         if outcome.says_the_same(before, after, numbers=is_due):
             self._warn(after, folded(memory.fresh(sight.seen.live.notices)))
             return
-        bound = sum(bool(member.node) and not member.leaving for member in sight.seen.members)
-        record = await self._placements.write(before, after, bound)
-        memory.told_at = self._now()
+        bound = _bound(sight)
+        wanted = _wanted(sight)
+        record = await self._placements.write(before, after, bound, wanted)
+        memory.told_at, memory.nowhere = self._now(), 0
         self._tell_state(sight.seen.key, record, sight)
         self._entered(sight.seen.key, before, record)
         if before is None or not outcome.is_same_news(before, record):
-            self._say(record)
+            self._say(record, sight)
         self._warn(record, folded(memory.fresh(sight.seen.live.notices)))
 
     def _entered(self, key: str, before: PlacementRecord | None, now: PlacementRecord | None) -> None:
@@ -398,12 +467,19 @@ class Reconciler:
         said = {name: value for name, value in told.items() if value}
         _log.info("phase", gang=key, before=was, now=phase or "forgotten", **said)
 
-    def _say(self, record: PlacementRecord) -> None:
+    def _say(self, record: PlacementRecord, sight: Sight) -> None:
         """Tell people, without waiting for it."""
-        if len(self._told) >= MOST_TOLD:
-            return
+        self._telling_pods.news(record, [sight.bodies[member.uid] for member in sight.seen.members])
         gang = self._mirror.get(GANGS, *record.gang.split("/", 1))
-        task = asyncio.create_task(self._telling.tell(record, self._now(), gang))
+        bound = bound_text(record, _bound(sight), _wanted(sight))
+        self._background(self._telling.tell(record, self._now(), gang, bound))
+
+    def _background(self, telling: Coroutine[Any, Any, None]) -> None:
+        """Tell people something, unless they are being told too much already."""
+        if len(self._told) >= MOST_TOLD:
+            telling.close()
+            return
+        task = asyncio.create_task(telling)
         self._told.add(task)
         task.add_done_callback(self._told.discard)
 
@@ -411,10 +487,8 @@ class Reconciler:
         """Tell people what is doubtful about a gang, without waiting for it."""
         for notice in notices:
             _log.warning("doubtful", gang=record.gang, code=notice.code, field=notice.field, problem=notice.message)
-        if notices and len(self._told) < MOST_TOLD:
-            task = asyncio.create_task(self._telling.warn(record, notices, self._now()))
-            self._told.add(task)
-            task.add_done_callback(self._told.discard)
+        if notices:
+            self._background(self._telling.warn(record, notices, self._now()))
 
     def _confirmed(self, key: str, sight: Sight, step: Confirm) -> None:
         memory, record = self._memory[key], sight.seen.record
@@ -445,8 +519,25 @@ class Reconciler:
     def _drop(self, key: str) -> None:
         """Remember nothing of a gang that is gone."""
         self._memory.pop(key, None)
+        self._doubled.pop(key, None)
+        self._telling_pods.drop(key)
         self._observer.forget(key)
         self._timers.cancel(key)
+
+
+def _numbers(overcommit: Overcommit) -> dict[str, int]:
+    return {"taken": overcommit.taken, "room": overcommit.room}
+
+
+def _bound(sight: Sight) -> int:
+    """Members seen bound."""
+    return sum(bool(member.node) and not member.leaving for member in sight.seen.members)
+
+
+def _wanted(sight: Sight) -> int:
+    """Pods that the gang asks for, whether they exist or not."""
+    there = sum(not member.leaving for member in sight.seen.members)
+    return there + sum(sight.seen.live.missing.values())
 
 
 def _why_not(found: Found) -> tuple[Why, ...]:
@@ -457,7 +548,9 @@ def _why_not(found: Found) -> tuple[Why, ...]:
         out_of_time = Why("unknown", "time ran out before a placement was found or ruled out")
         return outcome.whys(found.plan.reasons) or (out_of_time,)
     if found.plan.status.placed:
-        return (Why("no_room", "there is no room for members that the gang can do without"),)
+        pods = sum(len(role.pods) for role in found.wanted.gang.roles)
+        text = f"there is no room for members that the gang of {pods} pods can do without"
+        return (Why("no_room", text, (), {"pods": pods}),)
     reasons = outcome.whys(found.plan.reasons) or (Why("capacity", "there is no room"),)
     return (*reasons, *(Why(notice.code, told(notice)) for notice in found.plan.warnings))
 

@@ -18,5 +18,8 @@ class Reporter:
     def given_back(self, gang: str, pods: int) -> None:
         """So many pods were deleted or evicted."""
 
+    def overcommitted(self, nodes: int) -> None:
+        """So many nodes have more bound to them than they have."""
+
     def failed(self, gang: str, problem: str) -> None:
         """Something about a gang could not be done now; it is tried again."""

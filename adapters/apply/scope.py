@@ -41,6 +41,14 @@ class Scoped:
         """Pods of a gang."""
         return self._mirror.pods_of(gang_key)
 
+    def gang_of(self, pod: Mapping[str, Any]) -> str:
+        """The gang of a pod, or empty, of whatever namespace."""
+        return self._mirror.gang_of(pod)
+
+    def pods_on(self, node: str) -> tuple[Mapping[str, Any], ...]:
+        """Pods that hold capacity of a node, of whatever namespace."""
+        return self._mirror.pods_on(node)
+
     def gang_keys(self) -> frozenset[str]:
         """Gangs of the namespaces."""
         return self._within(self._mirror.gang_keys())

@@ -42,6 +42,12 @@ class Shown(Protocol):
     def pods_of(self, gang_key: str) -> Sequence[Any]:
         """Pods of a gang."""
 
+    def gang_of(self, pod: Any) -> str:
+        """The gang of a pod, or empty."""
+
+    def pods_on(self, node: str) -> Sequence[Any]:
+        """Pods that hold capacity of a node, of whatever namespace."""
+
     def gang_keys(self) -> frozenset[str]:
         """All gangs."""
 

@@ -65,16 +65,19 @@ class Placements:
         failpoint("apply.plan.after_write")
         return read_placement(body)
 
-    async def write_status(self, record: PlacementRecord, bound: int | None = None) -> PlacementRecord:
-        """The record as it is after its status was written. bound: members that are. The object has to exist."""
+    async def write_status(self, record: PlacementRecord, bound: int | None = None, wanted: int = 0) -> PlacementRecord:
+        """The record as it is after its status was written. The object has to exist.
+
+        bound: members that are. wanted: pods that the gang asks for.
+        """
         failpoint("apply.status.before_write")
-        body = await self._patched(record, "status", status_patch(record, bound))
+        body = await self._patched(record, "status", status_patch(record, bound, wanted))
         self._own.wrote(body)
         failpoint("apply.status.after_write")
         return read_placement(body)
 
     async def write(
-        self, before: PlacementRecord | None, after: PlacementRecord, bound: int | None = None
+        self, before: PlacementRecord | None, after: PlacementRecord, bound: int | None = None, wanted: int = 0
     ) -> PlacementRecord:
         """Both, the spec only where it differs and before the status, so that the status is about this spec."""
         if before is None or not before.uid:
@@ -82,7 +85,7 @@ class Placements:
             after = replace(after, uid=made.uid, resource_version=made.resource_version)
         elif _spec(before) != _spec(after):
             after = replace(after, resource_version=(await self.write_plan(after)).resource_version)
-        return await self.write_status(after, bound)
+        return await self.write_status(after, bound, wanted)
 
     async def forget(self, record: PlacementRecord) -> None:
         """Delete it, if it is there still."""

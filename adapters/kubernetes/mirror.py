@@ -131,6 +131,11 @@ class Mirror:
         """Pods of a gang, by natural name; those that have ended or are leaving too."""
         return self._gangs.pods_of(gang_key)
 
+    def pods_on(self, node: str) -> tuple[Body, ...]:
+        """Pods that hold capacity of a node: bound to it, promised it by a BindRequest or nominated to it."""
+        store = self._store[PODS]
+        return tuple(store[key] for key in self._fold.pods_on(node) if key in store)
+
     def pods_mounting(self, claim: ClaimKey) -> tuple[Body, ...]:
         """Pods that mount a claim; those that have ended or are leaving too."""
         return tuple(self._store[PODS][key] for key in self._claims.pods_mounting(claim))

@@ -53,18 +53,25 @@ def plan_patch(record: PlacementRecord) -> Json:
     return {"metadata": _exactly(record), "spec": _spec(record)}
 
 
-def status_patch(record: PlacementRecord, bound: int | None = None) -> Json:
+def status_patch(record: PlacementRecord, bound: int | None = None, wanted: int = 0) -> Json:
     """The merge patch of the status subresource, over exactly the object that was read.
 
     bound: members seen bound, for people to read; None: all that have a seat if the phase says so, else nobody counted.
+    wanted: pods that the gang asks for, which count as long as none has a seat.
     """
-    return {"metadata": _exactly(record), "status": _status(record, bound)}
+    return {"metadata": _exactly(record), "status": _status(record, bound, wanted)}
+
+
+def bound_text(record: PlacementRecord, bound: int, wanted: int) -> str:
+    """Members seen bound, of those that have a seat; as long as none has, of those that the gang asks for."""
+    return f"{bound}/{len(record.seats) or wanted}"
 
 
 def read_placement(body: Mapping[str, Any]) -> PlacementRecord:
     """The record of an object. Raises InvalidRequest, in one line, for anything malformed.
 
-    A plan whose attempt the status does not know yet is reserved, since when nobody knows.
+    A plan whose attempt the status does not know yet is reserved, since when nobody knows; the reasons in the status
+    are those of the step before.
     """
     doc = Document(body, _SOURCE)
     spec, status = doc.part("spec"), doc.part("status")
@@ -90,7 +97,7 @@ def read_placement(body: Mapping[str, Any]) -> PlacementRecord:
         partial_since=_read_time(status, "partialSince"),
         failures=status.whole("failures", 0),
         not_before=_read_time(status, "notBefore"),
-        reasons=tuple(_read_why(entry) for entry in status.parts("reasons")),
+        reasons=() if fresh else tuple(_read_why(entry) for entry in status.parts("reasons")),
         conditions=tuple(_read_condition(entry) for entry in status.parts("conditions")),
     )
 
@@ -108,14 +115,14 @@ def _spec(record: PlacementRecord) -> Json:
     }
 
 
-def _status(record: PlacementRecord, bound: int | None) -> Json:
+def _status(record: PlacementRecord, bound: int | None, wanted: int) -> Json:
     if bound is None and record.phase is Phase.BOUND:
         bound = len(record.seats)
     return {
         "phase": record.phase.value,
         "attempt": record.attempt,
         "since": _time(record.since),
-        "bound": None if bound is None else f"{bound}/{len(record.seats)}",
+        "bound": None if bound is None else bound_text(record, bound, wanted),
         "released": _time(record.released),
         "partialSince": _time(record.partial_since),
         "failures": record.failures,

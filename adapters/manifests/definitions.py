@@ -15,6 +15,7 @@ MOST_NESTED = 3
 #: Longest name that fits in a label, with which pods name their gang and role.
 _LABEL = 63
 _MOST_LISTED, _MOST_LISTED_INSIDE = 32, 16
+_BOUND = "Pods seen bound, of those that have a node; while none has, of all that are asked for."
 
 #: Most roles and pods of one gang, over all replicas: what a service takes of one call by default.
 MOST_ROLES, MOST_PODS = 64, 10_000
@@ -83,14 +84,17 @@ def gang_definition() -> Json:
         "properties": {
             **_common(),
             "spec": made.of(whole["properties"]["spec"]),
-            "status": {"type": "object", "properties": {"conditions": _conditions()}},
+            "status": {"type": "object", "properties": _gang_status()},
         },
         "x-kubernetes-validations": [_IN_A_LABEL.body()],
     }
     columns = (
+        _column("Status", "string", ".status.phase", "How far it has come."),
+        _column("Bound", "string", ".status.bound", _BOUND),
+        _column("Reason", "string", ".status.reason", "Why it waits."),
         _column("Priority", "integer", ".spec.priority", "Higher first."),
         _column("Queue", "string", ".spec.queue", "Whose limits apply."),
-        _column("Pack", "string", ".spec.root.pack.required", "All of it in one domain of this level."),
+        _column("Pack", "string", ".spec.root.pack.required", "All of it in one domain of this level.", wide=True),
         _column(
             "Prefer", "string", ".spec.root.pack.preferred", "As narrow as possible from this level up.", wide=True
         ),
@@ -110,7 +114,7 @@ def placement_definition() -> Json:
     }
     columns = (
         _column("Phase", "string", ".status.phase", "How far it has come."),
-        _column("Bound", "string", ".status.bound", "Members seen bound, of those that have a node."),
+        _column("Bound", "string", ".status.bound", _BOUND),
         _column("Since", "date", ".status.since", "When the phase began."),
         _column("Why", "string", ".status.reasons[0].message", "Why it waits."),
         _column("Transfer-us", "string", '.spec.objective[?(@.term=="transfer_us")].value', "Mean transfer time of a "
@@ -137,6 +141,22 @@ def _conditions() -> Json:
     """Conditions as every object has them."""
     whole = _schema("placement")
     return Structural(whole, _LIMITS).of(whole["$defs"]["status"]["properties"]["conditions"])
+
+
+def _gang_status() -> Json:
+    """What the controller says of a Gang: as its Placement does."""
+    whole = _schema("placement")
+    placement = Structural(whole, _LIMITS).of(whole["$defs"]["status"]["properties"]["phase"])
+    return {
+        "phase": placement,
+        "bound": {
+            "type": "string",
+            "maxLength": 32,
+            "description": _BOUND,
+        },
+        "reason": {"type": "string", "maxLength": 4096, "description": "Why it waits, in one sentence."},
+        "conditions": _conditions(),
+    }
 
 
 def _object(description: str) -> Json:

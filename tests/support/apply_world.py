@@ -148,9 +148,9 @@ class World:
                         made = self._put(PODS, self._pod(gang, role, name, wish), NAMESPACE)
                         self.first_uids |= set() if self.calls else {made["metadata"]["uid"]}
 
-    def foreign(self, name: str, node: str, gpus: int) -> bool:
-        """Somebody else's pod is bound to a node, if it has room."""
-        if self.free(node) < gpus:
+    def foreign(self, name: str, node: str, gpus: int, heeds: bool = True) -> bool:
+        """Somebody else's pod is bound to a node, if it has room. heeds: whether they look."""
+        if heeds and self.free(node) < gpus:
             return False
         pod = gpu_pod(name, gpus)
         pod["spec"]["nodeName"] = node
@@ -405,6 +405,10 @@ class Lagging:
         """The gang that a pod names."""
         return f"{NAMESPACE}/{gang_of(pod)}" if gang_of(pod) else ""
 
+    def pods_on(self, node: str) -> list[Json]:
+        """Pods bound to a node."""
+        return [pod for pod in self._shown[PODS].values() if pod["spec"].get("nodeName") == node]
+
     def gang_keys(self) -> frozenset[str]:
         """All gangs anybody knows of."""
         names = {*self._world.gangs, *(gang_of(pod) for pod in self._shown[PODS].values())} - {""}
@@ -559,6 +563,29 @@ class Runner:
             await asyncio.sleep(0)
         finally:
             self.reconciler.close()
+
+    def try_one(self, gang: str) -> None:
+        """What a worker does when something about a gang may have changed."""
+        self._loop.run(self._try_one(f"{NAMESPACE}/{gang}"))
+
+    async def _try_one(self, key: str) -> None:
+        self.mirror.catch_up()
+        await self.reconciler.attempt(key)
+        while len(self.reconciler.planning):
+            with suppress(ApiError):
+                await self.reconciler.planning.round()
+        await self.reconciler.attempt(key)
+        self.reconciler.close()
+
+    def look_for_overcommits(self) -> None:
+        """What the reconciler does some time after anything has changed."""
+        self._loop.run(self._look_for_overcommits())
+
+    async def _look_for_overcommits(self) -> None:
+        self.mirror.catch_up()
+        self.reconciler.look_for_overcommits()
+        await asyncio.sleep(0)
+        self.reconciler.close()
 
     def gain_room(self) -> None:
         """What the reconciler does some time after the mirror told of room."""

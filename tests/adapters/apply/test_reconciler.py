@@ -1,5 +1,6 @@
 """The reconciler from start to end against a made-up API server, one story after another."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from adapters.apply.gate import pinned_node
 from adapters.apply.settings import Settings
+from adapters.kubernetes.api_errors import NotFound
 from adapters.kubernetes.resources import NODES, PLACEMENTS, PODS
 from solver.domain.budget import Stop
 from solver.domain.constraints import UNSCHEDULABLE, Toleration
@@ -73,6 +75,8 @@ def test_the_placement_comes_first(world: World, runner: Runner) -> None:
     assert world.calls == [
         "create test/placements",
         "patch merge test/placements/a/status",
+        "patch merge test/pods/a-w-0/status",
+        "patch merge test/pods/a-w-1/status",
         "patch json test/pods/a-w-0",
         "patch json test/pods/a-w-1",
         "patch merge test/placements/a/status",
@@ -438,3 +442,79 @@ def test_what_the_reader_notices_is_told_once(world: World, runner: Runner) -> N
         runner.turn()
     notes = [event["note"] for event in world.events if event["reason"] == "UnsupportedSoft"]
     assert notes == ["Gang a: spec.x: is not considered; Gang a: spec.y: is not considered"]
+
+
+def test_a_waiting_gang_says_how_many_pods_it_wants(world: World, runner: Runner) -> None:
+    """Whether they exist or not; once they have nodes, how many of those are bound."""
+    world.add_gang("big", Wish({"w": (5, 5)}, gpus=4))
+    world.controllers()
+    world.drop_pod("big-w-4")
+    runner.turn()
+    assert status(world, "big")["bound"] == "0/5"
+    arrive(world, runner, a=PAIR)
+    assert status(world, "a")["bound"] == "0/2"
+    world.scheduler()
+    runner.turn()
+    assert status(world, "a")["bound"] == "2/2"
+
+
+def test_a_placement_that_has_nowhere_to_be_is_not_tried_all_the_time(
+    world: World, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The namespace is gone, or the kind: it is tried less and less often, whatever happens meanwhile."""
+    tried = []
+
+    async def gone(path: str, body: Any, query: Any = None) -> dict[str, Any]:
+        tried.append(world.now)
+        raise NotFound(404, "NotFound", "the server could not find the requested resource")
+
+    monkeypatch.setattr(world, "create", gone)
+    world.add_gang("a", Wish({"w": (5, 5)}, gpus=4))
+    world.controllers()
+    for _ in range(200):
+        runner.try_one("a")
+        later(world, 1)
+    assert [round((two - one).total_seconds()) for one, two in itertools.pairwise(tried)] == [5, 10, 20, 40, 80]
+
+
+def nominated(world: World, gang: str) -> set[str]:
+    """Nodes named in the status of its pods."""
+    return {pod.get("status", {}).get("nominatedNodeName", "") for pod in world.pods(gang)} - {""}
+
+
+def test_promised_nodes_are_named_in_gated_pods(world: World, runner: Runner) -> None:
+    """Before any of them is let go; other schedulers keep them free from then on."""
+    arrive(world, runner, a=PAIR)
+    assert nominated(world, "a") == {pinned_node(pod) for pod in world.freed("a")}
+    first = [call for call in world.calls if "/pods/" in call][:2]
+    assert all(call.endswith("/status") for call in first)
+
+
+def test_nobody_keeps_a_node_for_a_gang_that_waits(world: World, runner: Runner) -> None:
+    """Its pods name none any more once it has no seats."""
+    world.add_gang("a", Wish({"w": (4, 4)}, gpus=4))
+    world.controllers()
+    world.foreign("thief", "n0", 4)
+    for pod in world.pods("a"):
+        pod["status"] = {"nominatedNodeName": "n1"}
+    runner.turn()
+    assert phase(world, "a") == "Pending"
+    assert nominated(world, "a") == set()
+
+
+def test_a_node_that_cannot_be_named_stops_nothing(
+    world: World, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pods are let go nevertheless."""
+    patched = world._patched
+
+    def refuses(path: str, patch: Any, kind: str) -> dict[str, Any]:
+        if path.endswith("/status") and "/pods/" in path:
+            raise NotFound(403, "Forbidden", "no rights")
+        return patched(path, patch, kind)
+
+    monkeypatch.setattr(world, "_patched", refuses)
+    arrive(world, runner, a=PAIR)
+    world.scheduler()
+    runner.turn()
+    assert phase(world, "a") == "Bound"

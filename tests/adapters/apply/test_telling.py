@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.apply.outcome import PLACED
-from adapters.apply.telling import Telling
+from adapters.apply.telling import Telling, event, gang_status
 from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
-from adapters.kubernetes.placements import Condition, Phase, PlacementRecord
+from adapters.kubernetes.placements import Condition, Phase, PlacementRecord, Why
 from solver.domain.plan import Notice
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -103,3 +104,38 @@ def test_doubts_that_cannot_be_told_are_logged() -> None:
         notice = Notice("no_accelerator", "ns/g", "role w", "words")
         asyncio.run(Telling(FakeCalls(at_events=refused), "me").warn(RECORD, [notice], NOW))  # type: ignore[arg-type]
     assert [entry["event"] for entry in logs] == ["could_not_tell"]
+
+
+WAITS = Why("capacity", "the gang needs 8 GPUs; 1 eligible node has 4 free", ("ns/g",), {"needed": 8, "free": 4})
+LACKS = Why("pods_missing", "2 pods do not exist yet: 2 of decode", (), {"missing": 2})
+
+
+@pytest.mark.parametrize(
+    ("phase", "reasons", "kind"),
+    [
+        (Phase.PENDING, (WAITS,), "Warning"),
+        (Phase.PENDING, (LACKS,), "Normal"),
+        (Phase.PENDING, (LACKS, WAITS), "Warning"),
+        (Phase.RESERVED, (), "Normal"),
+        (Phase.BOUND, (), "Normal"),
+        (Phase.REPAIRING, (LACKS,), "Warning"),
+        (Phase.EVICTING, (), "Warning"),
+    ],
+)
+def test_what_is_wrong_is_a_warning(phase: Phase, reasons: tuple[Why, ...], kind: str) -> None:
+    """Not while pods are on their way, nor while all goes well."""
+    assert event(replace(RECORD, phase=phase, reasons=reasons), NOW, "me")["type"] == kind
+
+
+def test_the_gang_says_how_it_stands() -> None:
+    """Phase, pods bound and the reason, which goes with the step it belongs to; the condition is in the same words."""
+    waits = (Condition(PLACED, False, "Waiting", LACKS.message, NOW),)
+    pending = replace(RECORD, phase=Phase.PENDING, reasons=(LACKS,), conditions=waits)
+    said = gang_status(pending, "0/3")
+    assert (said["phase"], said["bound"], said["reason"]) == ("Pending", "0/3", LACKS.message)
+    reserved = gang_status(replace(pending, phase=Phase.RESERVED, reasons=()), "0/3")
+    assert (reserved["phase"], reserved["reason"]) == ("Reserved", None)
+    (condition,) = reserved["conditions"]
+    assert (condition["status"], condition["reason"], condition["message"]) == (
+        "False", "Reserved", "every pod has a node",
+    )  # fmt: skip
