@@ -41,7 +41,7 @@ from adapters.apply.writes import Calls, Placements
 from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
 from adapters.kubernetes.placement_objects import bound_text
 from adapters.kubernetes.placements import Phase, PlacementRecord, Why
-from adapters.kubernetes.resources import GANGS, PLACEMENTS
+from adapters.kubernetes.resources import GANGS, NODES, PLACEMENTS, PODS
 from solver.domain.errors import HuddleError, InvalidRequest
 from solver.domain.plan import Notice, Status
 from solver.domain.pods import BoundPod
@@ -128,6 +128,8 @@ class Reconciler:
         """Work until cancelled."""
         await self._mirror.synced()
         await self.learn()
+        for resource in (PODS, NODES):  # what others bind is no news to any gang
+            self._mirror.on_change(resource, self._may_be_overcommitted)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
@@ -203,7 +205,9 @@ class Reconciler:
             self.mark(news.gangs)
             if news.room:
                 self._gained()
-            self._timers.after(_OVERCOMMITS, LOOK_FOR_OVERCOMMITS_S, self.look_for_overcommits)
+
+    def _may_be_overcommitted(self, *_: object) -> None:
+        self._timers.after(_OVERCOMMITS, LOOK_FOR_OVERCOMMITS_S, self.look_for_overcommits)
 
     def look_for_overcommits(self) -> None:
         """See which nodes were given away twice, tell of those that are new, and have gangs that came last go."""

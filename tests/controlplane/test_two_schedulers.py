@@ -1,5 +1,7 @@
 """Two schedulers on one cluster: what each sees of the other's promises, and nodes given away twice are repaired."""
 
+import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -12,13 +14,15 @@ from support.audit.doubled import doubled
 from support.audit.witness import Witness
 from support.controlling import QUICK, controlled
 from support.controlplane.api import Api, Refused
-from support.controlplane.fleet import create_gpu_nodes, gpu_pod
+from support.controlplane.fleet import GATE, create_gpu_nodes, gpu_node, gpu_pod
 from support.controlplane.plane import ControlPlane
 from support.controlplane.waiting import eventually
+from support.extending import CONFIG
 from support.workloads import Keeper, Role, Workload, events
 
 pytestmark = pytest.mark.controlplane
 
+UNINSTALL = Path(__file__).parents[2] / "deploy" / "UNINSTALL.md"
 #: Longest that a node may stay given away twice, in seconds.
 REPAIRED_S = 5.0
 
@@ -58,46 +62,47 @@ def test_kube_scheduler_keeps_room_for_gated_pods_that_are_nominated(api: Api, n
     assert sorted(pod_of(api, pods, name)[0] for name in ("one", "two")) == ["", "gpu-001"]
 
 
-def test_a_node_that_somebody_else_took_is_given_up(
+def test_a_node_with_too_much_on_it_is_left_by_the_gang_that_came_last(
     control_plane: ControlPlane, api: Api, namespace: str, watching: Witness, keeper: Keeper, tmp_path: Path
 ) -> None:
-    """A gang's pod is bound to a full node behind Huddle's back: it is told, and the gang goes elsewhere, whole."""
-    create_gpu_nodes(api, 3, per_rack=3)
+    """It is told, counted and planned anew, whole, while the pod that came first stays; in time."""
+    api.create("/api/v1/nodes", gpu_node("big", gpus=24))
     pods = f"/api/v1/namespaces/{namespace}/pods"
+    api.create(pods, gpu_pod("first", 8))
+    eventually(lambda: pod_of(api, pods, "first")[0], "the other pod is bound")
     with controlled(control_plane.kubeconfig(), tmp_path, *QUICK) as controller:
         gang = Workload(namespace, "llm", (Role("decode", 2, 8),), hand="bind")
         keeper.keep(gang)
         eventually(lambda: gang.phase(api) == "Bound", "the gang is bound")
-        node = sorted(gang.bound(api).values())[0]
-        thief = gpu_pod("thief", 8)
-        thief["spec"]["nodeName"] = node
-        api.create(pods, thief)  # last by its own account: nobody's scheduler bound it
+        create_gpu_nodes(api, 2)
+        shrunk = {"nvidia.com/gpu": "16"}
+        api.patch("/api/v1/nodes/big/status", {"status": {"capacity": shrunk, "allocatable": shrunk}})
         eventually(lambda: controller.lines("node_overcommitted"), "it is seen")
-        eventually(lambda: "huddle_controller_overcommitted_nodes 1.0" in controller.page("/metrics")[1], "counted")
         (line, *_) = controller.lines("node_overcommitted")
-        told = line["pod"].partition("/")[2]
-        eventually(lambda: any("given away twice" in note for note in events(api, namespace, told)), "it is told")
-        if not line["gang"]:
-            assert len(gang.bound(api)) == 2
-            return
-        eventually(lambda: node not in gang.bound(api).values() and gang.phase(api) == "Bound", "it moved", 60.0)
+        assert line["gang"] == gang.key
+        eventually(lambda: len(gang.bound(api)) == 2 and gang.phase(api) == "Bound", "it is bound again", 60.0)
+        eventually(lambda: list(gang.bound(api).values()).count("big") < 2, "not all of it is there", 60.0)
+        told = events(api, namespace, line["pod"].partition("/")[2])
+        assert any("given away twice" in note for note in told)
+        assert pod_of(api, pods, "first")[0] == "big"
+        gone = "huddle_controller_overcommitted_nodes 0.0"
+        eventually(lambda: gone in controller.page("/metrics")[1], "none is left")
 
 
 def test_plain_pods_and_gangs_at_once(
     control_plane: ControlPlane, api: Api, namespace: str, watching: Witness, keeper: Keeper, tmp_path: Path
 ) -> None:
     """Both schedulers bind as fast as they can; whatever is given away twice with a gang last is repaired in time."""
-    create_gpu_nodes(api, 40)
+    create_gpu_nodes(api, 20)
     pods = f"/api/v1/namespaces/{namespace}/pods"
     with controlled(control_plane.kubeconfig(), tmp_path, *QUICK) as controller:
         gangs = [
-            Workload(namespace, f"g{at}", (Role("decode", 4, 8),), hand="bind" if at % 2 else "gate") for at in range(6)
+            Workload(namespace, f"g{at}", (Role("decode", 4, 4),), hand="bind" if at % 2 else "gate") for at in range(8)
         ]
 
         def plain() -> None:
-            for at in range(24):
-                with suppress(Refused):
-                    api.create(pods, gpu_pod(f"plain-{at}", 4))
+            with suppress(Refused):
+                api.create_all(pods, [gpu_pod(f"plain-{at}", 4) for at in range(30)])
 
         thread = threading.Thread(target=plain)
         thread.start()
@@ -113,3 +118,38 @@ def test_plain_pods_and_gangs_at_once(
     print(f"{len(found)} nodes were given away twice, for {lasted} s; left: {left}; seen: {seen}")
     assert set(left) <= set(seen), "each is at least told of"
     assert [node for node in left if seen[node]] == []
+
+
+def test_the_shipped_configuration_starts_a_scheduler(control_plane: ControlPlane, namespace: str) -> None:
+    """With the files it names, and nothing beside it: it schedules pods that the extender is not asked about."""
+    api = control_plane.api()
+    api.create("/api/v1/nodes", gpu_node("n"))
+    folder, text = control_plane.folder, CONFIG.read_text(encoding="utf-8")
+    for shipped, here in {
+        "/etc/kubernetes/scheduler.conf": control_plane.kubeconfig("system:kube-scheduler"),
+        "/etc/kubernetes/huddle/ca.crt": control_plane.ca,
+        "/etc/kubernetes/huddle/tls.crt": folder / "server.pem",
+        "/etc/kubernetes/huddle/tls.key": folder / "server.key",
+    }.items():
+        assert shipped in text
+        text = text.replace(shipped, str(here))
+    config = folder / "shipped.yaml"
+    config.write_text(text, encoding="utf-8")
+    control_plane.start_scheduler_from(config)
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    api.create(pods, gpu_pod("plain", 0))
+    eventually(lambda: pod_of(api, pods, "plain")[0] == "n", "it is bound", 90.0)
+
+
+def test_uninstalling_leaves_no_pod_gated(control_plane: ControlPlane, namespace: str) -> None:
+    """The documented patch takes Huddle's gate off wherever it stands among others, and leaves those."""
+    api, pods = control_plane.api(), f"/api/v1/namespaces/{namespace}/pods"
+    (patch,) = re.findall(r"--type=json -p '(\[.*\])'", UNINSTALL.read_text(encoding="utf-8"))
+    for name, gates in {"alone": [GATE], "second": ["a.example/x", GATE, "b.example/y"]}.items():
+        pod = gpu_pod(name)
+        pod["spec"]["schedulingGates"] = [{"name": gate} for gate in gates]
+        api.create(pods, pod)
+        body = patch.replace("'\"$at\"'", str(gates.index(GATE)))
+        api.patch(f"{pods}/{name}", json.loads(body), "json")
+    left = {pod["metadata"]["name"]: pod["spec"].get("schedulingGates", []) for pod in api.items(pods)}
+    assert left == {"alone": [], "second": [{"name": "a.example/x"}, {"name": "b.example/y"}]}

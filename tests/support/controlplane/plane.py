@@ -168,6 +168,15 @@ class ControlPlane:
         self._await(daemon, f"https://127.0.0.1:{port}/readyz")
         return daemon
 
+    def start_scheduler_from(self, config: Path, name: str = "kube-scheduler-as-written") -> Daemon:
+        """Start kube-scheduler with a file as it is, which says itself how to reach the API server."""
+        port = self._port()
+        own = [f"--config={config}", f"--secure-port={port}", "--bind-address=127.0.0.1", *self._tls()]
+        own += ["--authentication-skip-lookup=true", f"--authorization-always-allow-paths={_PUBLIC}"]
+        daemon = self._run(name, own, "kube-scheduler")
+        self._await(daemon, f"https://127.0.0.1:{port}/readyz")
+        return daemon
+
     def start_kwok(self) -> Daemon:
         """Start kwok, the kubelet of every node annotated `kwok.x-k8s.io/node: fake`, and wait until it is ready."""
         port = self._port()
