@@ -120,6 +120,7 @@ def test_rights_cover_what_is_watched() -> None:
         ("", "pods"),
         ("", "pods/binding"),
         ("", "pods/eviction"),
+        ("", "pods/status"),
         ("huddle.scheduler", "gangs/status"),
         ("huddle.scheduler", "placements"),
         ("huddle.scheduler", "placements/status"),
