@@ -141,7 +141,7 @@ class LiveGangs:
         if joined is None:
             return LiveGang()
         gang = rightful(joined.gang, pods, self._options.max_priority) if is_own and joined.gang else joined.gang
-        declared = self._declared[key][1] if is_own else None
+        declared = self._declared[key].gang if is_own else None
         return LiveGang(
             gang, joined.missing, "", owner, is_own, found is not None, joined.is_open, joined.notices, declared
         )  # fmt: skip
