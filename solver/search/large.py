@@ -144,20 +144,31 @@ class _Search:
         self.too_large: TooLarge | None = None
 
     def answer(self, use_cpsat: bool) -> Large:
-        """Bound, fill, improve."""
+        """Bound, fill, improve; when that is cut short, what is known by then."""
         with suppress(OutOfTime):
             self.fill_lowest(self.budget.part(FILL_SHARE))
+        try:
+            impossible = self.impossible(use_cpsat)
+        except OutOfTime:
+            return self.verdict()
+        except TooLarge as error:
+            self.too_large = error
+            return self.verdict()
+        return self.verdict() if impossible is None else Large(Answer.INFEASIBLE, impossible)
+
+    def impossible(self, use_cpsat: bool) -> Proof | None:
+        """What proves that there is no placement, else None and the best one in `best`. Raises OutOfTime, TooLarge."""
         if not self.bounded():
-            return Large(Answer.INFEASIBLE, Proof.TREE)
+            return Proof.TREE
         if self.merged is None and not self.bounded(RETRY_SHARE):
-            return Large(Answer.INFEASIBLE, Proof.TREE)
+            return Proof.TREE
         self.tables()
         self.bounded()
         if use_cpsat and self.best is None and not self.find():
-            return Large(Answer.INFEASIBLE, Proof.CPSAT)
+            return Proof.CPSAT
         if use_cpsat and not self.done and self.best is not None:
             self.search(self.best)
-        return self.verdict()
+        return None
 
     def bounded(self, share: float = BOUND_SHARE) -> bool:
         """Work on the bound for a share of the time left, as far as it goes; False when there is no placement."""

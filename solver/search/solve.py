@@ -211,7 +211,7 @@ def _by_merging(
         part = budget.part(FAMILY_SHARE) if structure.root and structure.root.flexible else budget
         told = None if improved is None else partial(_tell, improved, len(shapes) == 1, Proof.NONE not in passed)
         known = [
-            _settle_by_merging(structure, shape, engine, part.part(1 / len(shapes)), clock, told) for shape in shapes
+            _merging_in_time(structure, shape, engine, part.part(1 / len(shapes)), clock, told) for shape in shapes
         ]
         proofs = {proof for _, proof, _ in known}
         placed = [one for one, _, _ in known if one is not None]
@@ -249,6 +249,23 @@ def _possible(structure: Structure, budget: Budget, clock: Clock) -> Iterator[li
         possible = [shape for shape in family if fits[shape.counts]]
         if possible:
             yield possible
+
+
+def _merging_in_time(
+    structure: Structure,
+    shape: Shape,
+    engine: Engine,
+    budget: Budget,
+    clock: Clock,
+    told: Callable[[Settled], None] | None,
+) -> tuple[Settled | None, Proof, TooLarge | None]:
+    """As `_settle_by_merging`; nothing is known of a shape for which there is no time, or that is too large."""
+    try:
+        return _settle_by_merging(structure, shape, engine, budget, clock, told)
+    except OutOfTime:
+        return None, Proof.NONE, None
+    except TooLarge as error:
+        return None, Proof.NONE, error
 
 
 def _settle_by_merging(
@@ -301,23 +318,30 @@ def _certified(structure: Structure, outcome: Outcome, budget: Budget, clock: Cl
     """The tree's outcome with CP-SAT's word added, where it gives it in time."""
     clock.lap()
     agreed = False
-    settled = outcome.settled
+    with suppress(OutOfTime, TooLarge):  # the tree's proof stands without it
+        agreed = _agrees(structure, outcome.settled, budget, clock)
+    clock.search_ms += clock.lap()
+    return Outcome(outcome.answer, Proof.BOTH if agreed else Proof.TREE, outcome.settled, outcome.replicas_proven)
+
+
+def _agrees(structure: Structure, settled: Settled | None, budget: Budget, clock: Clock) -> bool:
+    """Whether CP-SAT proves the same within the budget. Raises OutOfTime, TooLarge."""
     if settled is None:
         pods = sum(len(role.pods) for role in structure.gang.roles)
-        if len(structure.snapshot.nodes) <= SMALL_NODES and pods <= SMALL_PODS:
-            verdict = _by_cpsat(structure, budget, clock)
-            if verdict.settled is not None:
-                raise InternalError("CP-SAT finds a plan where the tree proves there is none")
-            agreed = verdict.answer is Answer.INFEASIBLE
-    elif settled.problem is not None:
-        terms = terms_of(settled.problem)
-        site = domains_of(settled.problem, settled.states)
-        if settled.problem.frame.pods > SMALL_PODS and not can_be_built(settled.problem, site, budget):
-            return outcome
-        sums = [int(value / term.unit) for value, term in zip(settled.values, terms, strict=True)]
-        agreed = certify(settled.problem, terms, settled.states, sums, budget)
-    clock.search_ms += clock.lap()
-    return Outcome(outcome.answer, Proof.BOTH if agreed else Proof.TREE, settled, outcome.replicas_proven)
+        if len(structure.snapshot.nodes) > SMALL_NODES or pods > SMALL_PODS:
+            return False
+        verdict = _by_cpsat(structure, budget, clock)
+        if verdict.settled is not None:
+            raise InternalError("CP-SAT finds a plan where the tree proves there is none")
+        return verdict.answer is Answer.INFEASIBLE
+    if settled.problem is None:
+        return False
+    terms = terms_of(settled.problem)
+    site = domains_of(settled.problem, settled.states)
+    if settled.problem.frame.pods > SMALL_PODS and not can_be_built(settled.problem, site, budget):
+        return False
+    sums = [int(value / term.unit) for value, term in zip(settled.values, terms, strict=True)]
+    return certify(settled.problem, terms, settled.states, sums, budget)
 
 
 def _by_cpsat(structure: Structure, budget: Budget, clock: Clock, improved: Improved | None = None) -> Outcome:
@@ -371,8 +395,11 @@ def _settle_by_cpsat(
     """The shape's best placement, None when proven impossible, UNKNOWN when time ran out first."""
     if not shape.pods:
         return _empty(structure, shape)
-    problem = build_problem(build_frame(structure, shape))
-    terms = terms_of(problem)
+    try:
+        problem = build_problem(build_frame(structure, shape))
+        terms = terms_of(problem)
+    except OutOfTime:  # those that tie with it may have a plan
+        return Answer.UNKNOWN
     clock.compile_ms += clock.lap()
 
     def improved(sums: Sequence[int], bounds: Sequence[int | None]) -> None:

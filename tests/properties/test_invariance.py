@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from solver.bound.solve import TreeAnswer, solve_shape
-from solver.compile import classes as classes_module
 from solver.compile.frame import build_frame
 from solver.compile.problem import Problem, build_problem
 from solver.compile.shapes import shapes_of
@@ -137,5 +136,4 @@ def test_without_tables_cpsat_takes_over(seed: int) -> None:
     usual = answer(snapshot, gang)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("solver.compile.layout.MAX_STATES", 2)
-        patch.setattr(classes_module, "MAX_STATES", 2)
         assert worth(answer(snapshot, gang)) == worth(usual)

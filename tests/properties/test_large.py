@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from solver.compile import classes, layout
+from solver.compile import layout
 from solver.domain.plan import GangPlan, Proof, Sense, Status
 from solver.planner import Engine, Options, plan
 from solver.search import large, solve
@@ -26,7 +26,6 @@ def all_large(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """
     monkeypatch.setattr(solve, "LARGE_PAIRS", 0)
     if request.param:
-        monkeypatch.setattr(classes, "MAX_STATES", request.param)
         monkeypatch.setattr(layout, "MAX_STATES", request.param)
     taken: Counter[tuple[Answer, Proof]] = Counter()
 

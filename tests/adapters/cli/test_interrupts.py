@@ -122,10 +122,10 @@ import sys, time
 from solver import planner
 real = planner.build_structure
 
-def slow(*arguments):
+def slow(*arguments, **options):
     print('compiling', file=sys.stderr, flush=True)
     while not stop[0].is_set(): time.sleep(0.01)
-    return real(*arguments)
+    return real(*arguments, **options)
 
 stop = []
 solve = planner.plan
