@@ -206,12 +206,13 @@ def test_a_controller_with_this_role(
 
 
 def test_the_readme_is_accepted(installed: Api, namespace: str) -> None:
-    """What the README shows of a Gang and its pod is taken as written."""
+    """What the README shows of a Gang and all its pods is taken as written."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("## In a cluster")[1]
-    gang, pod = yaml.safe_load_all(section.split("```yaml")[1].split("```")[0])
+    gang, *pods = yaml.safe_load_all(section.split("```yaml")[1].split("```")[0])
     installed.create(GANGS.path(namespace), gang, fieldValidation="Strict")
-    kept = installed.create(PODS.path(namespace), pod, fieldValidation="Strict")
-    assert gang_key(kept) == f"{namespace}/{gang['metadata']['name']}"
+    kept = [installed.create(PODS.path(namespace), pod, fieldValidation="Strict") for pod in pods]
+    assert {gang_key(pod) for pod in kept} == {f"{namespace}/{gang['metadata']['name']}"}
+    assert len(kept) == sum(role["replicas"] for role in gang["spec"]["root"]["roles"])
     assert "install.yaml" in section
 
 
