@@ -248,9 +248,9 @@ def _giving_back(facts: _Facts) -> Step | None:
 
 def _given_twice(facts: _Facts) -> Step | None:
     """A gang of which a pod came last to a node that was given away twice makes room, whole, and is planned anew."""
-    if not facts.seen.doubled or facts.record is None or not facts.bound or not facts.can_be_given_back:
+    if not facts.seen.overcommitted or facts.record is None or not facts.bound or not facts.can_be_given_back:
         return None
-    return GiveUp(facts.seen.doubled)
+    return GiveUp(facts.seen.overcommitted)
 
 
 def _lost_members(facts: _Facts) -> Step | None:

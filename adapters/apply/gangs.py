@@ -94,13 +94,24 @@ class _Declaration:
 def rightful(gang: Gang, pods: Iterable[Body], most: int | None) -> Gang:
     """The gang with the priority it may have: what it states up to `most`, more only as far as all its pods have it.
 
-    Whoever may write to a namespace chooses what its Gangs state, while the priority of a pod is what Kubernetes
+    A user who may write to a namespace chooses what its Gangs state, while the priority of a pod is what Kubernetes
     admitted, as is that of a PodGroup. most: None = any.
     """
     if most is None or gang.priority <= most:
         return gang
     admitted = min((int(body["spec"].get("priority") or 0) for body in pods), default=0)
     return replace(gang, priority=min(gang.priority, max(most, admitted)))
+
+
+def _lowered(stated: Gang | None, gang: Gang) -> tuple[Notice, ...]:
+    """That a gang does not have the priority that it states, if so."""
+    if stated is None or gang.priority == stated.priority:
+        return ()
+    text = (
+        f"priority {stated.priority} is more than this controller lets a Gang state and than all its pods have: "
+        f"{gang.priority} counts"
+    )
+    return (Notice("priority_lowered", gang.name, "spec.priority", text),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +151,13 @@ class LiveGangs:
             return LiveGang(problem=problem, owner=owner, is_own=is_own, is_declared=found is not None)
         if joined is None:
             return LiveGang()
-        gang = rightful(joined.gang, pods, self._options.max_priority) if is_own and joined.gang else joined.gang
+        gang, notices = joined.gang, joined.notices
+        if is_own and gang is not None:
+            gang = rightful(gang, pods, self._options.max_priority)
+            notices = (*notices, *_lowered(joined.gang, gang))
         declared = self._declared[key].gang if is_own else None
         return LiveGang(
-            gang, joined.missing, "", owner, is_own, found is not None, joined.is_open, joined.notices, declared
+            gang, joined.missing, "", owner, is_own, found is not None, joined.is_open, notices, declared
         )  # fmt: skip
 
     def _joined(self, key: str, found: _Declaration | None, live: LivePods) -> Joined | None:

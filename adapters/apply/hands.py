@@ -44,7 +44,7 @@ class Hands:
     async def announce(
         self, seats: Sequence[Seat], members: Mapping[str, Member], bodies: Mapping[str, Body]
     ) -> dict[str, Body]:
-        """Name the seats of gated pods in their status, where kube-scheduler keeps them free, gate or not.
+        """Nominate gated pods to their nodes in their status, where kube-scheduler keeps room for them, gate or not.
 
         Returns all pods by uid as they are then. Nothing depends on it: what fails is left out.
         """
@@ -53,7 +53,7 @@ class Hands:
         return {**bodies, **{uid: body for (uid, _), body in zip(due, found, strict=True)}}
 
     async def take_back(self, members: Sequence[Member], bodies: Mapping[str, Body]) -> None:
-        """Gated pods have no seat any more: nobody keeps a node free for them."""
+        """Gated pods have no node any more: end their nomination."""
         await asyncio.gather(*(self._nominate(bodies[member.uid], "") for member in members if member.gated))
 
     async def _nominate(self, body: Body, node: str) -> Body:

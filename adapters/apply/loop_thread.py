@@ -45,7 +45,7 @@ class LoopThread:
                 self._loop.call_soon_threadsafe(lambda: begun[0].cancel())
                 await asyncio.wait([waiting])
                 if not waiting.cancelled():
-                    waiting.exception()  # seen: it is the cancellation that is told
+                    waiting.exception()  # retrieved: the cancellation is raised instead
             raise
 
     @asynccontextmanager

@@ -118,7 +118,7 @@ class _Lags:
         self._lags = lags
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """As it is when somebody asks."""
+        """As it is when the metrics are read."""
         text = "Longest that an event loop was late in the last minute: `work` reconciles, `front` answers others."
         family = GaugeMetricFamily("huddle_controller_loop_lag_seconds", text, labels=["loop"])
         for loop, lag_s in self._lags().items():

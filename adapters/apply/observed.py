@@ -102,7 +102,7 @@ class Tried:
     """The last plan that was tried for the gang and what came of it.
 
     gang, fixed, avoid: what was asked. room: the count of `Observed.room` at that time. until: when to try again even
-    if nothing changes. reasons: why members have no seat. is_costly: it took more than it may, so that the gang is not
+    if nothing changes. reasons: why members have no node. is_costly: it took more than it may, so that the gang is not
     planned again before `until`, whatever changes.
     """
 
@@ -121,8 +121,8 @@ class Observed:
 
     unfit: uids of unbound members whose seat, or pin, cannot take them any more. next_loss: when a node that is not
     ready now will have been so for too long. tried: None when nothing was tried since the start. room: how often
-    capacity was gained so far. doubled: why the whole gang has to go: one of its pods came last to a node that was
-    given away twice.
+    capacity was gained so far. overcommitted: why the whole gang has to go: one of its pods came last to a node that
+    was given away twice.
     """
 
     key: str
@@ -134,4 +134,4 @@ class Observed:
     next_loss: datetime | None = None
     tried: Tried | None = None
     room: int = 0
-    doubled: tuple[Why, ...] = ()
+    overcommitted: tuple[Why, ...] = ()

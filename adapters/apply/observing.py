@@ -62,6 +62,17 @@ class Sight:
     waiting: Mapping[str, BoundPod]
     problem: str = ""
 
+    @property
+    def bound(self) -> int:
+        """Members seen bound."""
+        return sum(bool(member.node) and not member.leaving for member in self.seen.members)
+
+    @property
+    def wanted(self) -> int:
+        """Pods that the gang asks for, whether they exist or not."""
+        there = sum(not member.leaving for member in self.seen.members)
+        return there + sum(self.seen.live.missing.values())
+
 
 class Observer:
     """Looks at one cluster. In one thread."""
@@ -212,7 +223,7 @@ def _member(body: Body, lost: bool, stranded: bool, extended: str, named: str) -
     """extended: its gang, if the extender holds it while no gate does; else empty. named: where that lets it go to."""
     metadata, spec = body["metadata"], body["spec"]
     held_by, refusal = gates(body), _refusal(body)
-    is_own = spec.get("schedulerName") == SCHEDULER  # whatever such a pod is told comes from Huddle
+    is_own = spec.get("schedulerName") == SCHEDULER  # conditions of such a pod are written by Huddle
     hand = Hand.EXTENDER if extended and GATE not in held_by else Hand.GATE
     return Member(
         pod=f"{metadata['namespace']}/{metadata['name']}",

@@ -5,12 +5,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from adapters.apply.minimum import is_enough
+from adapters.apply.noticing import told
 from adapters.apply.observed import MOST_NAMED, Member, Observed
+from adapters.apply.round import Found
 from adapters.apply.steps import Confirm, GiveUp, Plan, Wait, Withdraw
 from adapters.kubernetes.placement_objects import placement_name
 from adapters.kubernetes.placements import Condition, Hand, Phase, PlacementRecord, Seat, Why
 from solver.domain.naming import natural_key
-from solver.domain.plan import GangPlan, Reason
+from solver.domain.plan import GangPlan, Reason, Status
 
 #: Conditions of a Placement: whether all that the gang needs is bound, and whether a pod is in the way for good.
 PLACED, NEEDS_OWNER = "Placed", "NeedsOwner"
@@ -188,3 +190,25 @@ def _gist(reasons: Iterable[Why]) -> list[tuple[str, tuple[str, ...]]]:
 
 def _sorted(seats: Iterable[Seat]) -> tuple[Seat, ...]:
     return tuple(sorted(seats, key=lambda seat: natural_key(seat.pod)))
+
+
+def not_placed(found: Found) -> tuple[Why, ...]:
+    """Why no pod got a node."""
+    if found.plan is None:
+        return (Why("unavailable" if found.is_away else "invalid", found.problem),)
+    if found.plan.status is Status.UNKNOWN:
+        out_of_time = Why("unknown", "time ran out before a placement was found or ruled out")
+        return whys(found.plan.reasons) or (out_of_time,)
+    if found.plan.status.placed:
+        pods = sum(len(role.pods) for role in found.wanted.gang.roles)
+        text = f"there is no room for members that the gang of {pods} pods can do without"
+        return (Why("no_room", text, (), {"pods": pods}),)
+    reasons = whys(found.plan.reasons) or (Why("capacity", "there is no room"),)
+    return (*reasons, *(Why(notice.code, told(notice)) for notice in found.plan.warnings))
+
+
+def backing_off(pause_s: float, overruns: int) -> Why:
+    """That a gang on which planning ran out of time or room for it is not planned again before its time."""
+    often = "" if overruns == 1 else f" {overruns} times in a row"
+    text = f"planning it took more than it may{often}; it is tried again after {pause_s:.0f} s, whatever changes"
+    return Why("backing_off", text, (), {"overruns": overruns, "retry_s": round(pause_s)})

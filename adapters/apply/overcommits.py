@@ -52,7 +52,7 @@ class Overcommit:
     """One node. resource: of which more is bound than it has; taken, room: in the units of snapshots.
 
     pod: `namespace/name` of the one that came last and takes of it; uid, gang: its own, the gang's key or empty.
-    controlled: somebody makes a successor when that pod goes.
+    controlled: its controller makes another one when that pod goes.
     """
 
     node: str
@@ -89,7 +89,8 @@ class Overcommits:
         found, known = [], {}
         for row in rows:
             name = snapshot.nodes[row]
-            state = snapshot.free[row].tobytes() + snapshot.allocatable[row].tobytes()
+            pods = " ".join(sorted(map(uid_of, self._source.pods_on(name)))).encode()
+            state = snapshot.free[row].tobytes() + snapshot.allocatable[row].tobytes() + pods
             before = self._known.get(name)
             known[name] = before if before and before[0] == state else (state, self._of(name))
             if (overcommit := known[name][1]) is not None:

@@ -2,7 +2,7 @@
 
 A gang that takes longer than PATIENCE_S lets the others go on: it is planned beside them, by another solver. All gangs
 of its namespace wait for it. When it came to nothing, they are planned beside the rounds for BESIDE_S, one at a time:
-whoever asks much waits for themselves.
+a namespace that asks much keeps only itself waiting.
 """
 
 import asyncio
@@ -88,11 +88,11 @@ class Planning:
         """Plan those whose turn it is, and settle what came of it."""
         self._begin_beside()
         if not self._free:
-            self._news.clear()  # whoever is being stopped sets it
+            self._news.clear()  # set again when what is being stopped has ended
             return
         chosen = self._next()
         if not any(self._has_turn(wanted) for wanted in self._wanted.values()):
-            self._news.clear()  # whoever ends beside the rounds sets it
+            self._news.clear()  # set again when a gang beside the rounds has ended
         if not chosen:
             return
         running, began = self._prepared(chosen), time.monotonic()

@@ -22,9 +22,10 @@ from adapters.apply.fits import Fits
 from adapters.apply.hands import Hands
 from adapters.apply.memory import Memory
 from adapters.apply.naming_node import NO_EXTENDER, Extended
-from adapters.apply.noticing import folded, told
+from adapters.apply.noticing import folded
 from adapters.apply.observed import Tried
 from adapters.apply.observing import GangReader, Observer, Sight
+from adapters.apply.overcommit_repair import OvercommitRepair
 from adapters.apply.overcommits import HOLD_S, Overcommit, Overcommits
 from adapters.apply.own_writes import OwnWrites
 from adapters.apply.planning import Planning
@@ -40,10 +41,10 @@ from adapters.apply.timers import Timers
 from adapters.apply.writes import Calls, Placements
 from adapters.kubernetes.api_errors import ApiError, Conflict, NotFound
 from adapters.kubernetes.placement_objects import bound_text
-from adapters.kubernetes.placements import Phase, PlacementRecord, Why
+from adapters.kubernetes.placements import Phase, PlacementRecord
 from adapters.kubernetes.resources import GANGS, NODES, PLACEMENTS, PODS
 from solver.domain.errors import HuddleError, InvalidRequest
-from solver.domain.plan import Notice, Status
+from solver.domain.plan import Notice
 from solver.domain.pods import BoundPod
 
 Body = Mapping[str, Any]
@@ -99,9 +100,13 @@ class Reconciler:
         self._placements = Placements(calls, self._own_placements)
         self._hands, self._telling = Hands(calls, self._own_pods), Telling(calls, instance)
         self._telling_pods = TellingPods(calls, instance, now)
-        self._overcommits = Overcommits(mirror, now)
-        self._doubled: dict[str, tuple[Why, ...]] = {}
-        self._named: set[tuple[str, str]] = set()  # node and pod of overcommits that were told of
+        self._overcommits = OvercommitRepair(
+            Overcommits(mirror, now),
+            self.record,
+            mirror.gang_keys,
+            self._tell_overcommit,
+            lambda gang: self.mark([gang]),
+        )
         self.planning = Planning(
             mirror.held,
             solver,
@@ -113,7 +118,7 @@ class Reconciler:
             solved=self._reporter.solved,
             others=others,
         )
-        #: Held by whoever looks whether there is room and takes it, so that no other thread takes it in between.
+        #: Held while a thread looks whether there is room and takes it, so that no other takes it in between.
         self.claims = threading.Lock()
         self._room = 0
         self._memory: defaultdict[str, Memory] = defaultdict(Memory)
@@ -210,31 +215,14 @@ class Reconciler:
         self._timers.after(_OVERCOMMITS, LOOK_FOR_OVERCOMMITS_S, self.look_for_overcommits)
 
     def look_for_overcommits(self) -> None:
-        """See which nodes were given away twice, tell of those that are new, and have gangs that came last go."""
+        """See which nodes were given away twice; as long as there are any, look again."""
         found = self._overcommits.look()
-        self._reporter.overcommitted(len(found))
-        names = {(each.node, each.uid) for each in found}
-        for each in found:
-            if (each.node, each.uid) not in self._named:
-                _log.warning("node_overcommitted", node=each.node, pod=each.pod, gang=each.gang, problem=each.message)
-                self._background(self._telling.overcommitted(each, self._now()))
-            if self._overcommits.is_due(each) and self._may_go(each):
-                self._overcommits.acted(each)
-                self._doubled[each.gang] = (Why("overcommitted", each.message, (each.pod, each.node), _numbers(each)),)
-                self.mark([each.gang])
-        self._named = names
+        self._reporter.overcommitted(found)
         if found:
             self._timers.after(_OVERCOMMITS, HOLD_S, self.look_for_overcommits)
 
-    def _may_go(self, overcommit: Overcommit) -> bool:
-        """Whether the pod that came last is one of a gang that was placed here, and somebody makes its successor."""
-        if not overcommit.controlled or overcommit.gang not in self._mirror.gang_keys():
-            return False
-        try:
-            record = self.record(overcommit.gang)
-        except InvalidRequest:
-            return False
-        return record is not None and record.seat_of(overcommit.uid) is not None
+    def _tell_overcommit(self, overcommit: Overcommit) -> None:
+        self._background(self._telling.overcommitted(overcommit, self._now()))
 
     async def _work(self) -> None:
         while True:
@@ -284,11 +272,9 @@ class Reconciler:
         """The gang as it is now; what it is promised is what its Placement says."""
         memory = self._memory[key]
         sight = self._observer.look(key, memory.tried, self._room)
-        doubled = self._doubled.get(key, ())
-        if any((member.pod, member.node) == why.objects for why in doubled for member in sight.seen.members):
-            sight = replace(sight, seen=replace(sight.seen, doubled=doubled))
-        else:
-            self._doubled.pop(key, None)  # that pod is not there any more
+        overcommitted = self._overcommits.reasons(key, sight.seen.members)
+        if overcommitted:
+            sight = replace(sight, seen=replace(sight.seen, overcommitted=overcommitted))
         self._tell_state(key, sight.seen.record, sight)
         return sight
 
@@ -319,7 +305,7 @@ class Reconciler:
             Withdraw: outcome.withdrawn,
         }
         await self._write(sight, writes[type(step)](sight.seen, step))
-        self._doubled.pop(key, None)
+        self._overcommits.done(key)
         if isinstance(step, Confirm):
             self._confirmed(key, sight, step)
         return True
@@ -370,7 +356,7 @@ class Reconciler:
         with self.claims:
             problem = self._fits.problem(asked.gang, plan.assignments)
             if not problem:
-                self._tell_state(key, record, sight, is_written=False)  # or somebody asked meanwhile gives it away
+                self._tell_state(key, record, sight, is_written=False)  # before the extender can give it away
         if problem:
             _log.info("plan_is_old", gang=key, problem=problem)
             self._later(key, REPEAT_S)
@@ -396,9 +382,9 @@ class Reconciler:
         memory.tries, memory.waits = memory.tries + 1 if is_same_state and not found.is_away else 1, True
         pause_s = min(RETRY_S * 2.0 ** min(max(memory.tries, memory.overruns) - 1, 20), MOST_RETRY_S)
         until = self._now() + timedelta(seconds=pause_s)
-        step, reasons = found.wanted.step, _why_not(found)
+        step, reasons = found.wanted.step, outcome.not_placed(found)
         if found.is_costly:
-            reasons = (*reasons, _tried_later(pause_s, memory.overruns))
+            reasons = (*reasons, outcome.backing_off(pause_s, memory.overruns))
         memory.tried = Tried(gang, step.fixed, step.avoid, found.room, until, reasons, found.is_costly)
 
     async def _release(self, key: str, sight: Sight, step: Release) -> bool:
@@ -450,9 +436,7 @@ class Reconciler:
         if outcome.says_the_same(before, after, numbers=is_due):
             self._warn(after, folded(memory.fresh(sight.seen.live.notices)))
             return
-        bound = _bound(sight)
-        wanted = _wanted(sight)
-        record = await self._placements.write(before, after, bound, wanted)
+        record = await self._placements.write(before, after, sight.bound, sight.wanted)
         memory.told_at, memory.nowhere = self._now(), 0
         self._tell_state(sight.seen.key, record, sight)
         self._entered(sight.seen.key, before, record)
@@ -475,7 +459,7 @@ class Reconciler:
         """Tell people, without waiting for it."""
         self._telling_pods.news(record, [sight.bodies[member.uid] for member in sight.seen.members])
         gang = self._mirror.get(GANGS, *record.gang.split("/", 1))
-        bound = bound_text(record, _bound(sight), _wanted(sight))
+        bound = bound_text(record, sight.bound, sight.wanted)
         self._background(self._telling.tell(record, self._now(), gang, bound))
 
     def _background(self, telling: Coroutine[Any, Any, None]) -> None:
@@ -523,44 +507,7 @@ class Reconciler:
     def _drop(self, key: str) -> None:
         """Remember nothing of a gang that is gone."""
         self._memory.pop(key, None)
-        self._doubled.pop(key, None)
+        self._overcommits.done(key)
         self._telling_pods.drop(key)
         self._observer.forget(key)
         self._timers.cancel(key)
-
-
-def _numbers(overcommit: Overcommit) -> dict[str, int]:
-    return {"taken": overcommit.taken, "room": overcommit.room}
-
-
-def _bound(sight: Sight) -> int:
-    """Members seen bound."""
-    return sum(bool(member.node) and not member.leaving for member in sight.seen.members)
-
-
-def _wanted(sight: Sight) -> int:
-    """Pods that the gang asks for, whether they exist or not."""
-    there = sum(not member.leaving for member in sight.seen.members)
-    return there + sum(sight.seen.live.missing.values())
-
-
-def _why_not(found: Found) -> tuple[Why, ...]:
-    """Why nobody got a seat."""
-    if found.plan is None:
-        return (Why("unavailable" if found.is_away else "invalid", found.problem),)
-    if found.plan.status is Status.UNKNOWN:
-        out_of_time = Why("unknown", "time ran out before a placement was found or ruled out")
-        return outcome.whys(found.plan.reasons) or (out_of_time,)
-    if found.plan.status.placed:
-        pods = sum(len(role.pods) for role in found.wanted.gang.roles)
-        text = f"there is no room for members that the gang of {pods} pods can do without"
-        return (Why("no_room", text, (), {"pods": pods}),)
-    reasons = outcome.whys(found.plan.reasons) or (Why("capacity", "there is no room"),)
-    return (*reasons, *(Why(notice.code, told(notice)) for notice in found.plan.warnings))
-
-
-def _tried_later(pause_s: float, overruns: int) -> Why:
-    """That a gang on which planning ran out of time or room for it is not planned again before its time."""
-    often = "" if overruns == 1 else f" {overruns} times in a row"
-    text = f"planning it took more than it may{often}; it is tried again after {pause_s:.0f} s, whatever changes"
-    return Why("backing_off", text, (), {"overruns": overruns, "retry_s": round(pause_s)})

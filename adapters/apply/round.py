@@ -1,7 +1,7 @@
 """One round of planning, in a thread: gangs one after another, and together where that leaves out one that would fit.
 
-Whoever waits for a round may leave it while one gang takes too long: what was found before is theirs at once, the gang
-goes on by itself, and those after it are not begun.
+A caller that waits for a round may leave it while one gang takes too long: what was found before is given at once,
+the gang goes on by itself, and those after it are not begun.
 """
 
 import threading
@@ -38,7 +38,7 @@ class Solver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A gang that wants seats. step: what was decided. gang: with the fixed members running. since: when it came.
+    """A gang that is to be planned. step: what was decided. gang: with the fixed members running. since: when it came.
 
     is_alone: whether it has to be planned by itself, since something is held for it already.
     """

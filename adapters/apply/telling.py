@@ -66,7 +66,7 @@ class Telling:
             _log.warning("could_not_tell", gang=record.gang, problem=str(error))
 
     async def overcommitted(self, found: Overcommit, now: datetime) -> None:
-        """Tell the pod that came last to a node of which more is bound than it has, whoever's it is."""
+        """Tell the pod that came last to a node of which more is bound than it has, whatever scheduled it."""
         namespace, _, name = found.pod.partition("/")
         regarding = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": found.uid}
         body = event_about(regarding, now, self._instance, "NodeOvercommitted", found.message, "Warning")
@@ -91,7 +91,7 @@ def event(record: PlacementRecord, now: datetime, instance: str) -> dict[str, An
 
 
 def is_wrong(record: PlacementRecord) -> bool:
-    """Whether somebody should look at it: not while it goes on, nor while pods are still on their way."""
+    """Whether a person should look at it: not while it goes on, nor while pods are still on their way."""
     return record.phase in _WARNINGS or any(why.code not in _IN_ORDER for why in record.reasons)
 
 

@@ -1,4 +1,4 @@
-"""Pods that wait are told why: an event and a condition on each, slowly, and only the newest word about each gang.
+"""Pods that wait carry the reason: an event and a condition on each, slowly, and only the newest about each gang.
 
 Schedulers say so in the condition `PodScheduled`. Of a pod that carries a scheduling gate that one is the API server's,
 so Huddle has a type of its own; where Huddle is the scheduler of a pod it writes both.

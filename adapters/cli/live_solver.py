@@ -1,4 +1,4 @@
-"""The engine of this machine, for whoever plans again and again."""
+"""The engine of this machine, for callers that plan again and again."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -69,7 +69,7 @@ class ServerAddress:
 def solve(inputs: Inputs, wish: Wish, server: ServerAddress | None = None, course: Course | None = None) -> Plan:
     """The answer, here or there, with the notices of the readers.
 
-    course: asks for an early end, and is told what is known so far.
+    course: asks for an early end, and keeps what is known so far.
     """
     course = course or Course()
     try:

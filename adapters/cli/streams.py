@@ -47,8 +47,8 @@ def open_streams() -> None:
     """Make all three usable before anything else is opened.
 
     A file opened while one of them is closed would get its number, and what others write to it. Reading and answering
-    through a closed one raises OSError; what is told to a closed stderr goes nowhere. Characters that a stream cannot
-    carry are written escaped.
+    through a closed one raises OSError; what is written to a closed stderr goes nowhere. Characters that a stream
+    cannot carry are written escaped.
     """
     for number in range(3):
         try:

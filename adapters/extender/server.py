@@ -62,8 +62,8 @@ class ExtenderConfig:
             raise InvalidRequest("--extender-cert and --extender-key go together, and --extender-client-ca with them")
         if self.client_ca is None and not self.insecure and not is_loopback(self.listen[0]):
             raise InvalidRequest(
-                f"--extender-listen {self.listen[0]} is not loopback, and whoever reaches it can have pods bound: give "
-                "--extender-cert, --extender-key and --extender-client-ca, or say --extender-insecure"
+                f"--extender-listen {self.listen[0]} is not loopback, and every client that reaches it can have pods "
+                "bound: give --extender-cert, --extender-key and --extender-client-ca, or say --extender-insecure"
             )
 
     def most_bytes(self, verb: str) -> int:
@@ -128,8 +128,8 @@ class Extender:
         try:
             data = await _body(request, self._config.most_bytes(verb))
             return await self._answer_to(verb, data)
-        except web.HTTPRequestEntityTooLarge as error:
-            return _said(413, f"the body of {verb} is larger than {error.text} bytes"), "too_large"
+        except _BodyTooLarge:
+            return _said(413, f"the body of {verb} is larger than {self._config.most_bytes(verb)} bytes"), "too_large"
         except TimeoutError:
             return _said(408, f"the body did not come within {BODY_S:g} s"), "too_slow"
         finally:
@@ -158,17 +158,20 @@ def _said(status: int, sentence: str) -> web.Response:
     return web.Response(status=status, text=f"{sentence}\n")
 
 
+class _BodyTooLarge(Exception):
+    """A body is larger than it may be, by what it says of its size or by what has come."""
+
+
 async def _body(request: web.Request, most: int) -> bytes:
-    """The whole body. Raises HTTPRequestEntityTooLarge, with the limit as text, and TimeoutError."""
-    too_large = web.HTTPRequestEntityTooLarge(most, request.content_length or most + 1, text=str(most))
+    """The whole body. Raises _BodyTooLarge, TimeoutError."""
     if (request.content_length or 0) > most:
-        raise too_large
+        raise _BodyTooLarge
     data = bytearray()
     async with asyncio.timeout(BODY_S):
         async for part in request.content.iter_any():
             data += part
             if len(data) > most:
-                raise too_large
+                raise _BodyTooLarge
     return bytes(data)
 
 

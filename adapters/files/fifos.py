@@ -5,7 +5,7 @@ import select
 import stat
 from pathlib import Path
 
-#: How long somebody may take to begin to write, in seconds; whoever has opened the other end may take any time.
+#: How long a writer may take to come, in seconds; one that has opened the other end may take any time.
 WAIT_S = 5.0
 
 

@@ -1,7 +1,7 @@
 """Pods by gang, and which gangs an object is about.
 
 A pod is in the gang that it names, else in that of its owner. The latter matters only while some pod of it waits for
-Huddle, or once it has a Placement: most workloads of a cluster are somebody else's.
+Huddle, or once it has a Placement: most workloads of a cluster are scheduled by others.
 """
 
 from collections.abc import Mapping

@@ -57,13 +57,13 @@ def status_patch(record: PlacementRecord, bound: int | None = None, wanted: int 
     """The merge patch of the status subresource, over exactly the object that was read.
 
     bound: members seen bound, for people to read; None: all that have a seat if the phase says so, else nobody counted.
-    wanted: pods that the gang asks for, which count as long as none has a seat.
+    wanted: pods that the gang asks for, which count as long as none has a node.
     """
     return {"metadata": _exactly(record), "status": _status(record, bound, wanted)}
 
 
 def bound_text(record: PlacementRecord, bound: int, wanted: int) -> str:
-    """Members seen bound, of those that have a seat; as long as none has, of those that the gang asks for."""
+    """Members seen bound, of those that have a node; as long as none has, of those that the gang asks for."""
     return f"{bound}/{len(record.seats) or wanted}"
 
 

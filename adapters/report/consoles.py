@@ -78,7 +78,7 @@ class _Page(io.StringIO):
         return getattr(self._stream, "encoding", None)
 
     def isatty(self) -> bool:
-        """Whether somebody watches the stream."""
+        """Whether the stream is a terminal."""
         return self._stream.isatty()
 
 

@@ -1,7 +1,5 @@
 """The whole answer as text, gang by gang."""
 
-from functools import partial
-
 from rich.console import Console
 
 from adapters.report.detail import FULL, PAGE_LINES, Detail, fitting
@@ -48,11 +46,7 @@ def print_page(console: Console, scene: Scene, gang: GangPlan, wide: bool = Fals
     detail = FULL
     if not wide:
         rows = len(scene.placed_on_nodes(gang))
-        detail = fitting(console, partial(_print_onto, scene, gang), rows, PAGE_LINES - 1)
-    print_gang(console, scene, gang, detail)
-
-
-def _print_onto(scene: Scene, gang: GangPlan, console: Console, detail: Detail) -> None:
+        detail = fitting(console, lambda page, less: print_gang(page, scene, gang, less), rows, PAGE_LINES - 1)
     print_gang(console, scene, gang, detail)
 
 

@@ -15,7 +15,8 @@ from solver.bound.warm import WarmTables
 from solver.compile.naming import name_pods
 from solver.compile.structure import build_structure
 from solver.domain.accelerators import Accelerators, device_unit
-from solver.domain.budget import Budget
+from solver.domain.budget import Budget, OutOfTime
+from solver.domain.errors import TooLarge
 from solver.domain.gang import Gang
 from solver.domain.plan import Assignment
 from solver.domain.resources import MILLI_GPU
@@ -111,9 +112,13 @@ def swapped(state: State, swap: Swap, budget: Budget, warm: WarmTables) -> State
 def _placed(
     state: State, snapshot: Snapshot, at: int, budget: Budget, warm: WarmTables
 ) -> tuple[Assignment, ...] | None:
-    """The gang's best place in a snapshot by the tree, None when there is none or the tree cannot tell."""
-    structure = build_structure(state.site.gangs[at], snapshot, state.site.tree(at))
-    settled = solve_gang(structure, Engine.TREE, budget.within(PLACE_S), Clock(), warm).settled
+    """The gang's best place in a snapshot by the tree, None when there is none or the tree cannot tell in time."""
+    budget = budget.within(PLACE_S)
+    try:
+        structure = build_structure(state.site.gangs[at], snapshot, state.site.tree(at), budget=budget)
+        settled = solve_gang(structure, Engine.TREE, budget, Clock(), warm).settled
+    except (OutOfTime, TooLarge):
+        return None
     if settled is None:
         return None
     return () if settled.problem is None else name_pods(settled.problem, settled.states)

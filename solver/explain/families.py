@@ -83,8 +83,7 @@ def _fits(structure: Structure, gang: Gang, budget: Budget) -> bool:
     other = build_structure(gang, structure.snapshot, structure.tree, budget=budget)
     if other.root is None:
         return False
-    rooms = queue.rooms(other.gang, other.snapshot)
-    shapes = [shape for shape in shapes_of(other.root, budget) if queue.allows(rooms, other.root, shape)]
+    shapes = list(filter(queue.allowing(other), shapes_of(other.root, budget)))
     if not shapes:
         return False
     fits = placeable(other, shapes, budget)
@@ -140,7 +139,8 @@ def _domains_with_room(structure: Structure, roles: Sequence[Role], word: str) -
     tree = structure.tree
     level = tree.level(word)
     has_room = np.any([places(structure, role) > 0 for role in roles], axis=0)
-    return len(np.unique(tree.domain_of[level][has_room])), tree.level_names[level]
+    domains = np.unique(tree.domain_of[level][has_room])
+    return int(tree.real[level][domains].sum()), tree.level_names[level]
 
 
 def _spreads(root: Group) -> Iterator[tuple[Role | Group, Spread]]:

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 from solver.bound.solve import TreeAnswer, solve_shape
 from solver.compile.frame import build_frame
-from solver.compile.layout import TreeTooLarge
 from solver.compile.links import links_of
 from solver.compile.naming import name_pods
 from solver.compile.problem import Problem, build_problem
 from solver.compile.shapes import Shape, TooManyShapes, shapes_of
 from solver.compile.structure import Structure, build_structure
 from solver.domain.budget import Budget, OutOfTime
+from solver.domain.errors import TooLarge
 from solver.domain.gang import Gang, Pattern
 from solver.domain.plan import Reason, ReasonCode
 from solver.explain.wording import reason
@@ -66,10 +66,10 @@ def link_reason(structure: Structure, budget: Budget) -> Iterator[Reason]:
 
 def _fullest(structure: Structure, budget: Budget) -> Load | None:
     """The link with the largest part of what it may carry in the best plan without the rule, None without a plan."""
-    other = build_structure(replace(structure.gang, requests_per_second=None), structure.snapshot, structure.tree)
+    gang = replace(structure.gang, requests_per_second=None)
     try:
-        found = _best(other, budget)
-    except (TreeTooLarge, TooManyShapes, OutOfTime):
+        found = _best(build_structure(gang, structure.snapshot, structure.tree, budget=budget), budget)
+    except (TooLarge, OutOfTime):
         return None
     if found is None:
         return None
@@ -82,9 +82,9 @@ def _fullest(structure: Structure, budget: Budget) -> Load | None:
 def _best(structure: Structure, budget: Budget) -> tuple[Problem, TreeAnswer] | None:
     """The best plan of the first shape that has one."""
     assert structure.root is not None, "the gang without the rule has pods"
-    rooms = queue.rooms(structure.gang, structure.snapshot)
-    for shape in shapes_of(structure.root):
-        if shape.pods and queue.allows(rooms, structure.root, shape):
+    allowed = queue.allowing(structure)
+    for shape in shapes_of(structure.root, budget):
+        if shape.pods and allowed(shape):
             problem = build_problem(build_frame(structure, shape))
             answer = solve_shape(problem, terms_of(problem), budget)
             if answer is not None:

@@ -1,10 +1,10 @@
 """Rule `queue`: the gang may use its queue, and fits the limits of it and of every queue above it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from solver.compile.shapes import Axis, Shape, axes_of
-from solver.compile.structure import Unit
+from solver.compile.structure import Structure, Unit
 from solver.domain.gang import Gang
 from solver.domain.resources import Resources
 from solver.domain.snapshot import QueueSpec, Snapshot
@@ -40,7 +40,7 @@ def rooms(gang: Gang, snapshot: Snapshot) -> tuple[QueueRoom, ...]:
         used = Resources.total(
             pod.requests
             for pod in snapshot.pods
-            if (pod.queue or default.get(pod.namespace, "")) in below
+            if (pod.queue or (default.get(pod.namespace, "") if default else "")) in below
             and pod.nominated_priority is None
             and not gang.runs(pod.name, pod.node)
         )
@@ -68,10 +68,11 @@ def refusal(gang: Gang, snapshot: Snapshot) -> str:
     return f"queue {own} is for namespace{'s' * (len(names) > 1)} {told}, not for {gang.namespace}"
 
 
-def allowing(rooms_left: Sequence[QueueRoom], root: Unit) -> Callable[[Shape], bool]:
-    """Whether what a shape holds fits every room; a resource it does not hold cannot exceed anything."""
-    axes = axes_of(root) if rooms_left else ()
-    limits = [(room.left, [held_by_axis(axis, room.resource) for axis in axes]) for room in rooms_left]
+def allowing(structure: Structure) -> Callable[[Shape], bool]:
+    """Whether what a shape holds fits the room of every queue; a resource it does not hold cannot exceed anything."""
+    found = rooms(structure.gang, structure.snapshot)
+    axes = axes_of(structure.root) if found and structure.root else ()
+    limits = [(room.left, [held_by_axis(axis, room.resource) for axis in axes]) for room in found]
 
     def allows(shape: Shape) -> bool:
         for left, each in limits:
@@ -81,11 +82,6 @@ def allowing(rooms_left: Sequence[QueueRoom], root: Unit) -> Callable[[Shape], b
         return True
 
     return allows
-
-
-def allows(rooms_left: Sequence[QueueRoom], root: Unit, shape: Shape) -> bool:
-    """`allowing` for one shape."""
-    return allowing(rooms_left, root)(shape)
 
 
 def held_by(root: Unit, shape: Shape, resource: str) -> int:

@@ -10,6 +10,7 @@ from solver.compile.problem import build_problem
 from solver.compile.shapes import Shape
 from solver.compile.structure import Structure, build_structure
 from solver.domain.budget import Budget, OutOfTime
+from solver.domain.errors import TooLarge
 from solver.domain.gang import Gang
 from solver.domain.plan import Assignment
 from solver.domain.replicas import fewest_pods
@@ -35,7 +36,9 @@ class Joint:
 
 
 def most_admitted(snapshot: Snapshot, gangs: Sequence[Gang], tree: Tree, budget: Budget) -> dict[int, int] | None:
-    """How many gangs of each priority can be placed together at most; None when time ran out, or one needs no pod.
+    """How many gangs of each priority can be placed together at most.
+
+    None when time ran out, when they are too large together, or when one needs no pod.
 
     As many as possible of the highest priority, then of the next one beside those, and so on. The ratio of `reach` is
     left out, so that there may be room for fewer. The gangs have no running members and one topology.
@@ -44,12 +47,10 @@ def most_admitted(snapshot: Snapshot, gangs: Sequence[Gang], tree: Tree, budget:
     if not known or any(fewest_pods(gang.root) == 0 for gang in gangs):
         return None
     together = bundle(known, snapshot.accelerators)
-    structure = build_structure(together.gang, snapshot, tree, merge=False)
-    if structure.root is None:
-        return None
     try:
+        structure = build_structure(together.gang, snapshot, tree, merge=False, budget=budget)
         search = ShapeSearch(structure, _limits(together, structure), None, budget)
-    except OutOfTime:
+    except (OutOfTime, TooLarge):
         return None
     present = _present(search, together)
     search.maximise(_by_class(present, together))
@@ -71,7 +72,7 @@ def place_together(
     lowest: Collection[int] | None = None,
     lower: Sequence[Fraction] | None = None,
 ) -> Joint | None:
-    """Best joint placement of `gangs`; None when time ran out before any was found.
+    """Best joint placement of `gangs`; None when time ran out before any was found, or they are too large together.
 
     Admitted gangs count first, higher priority classes strictly before lower ones; then pods above the minimum, kept
     child-group replicas, and every term summed over the gangs. The gangs have no running members and one topology.
@@ -83,11 +84,11 @@ def place_together(
     if not known:
         return Joint(tuple(None for _ in gangs), proven=True)
     together = bundle(known, snapshot.accelerators)
-    structure = build_structure(together.gang, snapshot, tree, merge=False)
     try:
+        structure = build_structure(together.gang, snapshot, tree, merge=False, budget=budget)
         search = ShapeSearch(structure, _limits(together, structure), lowest, budget)
         search.maximise(_score(search, together))
-    except OutOfTime:
+    except (OutOfTime, TooLarge):
         return None
     for family in search.families(budget):
         found = _best_of(structure, together, family.shapes, budget, lowest, lower)
@@ -119,8 +120,12 @@ def _best_of(
     for shape in shapes:
         if not shape.pods:
             return Joint(_admitted(together, [()] * len(together.members)), proven=True)
-        problem = build_problem(build_frame(structure, shape))
-        terms = joint_terms(problem, together.families(problem.frame))
+        try:
+            problem = build_problem(build_frame(structure, shape))
+            terms = joint_terms(problem, together.families(problem.frame))
+        except (OutOfTime, TooLarge):
+            proven = False
+            continue
         lows = () if lower is None else (*lower, Fraction(0))
         bounds = [int(low / term.unit) for low, term in zip(lows, terms, strict=True)] if lows else None
         staged = solve_staged(problem, terms, budget, bounds, lowest=lowest)

@@ -298,7 +298,7 @@ class _Search:
             self.tell()
 
     def tell(self) -> None:
-        """Tell of the best placement, if there is one and somebody listens."""
+        """Report the best placement, if there is one and a listener."""
         if self.best is not None and self.told is not None:
             self.told(self.best, self.bounds)
 

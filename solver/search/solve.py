@@ -90,6 +90,9 @@ class Outcome:
     too_large: TooLarge | None = None
 
 
+#: A shape with merged tables: its best known placement, what proves that or that there is none, and what was too large.
+_Merged = tuple[Settled | None, Proof, TooLarge | None]
+
 #: Hears of better plans as they come, and whether no shape before theirs fits.
 Improved = Callable[[Settled, bool], None]
 
@@ -172,7 +175,7 @@ def _ranked(structure: Structure, budget: Budget, clock: Clock, warm: WarmTables
 def _families(structure: Structure) -> list[list[Shape]]:
     """Shapes that the queue allows, those with equal `replicas` together, the best first."""
     assert structure.root is not None
-    allowed = queue.allowing(queue.rooms(structure.gang, structure.snapshot), structure.root)
+    allowed = queue.allowing(structure)
     shapes = [shape for shape in shapes_of(structure.root, structure.budget) if allowed(shape)]
     return [list(family) for _, family in groupby(shapes, key=lambda shape: (shape.pods, shape.kept_replicas))]
 
@@ -211,7 +214,8 @@ def _by_merging(
         part = budget.part(FAMILY_SHARE) if structure.root and structure.root.flexible else budget
         told = None if improved is None else partial(_tell, improved, len(shapes) == 1, Proof.NONE not in passed)
         known = [
-            _merging_in_time(structure, shape, engine, part.part(1 / len(shapes)), clock, told) for shape in shapes
+            _in_time(partial(_settle_by_merging, structure, shape, engine, part.part(1 / len(shapes)), clock, told))
+            for shape in shapes
         ]
         proofs = {proof for _, proof, _ in known}
         placed = [one for one, _, _ in known if one is not None]
@@ -251,17 +255,10 @@ def _possible(structure: Structure, budget: Budget, clock: Clock) -> Iterator[li
             yield possible
 
 
-def _merging_in_time(
-    structure: Structure,
-    shape: Shape,
-    engine: Engine,
-    budget: Budget,
-    clock: Clock,
-    told: Callable[[Settled], None] | None,
-) -> tuple[Settled | None, Proof, TooLarge | None]:
-    """As `_settle_by_merging`; nothing is known of a shape for which there is no time, or that is too large."""
+def _in_time(settle: Callable[[], _Merged]) -> _Merged:
+    """What becomes known of a shape; nothing where there is no time for it, or it is too large."""
     try:
-        return _settle_by_merging(structure, shape, engine, budget, clock, told)
+        return settle()
     except OutOfTime:
         return None, Proof.NONE, None
     except TooLarge as error:
@@ -275,7 +272,7 @@ def _settle_by_merging(
     budget: Budget,
     clock: Clock,
     told: Callable[[Settled], None] | None,
-) -> tuple[Settled | None, Proof, TooLarge | None]:
+) -> _Merged:
     """The shape's best known placement, and what proves it the best, or that there is none.
 
     Last, what was too large to look further.

@@ -94,7 +94,7 @@ class Limits(Section):
     search, the next one is refused. search_memory_mib: see `solver.search.options.Options`. warm_bytes: tables kept
     between calls, all together. max_streams: streaming calls of one kind (watches, plans told on the way, writes) at a
     time, each of which holds a thread; each kind has so many, so that no reader keeps a writer out.
-    max_streams_per_caller: of them, of one caller, who is told apart by the name of the token or certificate, else by
+    max_streams_per_caller: of them, of one caller, identified by the name of the token or certificate, else by
     the address; half, so that one caller alone shuts nobody out.
     max_watch_backlog: events a slow reader of a stream may fall behind. max_workers: threads that answer calls; None =
     one for each stream, search and waiting call that may be there, and some for short ones, so that none can keep
@@ -193,8 +193,8 @@ class Metrics(Section):
     """Prometheus metrics over HTTP.
 
     listen: `HOST:PORT`; None = off, because a port nobody asked for is a surprise, and the pages name clusters to
-    whoever reaches them. Port 0 takes a free one, which the log tells. Off loopback the page is served over HTTPS with
-    the certificates of `tls`; without them it needs `insecure`.
+    every client that reaches them. Port 0 takes a free one, which the log names. Off loopback the page is served over
+    HTTPS with the certificates of `tls`; without them it needs `insecure`.
     """
 
     listen: str | None = None

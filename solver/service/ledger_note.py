@@ -1,7 +1,7 @@
 """The last confirmed change of a ledger, noted in a small file of its own beside it.
 
 SQLite takes damage in its log for the log's end, so the ledger by itself cannot tell that confirmed changes are
-missing. The note is written after a change is on the disk and before anybody is told of it: it is never ahead of a
+missing. The note is written after a change is on the disk and before its call is answered: it is never ahead of a
 sound ledger, and behind it by one change at most. Two slots are written in turns, each a line of text with a checksum,
 so that a death in the middle of a write leaves the other one.
 """

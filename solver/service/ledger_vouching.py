@@ -92,7 +92,7 @@ def vouched(connection: sqlite3.Connection, notes: NoteFile | None, where: str, 
 
 
 def refusal(where: str, problem: str, changes: int, accept_at: int | None) -> SourceUnavailable:
-    """What an operator is told. problem: a phrase that goes on from the ledger's name."""
+    """The sentence for the operator. problem: a phrase that goes on from the ledger's name."""
     other = "" if accept_at is None else f", not {accept_at}"
     return SourceUnavailable(
         f"{where} {problem}; restore the newest copy of all its files, or start once with --accept-ledger-at "

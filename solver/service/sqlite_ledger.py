@@ -2,8 +2,8 @@
 
 Every change is one transaction, on the disk before its call returns: `kill -9` at any moment loses nothing that was
 confirmed and brings nothing back that had ended. Each change also notes the count of changes and the digest in a file
-of its own, so that damage which SQLite does not see is told at the next start. What holds capacity is kept in memory
-too, so looking costs no disk.
+of its own, so that damage which SQLite does not see is reported at the next start. What holds capacity is kept in
+memory too, so looking costs no disk.
 """
 
 import sqlite3

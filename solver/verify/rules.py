@@ -151,7 +151,8 @@ def check_reach(placement: Placement) -> Iterator[str]:
 def check_queue(placement: Placement) -> Iterator[str]:
     """Rule `queue`: the gang may use its queue, and with its other pods fits the limits of it and its ancestors."""
     queues, namespace = placement.snapshot.queues, placement.gang.namespace
-    own = placement.gang.queue or _default_queue(queues, namespace)
+    defaults = _default_queues(queues)
+    own = placement.gang.queue or defaults.get(namespace, "")
     if not queues or not own:
         return
     if own not in queues:
@@ -166,26 +167,27 @@ def check_queue(placement: Placement) -> Iterator[str]:
             held[name] = held.get(name, 0) + pods * amount
     for queue in lineage(queues[own], dict(queues)):
         below = {name for name, other in queues.items() if queue in lineage(other, dict(queues))}
-        others = dict(Resources.total(_foreign_pods(placement, below)))
+        others = dict(Resources.total(_foreign_pods(placement, below, defaults)))
         for name, limit in sorted(queue.limits.items()):
             if held.get(name, 0) and held[name] + others.get(name, 0) > limit:
                 yield f"queue {queue.name}: {held[name]} {name} on top of {others.get(name, 0)} exceed limit {limit}"
 
 
-def _foreign_pods(placement: Placement, queues: set[str]) -> Iterator[Resources]:
-    known = placement.snapshot.queues
+def _foreign_pods(placement: Placement, queues: set[str], defaults: Mapping[str, str]) -> Iterator[Resources]:
     for pod in placement.snapshot.pods:
-        if (
-            (pod.queue or _default_queue(known, pod.namespace)) in queues
-            and not pod.is_nominated
-            and not placement.gang.runs(pod.name, pod.node)
-        ):
+        if pod.is_nominated or placement.gang.runs(pod.name, pod.node):
+            continue
+        if (pod.queue or (defaults.get(pod.namespace, "") if defaults else "")) in queues:
             yield pod.requests
 
 
-def _default_queue(queues: Mapping[str, QueueSpec], namespace: str) -> str:
-    """The first queue by name that is the default of a namespace; empty for none."""
-    return min((name for name, queue in queues.items() if namespace in queue.default_for), default="")
+def _default_queues(queues: Mapping[str, QueueSpec]) -> dict[str, str]:
+    """Namespace → the first queue by name that is its default."""
+    found: dict[str, str] = {}
+    for name in sorted(queues):
+        for namespace in queues[name].default_for:
+            found.setdefault(namespace, name)
+    return found
 
 
 def lineage(queue: QueueSpec, queues: dict[str, QueueSpec]) -> list[QueueSpec]:

@@ -12,7 +12,7 @@ import threading
 from solver.search.child import become_expendable, exactly, send
 from solver.workers.frames import ANSWER, QUESTION, READY, packed, unpacked
 
-#: How much less of the processors it gets than whoever asks, whose loops must go on.
+#: How much less of the processors it gets than its parent, whose loops must go on.
 NICE = 5
 
 

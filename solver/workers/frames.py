@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from solver.domain.gang import Gang
-from solver.domain.plan import GangPlan, Plan, Status
+from solver.domain.plan import GangPlan, Plan, Reason, Status
 from solver.domain.snapshot import Snapshot
 from solver.search.options import Options
 
@@ -78,6 +78,6 @@ def unpacked(data: bytes) -> Any:
     return pickle.loads(data)
 
 
-def unknown(gangs: Sequence[Gang]) -> Plan:
-    """Nothing is known of any gang."""
-    return Plan(tuple(GangPlan(gang.name, Status.UNKNOWN) for gang in gangs))
+def unknown(gangs: Sequence[Gang], *reasons: Reason) -> Plan:
+    """Nothing is known of any gang. reasons: why, where it is not that time ran out."""
+    return Plan(tuple(GangPlan(gang.name, Status.UNKNOWN, reasons=reasons) for gang in gangs))

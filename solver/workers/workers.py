@@ -12,9 +12,9 @@ from datetime import datetime
 
 from solver.batch.plan import plan_batch
 from solver.domain.budget import Budget, Stop
-from solver.domain.errors import InvalidRequest
+from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang
-from solver.domain.plan import Plan
+from solver.domain.plan import Plan, Reason, ReasonCode
 from solver.domain.snapshot import Snapshot
 from solver.planner import WarmTables, plan
 from solver.search.children import Child, Failed, Stopped
@@ -28,10 +28,6 @@ GRACE_S, GRACE_SHARE = 0.15, 0.05
 START_S = 30.0
 #: Small questions have no more gangs than this, each with no more pods, groups, roles, and pairs of roles with a flow.
 SMALL_GANGS, SMALL_PODS, SMALL_GROUPS, SMALL_ROLES, SMALL_PAIRS = 16, 64, 8, 8, 64
-
-
-class Fault(Exception):
-    """A defect that a question met in its process; the message says which."""
 
 
 def is_small(gangs: Sequence[Gang]) -> bool:
@@ -49,6 +45,11 @@ def _is_small(gang: Gang) -> bool:
         and len(roles) <= SMALL_ROLES
         and pairs + len(gang.reach) <= SMALL_PAIRS
     )
+
+
+def _lacks_memory(limit_mib: int) -> Reason:
+    text = f"planning takes more than the {limit_mib} MiB of memory that one question may take"
+    return Reason(ReasonCode.TOO_LARGE, text, (), {"limit": limit_mib})
 
 
 @dataclass
@@ -86,12 +87,11 @@ class Workers:
         reporter: Reporter | None = None,
         fair_before: datetime | None = None,
         batch: bool = False,
-        cluster: str = "",
     ) -> Plan:
-        """As `solver.planner.plan`, or with `batch` as `solver.batch.plan.plan_batch`; raises InvalidRequest, Fault.
+        """As `solver.planner.plan`, or with `batch` as `solver.batch.plan.plan_batch`.
 
-        reporter: hears of questions that are planned by this thread. cluster: of which questions are that follow each
-        other, for whoever keeps processes apart by it.
+        reporter: hears of questions that are planned by this thread. Raises InvalidRequest, and InternalError for a
+        defect that a question met in its process.
         """
         if is_small(gangs) and self._warm_lock.acquire(blocking=False):
             try:
@@ -101,7 +101,12 @@ class Workers:
         budget = options.budget(stop)
         question = Question(None, tuple(gangs), options, budget.deadline, batch, fair_before)
         reply = self._asked(snapshot, question, budget)
-        self._raised(reply)
+        if reply.error:
+            raise InvalidRequest(reply.error)
+        if reply.fault:
+            raise InternalError(reply.fault)
+        if reply.lacks_memory:
+            return unknown(gangs, _lacks_memory(self.memory_bytes >> 20))
         return reply.plan or unknown(gangs)
 
     def close(self) -> None:
@@ -110,12 +115,6 @@ class Workers:
             idle, self._idle = self._idle, []
         for worker in idle:
             worker.child.kill(patience_s=1.0)
-
-    def _raised(self, reply: Reply) -> None:
-        if reply.error:
-            raise InvalidRequest(reply.error)
-        if reply.fault:
-            raise Fault(reply.fault)
 
     def _here(
         self,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.audit.doubled import doubled
+from support.audit.overcommitted import overcommitted
 from support.audit.witness import Witness
 from support.controlling import QUICK, controlled
 from support.controlplane.api import Api, Refused
@@ -65,7 +65,7 @@ def test_kube_scheduler_keeps_room_for_gated_pods_that_are_nominated(api: Api, n
 def test_a_node_with_too_much_on_it_is_left_by_the_gang_that_came_last(
     control_plane: ControlPlane, api: Api, namespace: str, watching: Witness, keeper: Keeper, tmp_path: Path
 ) -> None:
-    """It is told, counted and planned anew, whole, while the pod that came first stays; in time."""
+    """It is reported, counted and planned anew, whole, while the pod that came first stays; in time."""
     api.create("/api/v1/nodes", gpu_node("big", gpus=24))
     pods = f"/api/v1/namespaces/{namespace}/pods"
     api.create(pods, gpu_pod("first", 8))
@@ -111,7 +111,7 @@ def test_plain_pods_and_gangs_at_once(
         thread.join()
         eventually(lambda: sum(len(gang.bound(api)) for gang in gangs) >= 4, "some gang is bound", 90.0)
         time.sleep(REPAIRED_S)  # what is measured: whether anything is left after so long
-        found = doubled(watching.sightings())
+        found = overcommitted(watching.sightings())
         seen = {line["node"]: line["gang"] for line in controller.lines("node_overcommitted")}
     lasted = sorted(each.lasted_s for each in found if each.lasted_s is not None)
     left = [each.node for each in found if each.lasted_s is None]

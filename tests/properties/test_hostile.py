@@ -5,15 +5,19 @@ Each gang is planned in a process of its own, so that what it takes can be measu
 
 import json
 import os
+import random
 import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from solver.batch.plan import plan_batch
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, ReasonCode, Status
@@ -32,12 +36,15 @@ MEMORY_BYTES = (1024 + 512) << 20
 FEW, MANY = 3 * len(KINDS), 25 * len(KINDS)
 
 
-def planned_apart(snapshot: Snapshot, gang: Gang, most_s: float) -> tuple[GangPlan | str, float, int]:
-    """The answer, or what went wrong, with its seconds and the most memory in bytes; ended after `most_s`."""
+def planned_apart(snapshot: Snapshot, gangs: Sequence[Gang], most_s: float) -> tuple[GangPlan | str, float, int]:
+    """The first answer, or what went wrong, with its seconds and the most memory in bytes; ended after `most_s`.
+
+    gangs: several are planned jointly.
+    """
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        _plan_and_leave(snapshot, gang, write, most_s)
+        _plan_and_leave(snapshot, gangs, write, most_s)
     os.close(write)
     with os.fdopen(read) as pipe:
         text = pipe.read()
@@ -50,16 +57,17 @@ def planned_apart(snapshot: Snapshot, gang: Gang, most_s: float) -> tuple[GangPl
     return GangPlan("", Status(found["status"])), found["seconds"], found["bytes"]
 
 
-def _plan_and_leave(snapshot: Snapshot, gang: Gang, write: int, most_s: float) -> None:
+def _plan_and_leave(snapshot: Snapshot, gangs: Sequence[Gang], write: int, most_s: float) -> None:
     """In the child: plan, tell, and leave whatever happens."""
     found = {"problem": "", "status": "", "seconds": 0.0, "bytes": 0}
     try:
         signal.setitimer(signal.ITIMER_REAL, most_s)
         since = time.monotonic()
         try:
-            (answer,) = plan(snapshot, [gang], Options(time_limit_s=LIMIT_S)).gangs
+            how, options = plan_batch if len(gangs) > 1 else plan, Options(time_limit_s=LIMIT_S)
+            answer, *others = how(snapshot, gangs, options).gangs
             found["status"] = answer.status.value
-            found["problem"] = _wrong(answer, time.monotonic() - since)
+            found["problem"] = "" if others else _wrong(answer, time.monotonic() - since)
         except InvalidRequest:
             found["status"] = Status.UNKNOWN.value
         except BaseException as error:
@@ -89,10 +97,27 @@ def check(seed: int, most_s: float) -> None:
         gang = hostile(seed)
     except InvalidRequest:
         return
-    found, seconds, size = planned_apart(world(), gang, 2 * most_s)
-    assert isinstance(found, GangPlan), f"seed {seed}, {gang.name}: {found}"
-    assert seconds <= most_s, f"seed {seed}, {gang.name}: {seconds:.2f} s of {LIMIT_S} s"
-    assert size <= MEMORY_BYTES, f"seed {seed}, {gang.name}: {size >> 20} MiB"
+    keeps_limits([gang], most_s)
+
+
+def keeps_limits(gangs: Sequence[Gang], most_s: float) -> None:
+    """Plan them, jointly if they are several, in time and memory."""
+    names = ", ".join(gang.name for gang in gangs)
+    found, seconds, size = planned_apart(world(), gangs, 2 * most_s)
+    assert isinstance(found, GangPlan), f"{names}: {found}"
+    assert seconds <= most_s, f"{names}: {seconds:.2f} s of {LIMIT_S} s"
+    assert size <= MEMORY_BYTES, f"{names}: {size >> 20} MiB"
+
+
+def check_together(seed: int, most_s: float) -> None:
+    """A few gangs of any kinds, by the seed of the choice."""
+    rng = random.Random(seed)
+    found = []
+    for each in rng.sample(range(3000), rng.choice([2, 3, 5])):
+        with suppress(InvalidRequest):
+            found.append(hostile(each))
+    if len(found) > 1:
+        keeps_limits(found, most_s)
 
 
 @pytest.mark.parametrize("seed", range(FEW))
@@ -106,6 +131,19 @@ def test_every_kind_of_hostile_gang_keeps_time_and_memory(seed: int) -> None:
 def test_three_hundred_hostile_gangs_keep_time_and_memory(seed: int) -> None:
     """As many as it takes, by the strict limit: for a quiet machine."""
     check(seed, SHARE * LIMIT_S + SLACK_S)
+
+
+@pytest.mark.parametrize("seed", range(len(KINDS)))
+def test_hostile_gangs_are_planned_jointly_in_time_and_memory(seed: int) -> None:
+    """What is too large together is left to what each gang has by itself."""
+    check_together(seed, LOADED * (SHARE * LIMIT_S + SLACK_S))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(len(KINDS), MANY))
+def test_many_batches_of_hostile_gangs_keep_time_and_memory(seed: int) -> None:
+    """By the strict limit: for a quiet machine."""
+    check_together(seed, SHARE * LIMIT_S + SLACK_S)
 
 
 CLUSTER = """

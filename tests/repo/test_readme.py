@@ -1,4 +1,4 @@
-"""What the README shows is what the commands print, block after block, as somebody would who follows it."""
+"""What the README shows is what the commands print, block after block, as a user who follows it would run it."""
 
 import re
 import shutil

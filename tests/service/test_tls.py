@@ -73,7 +73,7 @@ def test_an_encrypted_call(encrypted: Encrypted, ours: CertificateAuthority) -> 
 def test_metrics_that_others_reach_are_encrypted(
     encrypted: Encrypted, tmp_path: Path, ours: CertificateAuthority, mutual: bool
 ) -> None:
-    """They are served over HTTPS, to whoever shows a certificate where clients need one, and not in plaintext."""
+    """They are served over HTTPS, to clients that show a certificate where clients need one, and not in plaintext."""
     # An address of this machine that is not told for one, so that nothing is opened to the network.
     server = encrypted(mutual=mutual, metrics=Metrics("127.1:0"))
     page = f"localhost:{server.logged('ready')[-1]['metrics_port']}/metrics"

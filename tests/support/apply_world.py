@@ -149,7 +149,7 @@ class World:
                         self.first_uids |= set() if self.calls else {made["metadata"]["uid"]}
 
     def foreign(self, name: str, node: str, gpus: int, heeds: bool = True) -> bool:
-        """Somebody else's pod is bound to a node, if it has room. heeds: whether they look."""
+        """A pod of another scheduler is bound to a node, if it has room. heeds: whether they look."""
         if heeds and self.free(node) < gpus:
             return False
         pod = gpu_pod(name, gpus)
@@ -507,6 +507,14 @@ def target(pod: Mapping[str, Any]) -> str:
 def later(world: World, seconds: float) -> None:
     """Time goes by."""
     world.now += timedelta(seconds=seconds)
+
+
+def four_nodes() -> World:
+    """Four nodes of four GPUs in two racks."""
+    world = World()
+    for at in range(4):
+        world.add_node(f"n{at}", 4, f"r{at // 2}")
+    return world
 
 
 class Runner:

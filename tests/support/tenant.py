@@ -1,4 +1,4 @@
-"""A tenant who writes expensive Gangs all the time, and whoever looks meanwhile whether a controller answers."""
+"""A tenant who writes expensive Gangs all the time, and a client that measures whether a controller answers."""
 
 import random
 import threading

@@ -571,6 +571,8 @@ def test_a_gang_states_no_more_than_it_may(stated: int, admitted: Sequence[int],
     mirror = MadeUpMirror(text + "".join(pod(f"p-{at}", "prefill", spec=more) for at, more in enumerate(given)))
     found = LiveGangs(mirror, GangOptions(max_priority=most))("ns/g", mirror.pods_of("ns/g"), {})
     assert made(found).priority == priority
+    told = [notice.message for notice in found.notices if notice.code == "priority_lowered"]
+    assert [text.rpartition(": ")[2] for text in told] == ([] if priority == stated else [f"{priority} counts"])
 
 
 def test_a_gang_that_states_none_has_the_lowest_priority_of_its_pods(live: Read) -> None:

@@ -1,4 +1,4 @@
-"""What the readers of live gangs say is told, once."""
+"""What the readers of live gangs say becomes an event, once."""
 
 from adapters.apply.gangs import LiveGangs
 from adapters.apply.memory import Memory

@@ -9,7 +9,7 @@ from adapters.apply.metrics import Metrics
 from adapters.apply.overcommits import AGAIN_S, HOLD_S, Overcommit, Overcommits
 from adapters.apply.settings import Settings
 from adapters.kubernetes.resources import NODES, PODS
-from support.apply_world import NAMESPACE, Lagging, Runner, Wish, World, later
+from support.apply_world import NAMESPACE, Lagging, Runner, Wish, World, four_nodes, later
 
 TIMES = Settings(grace_s=60, last_chance_s=5, gather_s=0, back_off_s=5)
 PAIR = Wish({"w": (2, 2)}, gpus=4, binds=True)
@@ -17,11 +17,8 @@ PAIR = Wish({"w": (2, 2)}, gpus=4, binds=True)
 
 @pytest.fixture
 def world() -> World:
-    """Four nodes of four GPUs."""
-    world = World()
-    for at in range(4):
-        world.add_node(f"n{at}", 4, f"r{at // 2}")
-    return world
+    """Four nodes of four GPUs in two racks."""
+    return four_nodes()
 
 
 @pytest.fixture
@@ -50,7 +47,7 @@ def status(world: World) -> dict[str, Any]:
 
 
 def bound_at(world: World, name: str, seconds: int) -> None:
-    """Somebody says when a pod was bound."""
+    """The API server says when a pod was bound."""
     moment = f"2026-01-01T01:00:{seconds:02}Z"
     condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": moment}
     world.objects[PODS][NAMESPACE, name].setdefault("status", {})["conditions"] = [condition]
@@ -62,7 +59,7 @@ def look(world: World) -> list[Overcommit]:
 
 
 def test_a_gang_that_came_last_goes_and_is_planned_anew(world: World, runner: Runner) -> None:
-    """Whole, after it was so for a while; somebody else's pod stays where it is."""
+    """Whole, after it was so for a while; another scheduler's pod stays where it is."""
     first = placed(world, runner)
     pod, node = sorted(first.items())[0]
     world.foreign("thief", node, 4, heeds=False)
@@ -84,7 +81,7 @@ def test_a_gang_that_came_last_goes_and_is_planned_anew(world: World, runner: Ru
     assert (NAMESPACE, "thief") in world.objects[PODS]
 
 
-def test_somebody_elses_pod_is_only_told_of(world: World, runner: Runner) -> None:
+def test_a_pod_of_another_scheduler_is_only_reported(world: World, runner: Runner) -> None:
     """Where it came last, nothing of the gang's is touched."""
     first = placed(world, runner)
     later(world, 10)
@@ -100,7 +97,7 @@ def test_somebody_elses_pod_is_only_told_of(world: World, runner: Runner) -> Non
 
 
 def test_a_pod_that_nobody_makes_again_stays(world: World, runner: Runner) -> None:
-    """It is told of, no more."""
+    """An event, no eviction."""
     first = placed(world, runner, Wish({"w": (2, 2)}, gpus=4, binds=True, controlled=False))
     pod, node = sorted(first.items())[0]
     world.foreign("thief", node, 4, heeds=False)
@@ -111,6 +108,21 @@ def test_a_pod_that_nobody_makes_again_stays(world: World, runner: Runner) -> No
         runner.turn()
         later(world, HOLD_S)
     assert world.bound("a") == first
+
+
+def test_a_pod_in_the_place_of_another_is_seen(world: World) -> None:
+    """Although the node is taken as before."""
+    for at, name in enumerate(("first", "second")):
+        world.foreign(name, "n0", 4, heeds=False)
+        bound_at(world, name, at)
+    mirror = Lagging(world)
+    overcommits = Overcommits(mirror, lambda: world.now)
+    assert [found.pod for found in overcommits.look()] == [f"{NAMESPACE}/second"]
+    del world.objects[PODS][NAMESPACE, "second"]
+    world.foreign("third", "n0", 4, heeds=False)
+    bound_at(world, "third", 2)
+    mirror.catch_up()
+    assert [found.pod for found in overcommits.look()] == [f"{NAMESPACE}/third"]
 
 
 def test_a_node_is_left_alone_for_a_while_after_a_gang_went(world: World) -> None:

@@ -16,7 +16,7 @@ from solver.domain.constraints import UNSCHEDULABLE, Toleration
 from solver.domain.gang import Gang
 from solver.domain.plan import GangPlan, Notice, Plan, Status
 from solver.domain.snapshot import Snapshot
-from support.apply_world import Fault, Runner, Wish, World, gang_of, later, target
+from support.apply_world import Fault, Runner, Wish, World, four_nodes, gang_of, later, target
 from support.controlplane.fleet import RACK
 
 TIMES = Settings(grace_s=60, last_chance_s=5, refused_s=10, unheard_s=30, silent_node_s=30, gather_s=0, back_off_s=5)
@@ -26,10 +26,7 @@ PAIR = Wish({"w": (2, 2)}, gpus=4)
 @pytest.fixture
 def world() -> World:
     """Four nodes of four GPUs in two racks."""
-    world = World()
-    for at in range(4):
-        world.add_node(f"n{at}", 4, f"r{at // 2}")
-    return world
+    return four_nodes()
 
 
 @pytest.fixture

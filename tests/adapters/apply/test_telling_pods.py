@@ -41,7 +41,7 @@ def pod(name: str, **spec: Any) -> dict[str, Any]:
 
 
 def told(calls: FakeCalls, *news: tuple[PlacementRecord, list[dict[str, Any]]], rounds: int = 1) -> TellingPods:
-    """All news come before anybody is told."""
+    """All news come before any event is written."""
 
     async def tell() -> TellingPods:
         telling = TellingPods(calls, "me", lambda: NOW, pause_s=0)  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ def test_a_gated_pod_gets_a_condition_of_its_own_type_and_an_event() -> None:
 
 
 def test_where_huddle_is_the_scheduler_it_says_so_as_schedulers_do() -> None:
-    """Whoever reads PodScheduled finds why the pod is unschedulable."""
+    """A reader of PodScheduled finds why the pod is unschedulable."""
     calls = FakeCalls()
     told(calls, (WAITS, [pod("a", schedulerName="huddle")]))
     found = conditions(calls, "a")
@@ -128,7 +128,7 @@ def test_a_large_gang_does_not_keep_another_waiting() -> None:
 
 
 def test_a_pod_that_is_gone_is_no_problem() -> None:
-    """Other refusals are logged, and the next pod is told."""
+    """Other refusals are logged, and the next pod gets its event."""
     with capture_logs() as logs:
         told(FakeCalls(NotFound(404, "NotFound", "gone")), (WAITS, [pod("a")]))
         assert logs == []

@@ -110,7 +110,7 @@ def test_a_fifo_that_nobody_writes_to(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_fifo_whose_writer_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has opened it may take longer; all that is written is read."""
+    """A reader may take longer; all that is written is read."""
     path = str(tmp_path / "fifo")
     os.mkfifo(path)
     monkeypatch.setattr(fifos, "WAIT_S", 0.05)

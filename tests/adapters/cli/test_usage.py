@@ -22,7 +22,7 @@ def one_line(stderr: str) -> str:
 
 
 def test_without_a_command_the_help_is_printed(run: Run) -> None:
-    """Somebody who types the name alone wants to know what it is for."""
+    """A user who types the name alone wants to know what it is for."""
     result = run()
     assert result.exit_code == 0
     assert result.stderr == ""

@@ -13,7 +13,7 @@ from adapters.apply.settings import Settings
 from adapters.extender.desk import Desk
 from adapters.kubernetes.gang_keys import NODE_ANNOTATION
 from adapters.kubernetes.resources import PODS
-from support.apply_world import NAMESPACE, Json, Runner, Wish, World
+from support.apply_world import NAMESPACE, Json, Runner, Wish, World, four_nodes
 from support.controlplane.fleet import gpu_pod
 
 EXTENDED = Extended(frozenset({"default-scheduler"}))
@@ -86,10 +86,7 @@ class Asking:
 @pytest.fixture
 def world() -> World:
     """Four nodes of four GPUs in two racks."""
-    world = World()
-    for at in range(4):
-        world.add_node(f"n{at}", 4, f"r{at // 2}")
-    return world
+    return four_nodes()
 
 
 @pytest.fixture

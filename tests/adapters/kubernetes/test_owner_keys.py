@@ -108,7 +108,7 @@ def test_workloads_of_others_are_no_gangs() -> None:
 
 
 def test_a_gated_pod_makes_its_workload_a_gang() -> None:
-    """From then on all its pods are members, those that run too, and it is told of when the last one has gone."""
+    """From then on all its pods are members, those that run too, and a notice follows when the last one has gone."""
     known = Known()
     running = pod("a", OWNER, HASH, nodeName="n")
     known.put(running)

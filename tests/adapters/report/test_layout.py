@@ -62,7 +62,7 @@ def large(roles: int = 2, pods: int = 512, racks: int = 128, per_rack: int = 4, 
 
 
 def test_the_verdict_stands_first_and_last(scene_of: Scenes, answer: GangPlan, refusal: GangPlan) -> None:
-    """Whoever sees only the end of the output knows what came of it."""
+    """A user who sees only the end of the output knows what came of it."""
     for found in (answer, refusal):
         for wide in (False, True):
             lines = lines_of(scene_of(found), wide=wide)

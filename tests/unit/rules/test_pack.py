@@ -185,7 +185,7 @@ def test_a_narrower_outer_level_does_not_hide_a_missing_label(engine: Engine) ->
 def test_a_member_that_runs_where_its_level_is_missing_breaks_the_rule(
     inner: str, outer: str | None, engine: Engine
 ) -> None:
-    """Whatever is required around the group: it is told as such."""
+    """Whatever is required around the group: it is reported as such."""
     packed = {} if outer is None else {"required": outer}
     waiting = gang(group("g", role("w", 1), required=inner), **packed)
     labels = {"zone": "z", "rack": "r"} | {inner: None}

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import pytest
 
 from solver.batch.plan import plan_batch
-from solver.domain.errors import InvalidRequest
+from solver.domain.errors import InternalError, InvalidRequest
 from solver.domain.gang import Gang, Pack
-from solver.domain.plan import Plan, Status
+from solver.domain.plan import Plan, ReasonCode, Status
 from solver.planner import Options, plan
 from solver.workers.frames import Reply, packed, unpacked
 from solver.workers.planning import Planner
-from solver.workers.workers import SMALL_PODS, Fault, Workers, is_small
+from solver.workers.workers import SMALL_PODS, Workers, is_small
 from support.builders import bound, cluster, flow, gang, group, node, role
 
 NEVER = threading.Event()
@@ -140,10 +140,31 @@ def test_refusals_and_faults_come_back() -> None:
         with pytest.raises(InvalidRequest) as there:
             workers.plan(SITE, [wrong], OPTIONS, NEVER)
         assert str(there.value) == str(here.value)
-        with pytest.raises(Fault, match="AssertionError"):
-            workers._raised(Reply(fault="AssertionError()"))
     finally:
         workers.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [(Reply(fault="AssertionError()"), InternalError), (Reply(error="no such level"), InvalidRequest)],
+)
+def test_what_a_process_raises_is_raised_here(
+    monkeypatch: pytest.MonkeyPatch, reply: Reply, error: type[Exception]
+) -> None:
+    """A defect of ours as one, whatever it was there."""
+    monkeypatch.setattr(Workers, "_asked", lambda *_: reply)
+    with pytest.raises(error, match=reply.fault.removesuffix("()") or reply.error):
+        Workers(1).plan(SITE, [LARGE], OPTIONS, NEVER)
+
+
+def test_a_process_that_lacks_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question was too large, with the limit."""
+    monkeypatch.setattr(Workers, "_asked", lambda *_: Reply(lacks_memory=True))
+    (answer,) = Workers(1, memory_bytes=300 << 20).plan(SITE, [LARGE], OPTIONS, NEVER).gangs
+    assert answer.status is Status.UNKNOWN
+    (reason,) = answer.reasons
+    assert (reason.code, dict(reason.numbers)) == (ReasonCode.TOO_LARGE, {"limit": 300})
+    assert "more than the 300 MiB" in reason.message
 
 
 def test_too_little_memory_is_unknown() -> None:

@@ -8,19 +8,19 @@ from support.audit.sightings import Key, NodeSeen, PodSeen, Sighting
 
 
 @dataclass(frozen=True, slots=True)
-class Doubled:
+class OvercommittedNode:
     """A node was given away twice. lasted_s: until it was not any more; None: it still is."""
 
     node: str
     lasted_s: float | None
 
 
-def doubled(sightings: Iterable[Sighting]) -> list[Doubled]:
+def overcommitted(sightings: Iterable[Sighting]) -> list[OvercommittedNode]:
     """All there were, in order; pods that leave count until they are gone."""
     rooms: dict[str, NodeSeen] = {}
     pods: dict[Key, PodSeen] = {}
     since: dict[str, float] = {}
-    found: list[Doubled] = []
+    found: list[OvercommittedNode] = []
     for sighting in sorted(sightings, key=lambda each: each.version):
         name = sighting.key[1]
         if sighting.kind == "nodes" and isinstance(sighting.seen, NodeSeen):
@@ -36,9 +36,9 @@ def doubled(sightings: Iterable[Sighting]) -> list[Doubled]:
             for pod in pods.values():
                 if pod.node == node and not pod.ended:
                     used.update(pod.takes)
-            is_doubled = any(amount > rooms[node].room.get(resource, 0) for resource, amount in used.items())
-            if is_doubled and node not in since:
+            is_over = any(amount > rooms[node].room.get(resource, 0) for resource, amount in used.items())
+            if is_over and node not in since:
                 since[node] = sighting.at_s
-            elif not is_doubled and node in since:
-                found.append(Doubled(node, sighting.at_s - since.pop(node)))
-    return found + [Doubled(node, None) for node in since]
+            elif not is_over and node in since:
+                found.append(OvercommittedNode(node, sighting.at_s - since.pop(node)))
+    return found + [OvercommittedNode(node, None) for node in since]
