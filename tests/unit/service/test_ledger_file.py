@@ -213,7 +213,7 @@ def fill_a_disk(path: Path) -> None:
             assert ledger.holding("site") == before
     for each in changes:
         each()
-    print([(promise.gang, promise.phase.value) for promise in ledger.holding("site")])
+    print([(promise.gang, promise.phase.value) for promise in ledger.holding("site")], flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
