@@ -201,7 +201,7 @@ def test_one_caller_leaves_streams_to_others(serve: Serve, token_file: Path) -> 
 
 def test_silent_callers_keep_nobody_out(serve: Serve) -> None:
     """Calls that never send their message hold threads until they are given up; health has threads of its own."""
-    server = serve(limits=Limits(max_workers=4), connections=Connections(request_s=0.4))
+    server = serve(limits=Limits(max_workers=4), connections=Connections(request_s=1))
     health = health_pb2_grpc.HealthStub(server.channel)
     ends = [threading.Event() for _ in range(16)]
     methods = ["/huddle.v1.PlacementService/Plan"] * 8 + ["/grpc.health.v1.Health/Check"] * 8
@@ -248,14 +248,19 @@ def test_connections_that_come_and_go_leave_nothing(server: Running) -> None:
 
 def test_calls_that_clients_give_up_are_told_as_such(server: Running) -> None:
     """CANCELLED in the log, or DEADLINE_EXCEEDED if the server saw the deadline before the client's word; no defect."""
+
+    def watched() -> list[dict[str, Any]]:
+        return [line for line in server.logged("call") if line["method"].endswith("Watch")]
+
     request = ledger_service_pb2.WatchRequest(cluster="prod")
-    late = server.ledger.Watch(request, timeout=1.0)
+    server.cluster.GetState(STATE, timeout=60)  # connected by now, so that the deadline is that of a call on its way
+    late = server.ledger.Watch(request, timeout=2.0)
     assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     ended = server.ledger.Watch(request, timeout=60)
     assert next(ended).HasField("synced")
     ended.cancel()
-    until(lambda: len(server.logged("call")) == 2)
-    assert {line["code"] for line in server.logged("call")} <= {"DEADLINE_EXCEEDED", "CANCELLED"}
+    until(lambda: len(watched()) == 2)
+    assert {line["code"] for line in watched()} <= {"DEADLINE_EXCEEDED", "CANCELLED"}
     assert server.logged("internal_error") == []
 
 

@@ -121,11 +121,12 @@ def test_servers_that_cannot_be_asked(run: Run, options: list[str], told: str) -
     assert found.stdout == ""
 
 
-def test_ctrl_c_gives_what_the_service_has_told(server: Running, tmp_path: Path) -> None:
+def test_ctrl_c_gives_what_the_service_has_told(serve: Serve, tmp_path: Path) -> None:
     """While a batch is improved there, all of its gangs are planned already; the service is free afterwards."""
+    server = serve(limits=replace(CONFIG.limits, max_budget_s=600))
     path = tmp_path / "jobs.yaml"
     path.write_text(jobs(12))
-    arguments = ["plan", str(path), "--cluster", str(H100), "-o", "json", "--batch", "--time-limit", "30s"]
+    arguments = ["plan", str(path), "--cluster", str(H100), "-o", "json", "--batch", "--time-limit", "10m"]
     with watched(["-m", "adapters.cli", *arguments, "--server", server.target]) as process:
         process.until("12 of 12 gangs planned | best ")
         process.signalled(signal.SIGINT)

@@ -43,7 +43,13 @@ def alive(process: int) -> bool:
         return False
 
 
-def becomes(condition: Callable[[], bool], patience_s: float = 20.0) -> bool:
+def computed_s(process: int) -> float:
+    """Seconds that it has computed."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def becomes(condition: Callable[[], bool], patience_s: float = 120.0) -> bool:
     """Whether it comes true before patience ends."""
     end = time.monotonic() + patience_s
     while not condition():

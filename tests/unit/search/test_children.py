@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from ortools.sat.python import cp_model, cp_model_helper
 
-from solver.search.children import MAX_REFUSALS, WARY_SEARCHES, Children, Reply, Unavailable
+from solver.search.children import MAX_REFUSALS, WARY_SEARCHES, Child, Children, Reply, Unavailable
 from tests.unit.search.models import READY, easy, endless, faking, impossible, soon
-from tests.unit.search.processes import alive, becomes, children_of, holdings, own_children
+from tests.unit.search.processes import alive, becomes, children_of, computed_s, holdings, own_children
 
 PARAMETERS = "num_workers: 1"
 OPTIMAL, INFEASIBLE = 4, 3
@@ -38,15 +38,27 @@ def children() -> Iterator[Children]:
     found.close()
 
 
-def _solve(children: Children, model: cp_model.CpModel, seconds: float = 60.0, memory_mib: int = 1024) -> Reply:
+def _solve(
+    children: Children,
+    model: cp_model.CpModel,
+    seconds: float = 60.0,
+    memory_mib: int = 1024,
+    parameters: str = PARAMETERS,
+) -> Reply:
     proto = model.proto
-    return children.solve(PARAMETERS, str(proto), len(proto.variables), soon(seconds, memory_mib=memory_mib))
+    return children.solve(parameters, str(proto), len(proto.variables), soon(seconds, memory_mib=memory_mib))
 
 
 def _kill_idle(children: Children) -> None:
     (child,) = children.idle
     child.process.kill()
     assert becomes(lambda: child.process.poll() is not None)
+
+
+def _kill_at_work(process: int, before_s: float) -> None:
+    """Kill it once it has computed more than before, and so has a question."""
+    becomes(lambda: computed_s(process) > before_s + 0.1)
+    os.kill(process, signal.SIGKILL)
 
 
 def _binary(proto: object, folder: Path) -> bytes:
@@ -75,9 +87,11 @@ def test_one_process_serves_one_search_after_the_other(children: Children) -> No
     (first,) = own_children()
     _solve(children, impossible())
     assert own_children() == {first}
-    threads = [threading.Thread(target=_solve, args=(children, endless(), 0.5)) for _ in range(2)]
+    work = f"{PARAMETERS} max_deterministic_time: 1"  # the same on every machine, where time would end a slow child
+    threads = [threading.Thread(target=_solve, args=(children, endless(), 60.0, 1024, work)) for _ in range(2)]
     for thread in threads:
         thread.start()
+    assert becomes(lambda: len(own_children()) == 2)
     for thread in threads:
         thread.join()
     assert len(children.idle) == 1
@@ -88,8 +102,8 @@ def test_killed_in_the_middle(children: Children) -> None:
     """A child that is killed while it searches leaves the outcome unknown; the next search is answered by another."""
     _solve(children, easy())
     (victim,) = own_children()
-    threading.Timer(0.3, os.kill, (victim, signal.SIGKILL)).start()
-    assert _solve(children, endless()) == Reply()
+    threading.Thread(target=_kill_at_work, args=(victim, computed_s(victim))).start()
+    assert _solve(children, endless(), seconds=300.0) == Reply()
     assert children.wary == WARY_SEARCHES
     assert _solve(children, easy()).status == OPTIMAL
     assert victim not in own_children()
@@ -118,7 +132,8 @@ def test_a_fault_is_unknown(fault: str) -> None:
 @pytest.mark.parametrize("reads", [True, False])
 def test_a_search_that_ignores_its_limit_is_ended(reads: bool) -> None:
     """A child that never answers, or does not even read its request, is killed soon after the deadline."""
-    children = Children(faking(READY + ("os.read(0, 1 << 20); " if reads else "") + "time.sleep(600)"))
+    command = faking(READY + ("os.read(0, 1 << 20); " if reads else "") + "time.sleep(600)")
+    children = Children(command, [Child.start(command, soon())])
     assert _solve(children, endless(), seconds=0.5) == Reply()
     assert children.due()
     assert becomes(lambda: not own_children())
@@ -201,8 +216,7 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
 
 def _searching(process: int) -> bool:
     """Whether it has used so much processor time that it must be past its start."""
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return int(fields[11]) > 1.5 * os.sysconf("SC_CLK_TCK")
+    return computed_s(process) > 1.5
 
 
 def test_a_fork_leaves_the_child_to_its_parent(children: Children) -> None:
