@@ -33,7 +33,7 @@ def solved(site: Snapshot, of: Gang, engine: Engine = Engine.AUTO) -> GangPlan:
     solve_large = solve.solve_large
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(solve, "solve_large", noted)
-        (answer,) = plan(site, [of], Options(engine, time_limit_s=10)).gangs
+        (answer,) = plan(site, [of], Options(engine, time_limit_s=120)).gangs
     assert taken
     return answer
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from adapters.apply.observed import Fixed
 from adapters.apply.planning import MOST_TOGETHER, TURN_S, Planning
-from adapters.apply.round import Found, Wanted, without_nodes
+from adapters.apply.round import Found, Round, Wanted, without_nodes
 from adapters.apply.steps import Plan
 from solver.domain.constraints import Toleration
 from solver.domain.gang import BoundMember, Gang, Group, Role
@@ -174,6 +176,18 @@ class SlowSolver(Solver):
         while not self.go.wait(0.005) and not stop.is_set():
             pass
         return Answer(tuple(GangPlan(gang.name, Status.UNKNOWN) for gang in gangs))
+
+
+@pytest.fixture(autouse=True)
+def only_slow_gangs_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a quick one has to wait for the processor."""
+    real = Round.slow
+
+    def slow(running: Round, patience_s: float) -> Wanted | None:
+        found = real(running, patience_s)
+        return found if found is not None and "/slow" in found.key else None
+
+    monkeypatch.setattr(Round, "slow", slow)
 
 
 class Lanes(Queue):

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from adapters.apply.metrics import Metrics
 from adapters.extender import server
@@ -18,6 +20,7 @@ from adapters.extender.leader import LEADS_LABEL, Leader, PodName
 from adapters.extender.server import MOST_BYTES, MOST_BYTES_BIND, MOST_BYTES_NAMES, Extender, ExtenderConfig
 from solver.domain.errors import InvalidRequest
 from support.controlplane.certificates import Authority
+from support.mirroring import until
 from tests.adapters.extender.conftest import Asking
 
 HERE = ("127.0.0.1", 0)
@@ -34,6 +37,9 @@ MALFORMED = [
     ("preempt", {"Pod": POD, "NodeNameToMetaVictims": {"n": {"Pods": [{}]}}}, "the victims of a node are not given"),
 ]
 
+#: Parts of a body that nobody waits for: a minute of them.
+MANY = 6000
+
 Post = Callable[..., Awaitable[tuple[int, str]]]
 
 
@@ -46,6 +52,7 @@ def served(
     metrics = Metrics()
 
     async def whole() -> None:
+        before = open_files()
         extender = Extender(ExtenderConfig(listen=HERE, **config))
         connector = aiohttp.TCPConnector(force_close=True)
         async with extender.served(metrics) as port, aiohttp.ClientSession(connector=connector) as session:
@@ -65,13 +72,20 @@ def served(
                 with suppress(asyncio.CancelledError):
                     await opened
                 assert (await post("filter", {}))[0] == 503
-        await asyncio.sleep(0.1 if scheme == "https" else 0)  # TLS connections close in the background
+        await until(
+            lambda: open_files() <= before, "connections are closed, which those with TLS are in their own time"
+        )
 
     if asking:
         asking.do(whole())
     else:
         asyncio.run(whole())
     return metrics.page().decode()
+
+
+def open_files() -> int:
+    """How many this process has."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def test_malformed_bodies(asking: Asking) -> None:
@@ -234,7 +248,7 @@ def test_a_replica_that_does_not_lead_reads_no_body() -> None:
     sent = []
 
     async def parts() -> AsyncIterator[bytes]:
-        for _ in range(50):
+        for _ in range(MANY):
             sent.append(1)
             yield b" " * 1024
             await asyncio.sleep(0.01)
@@ -244,18 +258,33 @@ def test_a_replica_that_does_not_lead_reads_no_body() -> None:
             assert (await post("filter", parts()))[0] == 503
 
     served(None, story)
-    assert len(sent) < 50
+    assert len(sent) < MANY
 
 
 def test_questions_at_a_time_have_a_limit(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is told to come back; bindings have a limit of their own."""
     monkeypatch.setattr(server, "MOST_QUESTIONS", 1)
 
+    monkeypatch.setattr(server, "BODY_S", 120.0)
+    inside, rest = asyncio.Event(), asyncio.Event()
+    read = server._body
+
+    async def noted(request: web.Request, most: int) -> bytes:
+        inside.set()
+        return await read(request, most)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b" "
+        await rest.wait()
+
+    monkeypatch.setattr(server, "_body", noted)
+
     async def story(post: Post) -> None:
-        slow = asyncio.create_task(post("filter", _parts(20, pause=0.02)))
-        await asyncio.sleep(0.1)
+        slow = asyncio.create_task(post("filter", body()))
+        await asyncio.wait_for(inside.wait(), 60)
         assert await post("prioritize", b"{}") == (503, "too many questions at a time\n")
         assert (await post("bind", b"{}"))[0] == 400
+        rest.set()
         assert (await slow)[0] == 400
         assert (await post("prioritize", b"{}"))[0] == 400
 

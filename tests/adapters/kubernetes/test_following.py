@@ -1,6 +1,7 @@
 """A kind is followed through every fault: nothing is lost, and nothing is listed anew without need."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -58,6 +59,18 @@ def watches(server: FakeApiServer) -> int:
     return sum(asked.startswith(f"WATCH {PATH} ") for asked in server.asked)
 
 
+#: What is left by jitter of a pause of 0.4 s, which every attempt but the first comes after.
+LEAST_PAUSE_S = 0.2
+
+
+async def cut_until(server: FakeApiServer, check: Callable[[], bool], what: str) -> float:
+    """Break all watches, and wait until something holds; the seconds it took."""
+    began_s = time.monotonic()
+    server.cut()
+    await until(check, what)
+    return time.monotonic() - began_s
+
+
 def test_a_broken_watch_is_resumed(tell: Callable[..., FakeApiServer]) -> None:
     """What happened while the connection was broken is told by the next watch; nothing is listed again."""
 
@@ -79,8 +92,8 @@ def test_a_bookmark_moves_the_resumption(tell: Callable[..., FakeApiServer]) -> 
 
     async def story(server: FakeApiServer, mirror: Mirror) -> None:
         await server.bookmark(PATH)
-        version = server.version
-        await asyncio.sleep(0.5)
+        version, nodes = server.version, mirror._followers[0]
+        await until(lambda: nodes._since == version, "the bookmark is heard")
         server.forget()
         server.cut()
         await until(lambda: f"WATCH {PATH} {version}" in server.asked, "the watch goes on after the bookmark")
@@ -116,28 +129,28 @@ def test_a_forgotten_version_means_a_list(tell: Callable[..., FakeApiServer]) ->
 
 def test_an_aging_server_is_not_asked_all_the_time(tell: Callable[..., FakeApiServer]) -> None:
     """A server that answers every watch with 410 is listed now and then, not as fast as it can."""
+    took_s = []
 
     async def story(server: FakeApiServer, mirror: Mirror) -> None:
         gone = {"code": 410, "reason": "Expired", "message": "too old", "metadata": {}}
         body = web.json_response({"type": "ERROR", "object": gone}).body
         server.fault = lambda request: web.Response(body=body) if "watch" in request.query else None
-        server.cut()
-        await asyncio.sleep(1.0)
+        took_s.append(await cut_until(server, lambda: lists(server) > 5, "it is listed five times more"))
 
-    slow = Rhythm(pause_s=0.2, most_pause_s=0.4, absent_s=60)
-    assert 2 <= lists(tell(story, slow)) <= 12
+    tell(story, Rhythm(pause_s=0.2, most_pause_s=0.4, absent_s=60))
+    assert took_s[0] > 4 * LEAST_PAUSE_S
 
 
 def test_a_server_that_ends_watches_at_once_is_not_asked_all_the_time(tell: Callable[..., FakeApiServer]) -> None:
     """Watches that end as soon as they begin are pauses apart."""
+    took_s = []
 
     async def story(server: FakeApiServer, mirror: Mirror) -> None:
         server.fault = lambda request: web.Response() if "watch" in request.query else None
-        server.cut()
-        await asyncio.sleep(1.0)
+        took_s.append(await cut_until(server, lambda: watches(server) > 5, "it is watched five times more"))
 
     server = tell(story, Rhythm(pause_s=0.2, most_pause_s=0.4, absent_s=60))
-    assert 2 <= watches(server) <= 12
+    assert took_s[0] > 4 * LEAST_PAUSE_S
     assert lists(server) == 1
 
 

@@ -75,7 +75,7 @@ def test_leases_end_by_themselves(office: Office, time: Time) -> None:
     office.promises.start()
     office.promises.reserve(wish("a", workers(), "n0"))
     time.passes(MINUTE_MS)
-    until_s = real_time.monotonic() + 20
+    until_s = real_time.monotonic() + 120
     while office.promised() and real_time.monotonic() < until_s:
         real_time.sleep(0.01)
     assert office.promised() == {}
@@ -278,7 +278,7 @@ def test_of_many_who_want_the_last_room_exactly_as_many_get_it_as_fit(office: Of
     def call(who: int) -> None:
         for at in range(rounds):
             wanted = workers(f"g{who}-{at}", 1, 4)
-            start.wait(20)
+            start.wait(120)
             try:
                 won[who].append(office.promises.reserve(wish(wanted.name, wanted, f"n{at % 4}")).promise.id)
             except Conflict:
@@ -292,7 +292,7 @@ def test_of_many_who_want_the_last_room_exactly_as_many_get_it_as_fit(office: Of
     for sequence in range(1, 40):
         state.apply("1", sequence, [PodBound(replace(bound("busy", "n3", cpu=rng.random()), uid="u"))])
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     view = state.view().snapshot
     assert (view.free >= 0).all()
     assert sum(map(len, won)) == 2 * rounds
@@ -308,14 +308,14 @@ def test_one_request_from_many_threads_is_one_promise(office: Office) -> None:
     answers = []
 
     def call() -> None:
-        start.wait(20)
+        start.wait(120)
         answers.append(office.promises.reserve(wish("a", workers(gpus=8), "n0", "n1")).promise)
 
     threads = [threading.Thread(target=call) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert len(answers) == 8
     assert len({promise.id for promise in answers}) == 1
     assert office.ledger.revision == answers[0].revision
