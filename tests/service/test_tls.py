@@ -64,6 +64,13 @@ def asked(
     return grpc.StatusCode.OK
 
 
+def renew(path: Path, content: bytes) -> None:
+    """Another file in its place: one written over may have the size and, moments later, the time it had before."""
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(content)
+    fresh.replace(path)
+
+
 def test_an_encrypted_call(encrypted: Encrypted, ours: CertificateAuthority) -> None:
     """A client that trusts the authority gets its answer."""
     assert asked(encrypted(), ours.pem) is grpc.StatusCode.OK
@@ -135,10 +142,10 @@ def test_renewed_certificates_count_for_new_connections(
     server = encrypted()
     assert asked(server, foreign.pem) is grpc.StatusCode.UNAVAILABLE
     renewed = foreign.server()
-    (tmp_path / "server.crt").write_bytes(renewed.certificate)
+    renew(tmp_path / "server.crt", renewed.certificate)
     assert asked(server, ours.pem) is grpc.StatusCode.OK
     assert len(server.logged("certificates_not_reloaded")) == 1
-    (tmp_path / "server.key").write_bytes(renewed.key)
+    renew(tmp_path / "server.key", renewed.key)
     assert asked(server, foreign.pem) is grpc.StatusCode.OK
     assert asked(server, ours.pem) is grpc.StatusCode.UNAVAILABLE
 
@@ -196,6 +203,6 @@ def test_a_key_that_everybody_reads_is_told(encrypted: Encrypted, tmp_path: Path
     server = encrypted(certificate)
     assert server.logged("file_world_readable") == []
     (tmp_path / "server.key").chmod(0o644)
-    (tmp_path / "server.crt").write_bytes(certificate.certificate)
+    renew(tmp_path / "server.crt", certificate.certificate)
     assert asked(server, ours.pem) is grpc.StatusCode.OK
     assert {line["file"] for line in server.logged("file_world_readable")} == {str(tmp_path / "server.key")}

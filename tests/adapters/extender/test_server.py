@@ -133,11 +133,13 @@ class Files:
         self.cert, self.key, self.client_ca = (folder / name for name in ("server.pem", "server.key", "ca.pem"))
 
     def write(self, authority: Authority) -> None:
-        """A server and clients that this authority vouches for."""
+        """A server and clients that this authority vouches for: other files, since times of the same may be too."""
         identity = authority.server()
-        self.cert.write_bytes(identity.certificate)
-        self.key.write_bytes(identity.key)
-        self.client_ca.write_bytes(authority.pem)
+        contents = {self.cert: identity.certificate, self.key: identity.key, self.client_ca: authority.pem}
+        for path, content in contents.items():
+            fresh = path.with_suffix(".new")
+            fresh.write_bytes(content)
+            fresh.replace(path)
 
     def client(self, shows: Authority | None, trusts: Authority) -> ssl.SSLContext:
         """A client that trusts a server, and has a certificate of its own or none."""
