@@ -1,18 +1,18 @@
 """The service from end to end: `huddle serve` in its own process, asked over loopback, beside what it has to reach.
 
 Options: --nodes, --count, --only, --quick. Parts: state (snapshots and changes), plans, remote (questions of a
-controller), ghz, processes.
+controller), fair (small plans beside hostile callers), ghz, processes.
 """
 
 import argparse
 from collections.abc import Sequence
 
-from benchmarks import service_plans, service_remote, service_state
-from benchmarks.output import percentile, print_table, time_text
+from benchmarks import service_fair, service_plans, service_remote, service_state
+from benchmarks.output import percentile, print_table, say, time_text
 
 #: The size that has targets.
 TARGET_NODES = 10_000
-PARTS = ("state", "plans", "remote", "ghz", "processes")
+PARTS = ("state", "plans", "remote", "fair", "ghz", "processes")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found.append(("warm Plan of 4P+8D and a router without its certificate, p50", percentile(small, 50), 10))
     if "remote" in chosen.only:
         service_remote.main(nodes, count)
+    if "fair" in chosen.only:
+        times = service_fair.main(nodes, 10 * count)
+        say(f"p99 beside hostile callers: {times:.2f} times the quiet one, {service_fair.WANTED:g} are wanted at most")
     if "ghz" in chosen.only:
         service_plans.by_ghz(nodes, calls)
     if "processes" in chosen.only:

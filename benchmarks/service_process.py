@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +14,10 @@ READY_S = 60.0
 
 
 @contextmanager
-def served(**limits: int) -> Iterator[str]:
+def served(options: Sequence[str] = (), **limits: int) -> Iterator[str]:
     """Address of a service that runs for the time of the block. limits: settings of its section [limits]."""
     settings = {f"HUDDLE_SERVE_LIMITS_{key.upper()}": str(value) for key, value in limits.items()}
-    command = [sys.executable, "-m", "adapters.cli", "serve", "--listen", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "adapters.cli", "serve", "--listen", "127.0.0.1:0", *options]
     with TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as file:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -23,6 +22,7 @@ from adapters.cli.inputs import compute_domain_option
 from adapters.cli.serve import LEVELS
 from adapters.cli.server_options import server_address, server_options
 from adapters.cli.solving import ServerAddress, access_of
+from adapters.cli.switching import switch_often
 
 if TYPE_CHECKING:
     from adapters.apply.round import Solver
@@ -53,8 +53,6 @@ _Body = TypeVar("_Body", bound=Callable[..., Any])
 
 #: Shares of --lease-duration after which the holder stops, and between two attempts.
 RENEW, RETRY = 2 / 3, 2 / 15
-#: Longest that a thread of the controller runs while another waits, in seconds: those of the front must not wait long.
-SWITCH_S = 0.001
 #: Gangs that are planned beside all others at most, because they take long.
 BESIDE = 2
 _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -123,7 +121,7 @@ def controller_command(
         compute_domain=compute_domain, accelerators=settings.accelerators, max_priority=max_gang_priority
     )
     reader = partial(LiveGangs, options=options)
-    sys.setswitchinterval(SWITCH_S)
+    switch_often()
     with _solvers(address, time_limit, settings.instance) as (solver, *others):
         asyncio.run(run_until_told(Controller(settings, solver, reader, door, others)))
 
@@ -140,7 +138,7 @@ def _solvers(address: ServerAddress | None, time_limit_s: float, instance: str) 
         from adapters.cli.live_solver import LiveSolver
         from solver.workers.workers import Workers
 
-        with closing(Workers(1 + BESIDE)) as workers:
+        with closing(Workers(1 + BESIDE, threads=1 + BESIDE)) as workers:
             yield [LiveSolver(time_limit_s, workers) for _ in range(1 + BESIDE)]
         return
     access_of(address)

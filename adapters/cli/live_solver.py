@@ -1,5 +1,6 @@
 """The engine of this machine, for callers that plan again and again."""
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -8,7 +9,11 @@ from solver.domain.gang import Gang
 from solver.domain.plan import Plan
 from solver.domain.snapshot import Snapshot
 from solver.planner import Options
+from solver.workers.question import Question
 from solver.workers.workers import Workers
+
+#: Name of the tables that are kept between questions.
+_TABLES = "live"
 
 
 class LiveSolver:
@@ -20,8 +25,20 @@ class LiveSolver:
 
     def plan(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop) -> Plan:
         """One after another."""
-        return self._workers.plan(snapshot, gangs, self._options, stop)
+        return self._answered(snapshot, gangs, stop)
 
     def plan_jointly(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop, fair_before: datetime) -> Plan:
         """All together."""
-        return self._workers.plan(snapshot, gangs, self._options, stop, fair_before=fair_before, batch=True)
+        return self._answered(snapshot, gangs, stop, True, fair_before)
+
+    def _answered(
+        self,
+        snapshot: Snapshot,
+        gangs: Sequence[Gang],
+        stop: Stop,
+        batch: bool = False,
+        fair_before: datetime | None = None,
+    ) -> Plan:
+        until = time.monotonic() + self._options.time_limit_s
+        question = Question(tuple(gangs), self._options, until, batch, fair_before, _TABLES)
+        return self._workers.plan(snapshot, question, stop)

@@ -43,8 +43,9 @@ def main() -> None:
 
 
 def become_expendable() -> None:
-    """No core files, no keyboard interrupts, and the first to go when the machine runs out of memory."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """No core files, no signals that are meant for the parent, and the first to go when the machine lacks memory."""
+    for meant_for_parent in (signal.SIGINT, signal.SIGTERM):  # they come to the whole group; it says what is to end
+        signal.signal(meant_for_parent, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

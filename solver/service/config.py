@@ -89,11 +89,15 @@ class Limits(Section):
     max_bound_pods, max_snapshot_bytes: one snapshot; twice the largest measured cluster. max_clusters: held at a time.
     max_gangs, max_roles, max_pods: gangs of one call, roles of one gang, pods of one call.
     max_budget_s: longest search of one call in seconds; longer wishes are cut. default_budget_s: of a call without a
-    deadline and a time limit; as long as the command's. max_solves: searches at a time; two, because building a model
-    holds the interpreter's lock, so more only wait for each other. max_waiting: calls that may wait for a
-    search, the next one is refused. search_memory_mib: see `solver.search.options.Options`. warm_bytes: tables kept
-    between calls, all together. max_streams: streaming calls of one kind (watches, plans told on the way, writes) at a
-    time, each of which holds a thread; each kind has so many, so that no reader keeps a writer out.
+    deadline and a time limit; as long as the command's. max_solves: searches of small questions by threads at a time,
+    and as many of others by processes; of either kind up to twice as many, as long as each of the further ones is the
+    only one of its caller. Two, because building a model holds the interpreter's lock, so more only wait for each
+    other. max_waiting: calls that may wait for a search, the next one is refused unless it is the only one of its
+    caller; of those there may be as many again. max_solves_per_caller: calls of one caller, identified as for streams,
+    that are solved or wait; None = half of all. search_memory_mib: most memory of one search, see
+    `solver.search.options.Options`. warm_bytes: tables kept between calls, all together. max_streams: streaming calls
+    of one kind (watches, plans told on the way, writes) at a time, each of which holds a thread; each kind has so many,
+    so that no reader keeps a writer out.
     max_streams_per_caller: of them, of one caller, identified by the name of the token or certificate, else by
     the address; half, so that one caller alone shuts nobody out.
     max_watch_backlog: events a slow reader of a stream may fall behind. max_workers: threads that answer calls; None =
@@ -113,17 +117,28 @@ class Limits(Section):
     default_budget_s: float = _number(5.0, 0.001, 86_400)
     max_solves: int = _number(2, 1, 1024)
     max_waiting: int = _number(16, 0, 100_000)
+    max_solves_per_caller: int | None = _number(None, 1, 200_000)
     search_memory_mib: int = _number(1024, 64, 1024 * 1024)
-    warm_bytes: int = _number(256 * MIB, 0, 1024 * 1024 * MIB)
+    warm_bytes: int = _number(512 * MIB, 0, 1024 * 1024 * MIB)
     max_streams: int = _number(32, 1, 10_000)
     max_streams_per_caller: int = _number(16, 1, 10_000)
     max_watch_backlog: int = _number(1000, 1, 1_000_000)
     max_workers: int | None = _number(None, 4, 100_000)
 
     @property
+    def max_inside(self) -> int:
+        """Calls that are solved or wait for it; only ones of their callers may be as many again."""
+        return self.max_solves + self.max_waiting
+
+    @property
+    def max_inside_of_caller(self) -> int:
+        """Of them, of one caller."""
+        return self.max_solves_per_caller or max(1, self.max_inside // 2)
+
+    @property
     def workers(self) -> int:
         """Threads that answer calls."""
-        return self.max_workers or 3 * self.max_streams + self.max_solves + self.max_waiting + 8
+        return self.max_workers or 3 * self.max_streams + 2 * self.max_inside + 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,14 @@ import grpc
 import structlog
 
 from solver.domain.errors import InvalidRequest
-from solver.service import request_ids
-from solver.service.auth import ANONYMOUS, Authority
+from solver.service import callers, request_ids
+from solver.service.auth import Authority
 from solver.service.errors import Full, Unavailable
 from solver.service.gate import Gate, Stream
 from solver.service.patience import Patience
 from solver.service.recorder import Recorder
 from solver.service.roles import HEALTH, REFLECTION
 from solver.service.status import answering
-from solver.service.tokens import Caller
 from solver.service.traces import Traces
 
 #: Calls that last until the client has enough: a drain does not wait for them.
@@ -165,7 +164,9 @@ class _Entrance:
                     caller = passage.authority.caller(self.method, context)
                     structlog.contextvars.bind_contextvars(caller=caller.name)
                     passage.authority.check(caller, self.method)
-                    with nullcontext() if self.is_health else self._inside(_told_apart(caller, context)):
+                    told_apart = callers.told_apart(caller, context)
+                    callers.current.set(told_apart)
+                    with nullcontext() if self.is_health else self._inside(told_apart):
                         yield
             finally:
                 code = _code(context)
@@ -202,14 +203,6 @@ def _kind(method: str) -> Stream:
     if method in _WRITES:
         return Stream.WRITE
     return Stream.PLAN if method in _PLANS else Stream.READ
-
-
-def _told_apart(caller: Caller, context: _Context) -> str:
-    """Whose limits count for a call: by the name it showed, else by the address it comes from, without the port."""
-    if caller.name != ANONYMOUS:
-        return f"name:{caller.name}"
-    peer = context.peer()
-    return peer.rpartition(":")[0] if peer.startswith(("ipv4:", "ipv6:")) else peer
 
 
 def _only(requests: Iterator[bytes]) -> bytes:

@@ -11,15 +11,17 @@ from solver.api.v1 import placement_service_pb2 as pb
 from solver.api.v1 import placement_service_pb2_grpc as rpc
 from solver.domain.plan import Plan, TermValue
 from solver.planner import Options, Reporter
+from solver.service import callers
 from solver.service.codec.plan import encode_plan, encode_reason, encode_status, encode_term
 from solver.service.codec.question import AnyRequest, decode_question
 from solver.service.codec.snapshot import SnapshotAssembler
 from solver.service.config import Limits
 from solver.service.errors import InvalidField, NotReady
 from solver.service.held import View
-from solver.service.solves import Question, Solves, Solving
+from solver.service.solves import Solves, Solving
 from solver.service.state import Clusters
 from solver.service.status import answering
+from solver.workers.question import Question
 
 #: Kept back from a call's deadline to encode and send the answer: this share, and no more than so many seconds.
 RESERVE_SHARE, RESERVE_MOST_S = 0.05, 0.1
@@ -80,9 +82,9 @@ class PlacementServicer(rpc.PlacementServiceServicer):
         until = now + self._budget_s(asked.limit_s, context.time_remaining())
         options = Options(asked.engine, max(0.001, until - now), self._limits.search_memory_mib)
         view, cluster = self._view(request, [gang.name for gang in asked.gangs])
-        question = Question(view.snapshot, asked.gangs, options, until, asked.batch, asked.fair_before, cluster)
+        question = Question(asked.gangs, options, until, asked.batch, asked.fair_before, cluster)
         solving = Solving()
-        self._solves.begin(question, solving, reporter)
+        self._solves.begin(view.snapshot, question, solving, reporter, callers.current.get())
         if not context.add_callback(solving.cancel):
             solving.cancel()
         return _Started(solving, view.version)

@@ -1,4 +1,4 @@
-"""What parent and child say to each other: a question or an answer, pickled, behind its length.
+"""What parent and child say to each other, pickled, behind its length.
 
 Both are this program, and the child gets nothing from anybody else.
 """
@@ -6,37 +6,42 @@ Both are this program, and the child gets nothing from anybody else.
 import io
 import pickle
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from solver.domain.gang import Gang
-from solver.domain.plan import GangPlan, Plan, Reason, Status
+from solver.domain.plan import Plan
 from solver.domain.snapshot import Snapshot
-from solver.search.options import Options
+from solver.workers.question import Question
 
-#: Most memory of the child in bytes, and the length of the question; and the length of an answer.
-QUESTION, ANSWER = struct.Struct("<QQ"), struct.Struct("<Q")
+#: To the child: number of the question, most memory of the child in bytes, and the length of the question; 0 bytes
+#: mean that the question of this number is to end.
+QUESTION = struct.Struct("<QQQ")
+#: From the child: the length of a News or of the Reply that ends the question.
+ANSWER = struct.Struct("<Q")
 #: Sent once, when questions are welcome.
-READY = b"huddle worker 1\n"
+READY = b"huddle worker 2\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A call of `solver.planner.plan`, or with `batch` of `solver.batch.plan.plan_batch`.
+class Asked:
+    """A question for the child. snapshot: which it is about; None = that of the question before.
 
-    snapshot: None = that of the question before. deadline: end in seconds of time.monotonic, which all processes of a
-    machine share.
+    news: whether the parent wants to hear what a Reporter hears. plans: whether of every better plan, too.
     """
 
-    snapshot: Snapshot | None
-    gangs: tuple[Gang, ...]
-    options: Options
-    deadline: float
-    batch: bool = False
-    fair_before: datetime | None = None
+    question: Question
+    snapshot: Snapshot | None = None
+    news: bool = False
+    plans: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A call of a method of Reporter."""
+
+    method: str
+    arguments: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def packed(value: Question | Reply) -> bytes:
+def packed(value: Any) -> bytes:
     """As bytes."""
     to = io.BytesIO()
     _Pickler(to, pickle.HIGHEST_PROTOCOL).dump(value)
@@ -76,8 +81,3 @@ def packed(value: Question | Reply) -> bytes:
 def unpacked(data: bytes) -> Any:
     """What was packed."""
     return pickle.loads(data)
-
-
-def unknown(gangs: Sequence[Gang], *reasons: Reason) -> Plan:
-    """Nothing is known of any gang. reasons: why, where it is not that time ran out."""
-    return Plan(tuple(GangPlan(gang.name, Status.UNKNOWN, reasons=reasons) for gang in gangs))

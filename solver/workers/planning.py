@@ -1,14 +1,15 @@
 """What a child does with a question."""
 
-import time
-from dataclasses import replace
+from collections.abc import Callable
 
-from solver.batch.plan import plan_batch
+from solver.domain.budget import Stop
 from solver.domain.errors import InvalidRequest
+from solver.domain.plan import Plan, TermValue
 from solver.domain.snapshot import Snapshot
-from solver.planner import WarmTables, plan
-from solver.search.options import MIN_TIME_LIMIT_S
-from solver.workers.frames import Question, Reply
+from solver.planner import Reporter, WarmTables
+from solver.workers.frames import Asked, News, Reply
+
+Tell = Callable[[News], None]
 
 
 class Planner:
@@ -18,10 +19,13 @@ class Planner:
         self._snapshot: Snapshot | None = None
         self._warm = WarmTables()
 
-    def reply(self, question: Question) -> Reply:
-        """What came of it; raises nothing."""
+    def reply(self, asked: Asked, tell: Tell, stop: Stop) -> Reply:
+        """What came of it; raises nothing. tell: hears what the parent wants to hear."""
         try:
-            return self._planned(question)
+            self._snapshot = asked.snapshot or self._snapshot
+            assert self._snapshot is not None
+            reporter = _Telling(tell, asked.plans) if asked.news else None
+            return Reply(asked.question.answered(self._snapshot, reporter, self._warm, stop))
         except InvalidRequest as error:
             return Reply(error=str(error) or "invalid")
         except MemoryError:
@@ -30,15 +34,21 @@ class Planner:
         except Exception as error:
             return Reply(fault=repr(error))
 
-    def _planned(self, question: Question) -> Reply:
-        self._snapshot = question.snapshot or self._snapshot
-        assert self._snapshot is not None
-        left_s = max(MIN_TIME_LIMIT_S, question.deadline - time.monotonic())
-        options = replace(question.options, time_limit_s=left_s)
-        if question.batch:
-            found = plan_batch(
-                self._snapshot, question.gangs, options, warm=self._warm, fair_before=question.fair_before
-            )  # fmt: skip
-        else:
-            found = plan(self._snapshot, question.gangs, options, warm=self._warm)
-        return Reply(found)
+
+class _Telling(Reporter):
+    """Hands on what it hears."""
+
+    def __init__(self, tell: Tell, wants_plans: bool) -> None:
+        self._tell, self.wants_plans = tell, wants_plans
+
+    def stage(self, gang: str, text: str) -> None:
+        """See Reporter."""
+        self._tell(News("stage", (gang, text)))
+
+    def improved(self, gang: str, objective: tuple[TermValue, ...]) -> None:
+        """See Reporter."""
+        self._tell(News("improved", (gang, objective)))
+
+    def planned(self, so_far: Plan) -> None:
+        """See Reporter."""
+        self._tell(News("planned", (so_far,)))

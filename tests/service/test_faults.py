@@ -55,17 +55,22 @@ def cpu_ticks(pid: int) -> int:
 
 
 @contextmanager
-def deadly(parent: int) -> Iterator[list[int]]:
-    """Children of a process are killed as soon as they have computed more than it takes to start; their ids."""
+def deadly(service: int, victim: str) -> Iterator[list[int]]:
+    """Processes of a service are killed as soon as one has searched for longer than it takes to start; their ids.
+
+    victim: the `solver` that searches, or the `worker` that it searches for.
+    """
     killed: list[int] = []
     over = threading.Event()
 
     def hunt() -> None:
         while not over.wait(0.02):
-            for child in children_of(parent) - set(killed):
-                if cpu_ticks(child) > START_TICKS:
-                    os.kill(child, signal.SIGKILL)
-                    killed.append(child)
+            pairs = [(worker, solver) for worker in children_of(service) for solver in children_of(worker)]
+            for worker, solver in pairs:
+                doomed = worker if victim == "worker" else solver
+                if doomed not in killed and cpu_ticks(solver) > START_TICKS:
+                    os.kill(doomed, signal.SIGKILL)
+                    killed.append(doomed)
 
     hunter = threading.Thread(target=hunt)
     hunter.start()
@@ -96,11 +101,12 @@ def defects(service: Served) -> list[str]:
     return [line for line in lines if "internal_error" in line or "Traceback" in line]
 
 
-def test_a_solver_that_is_killed_in_mid_solve(service: Served, client: Client) -> None:
+@pytest.mark.parametrize("victim", ["solver", "worker"])
+def test_a_solver_that_is_killed_in_mid_solve(service: Served, client: Client, victim: str) -> None:
     """However often: unknown or feasible, never infeasible; and the next questions are answered as ever."""
     snapshot, asked = hard()
     client.put_snapshot("prod", "1", snapshot)
-    with deadly(service.daemon.pid) as killed:
+    with deadly(service.daemon.pid, victim) as killed:
         found = client.plan("prod", [asked], Ask(Engine.CPSAT, time_limit_s=30)).plan
     assert killed
     assert found.status in (Status.UNKNOWN, Status.FEASIBLE)
@@ -126,7 +132,7 @@ def test_cancelled_calls_leave_no_memory_threads_or_processes(service: Served, c
                 begun = [plan.future(request) for _ in range(AT_ONCE)]
                 time.sleep(0.05)
                 if at == 0:
-                    eventually(lambda: children_of(pid), "a search is given to a child")
+                    eventually(lambda: children_of(pid), "a question is given to a process")
                 for call in begun:
                     call.cancel()
             until(lambda: client.plan(site(), [pair()], Ask(time_limit_s=30)).plan.status is Status.OPTIMAL)
@@ -136,7 +142,7 @@ def test_cancelled_calls_leave_no_memory_threads_or_processes(service: Served, c
         after = give_up(CANCELLED)
     assert after[0] - before[0] < MOST_GROWTH_MIB * 1024
     assert after[1] < MOST_THREADS
-    eventually(lambda: len(children_of(pid)) <= MOST_CHILDREN, "children of cancelled searches end")
+    eventually(lambda: len(children_of(pid)) <= MOST_CHILDREN, "processes of cancelled questions end")
     assert defects(service) == []
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,10 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *options: str) -> Iterator[Served]:
+def served(folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
     """A service on a free port of loopback, its log in `folder`, for the time of the block."""
     command = [sys.executable, "-m", "adapters.cli", "serve", "--listen", "127.0.0.1:0", *options]
-    daemon = Daemon("huddle", command, folder / "huddle.log", {"PYTHONPATH": str(ROOT)})
+    daemon = Daemon("huddle", command, folder / "huddle.log", {"PYTHONPATH": str(ROOT), **(environment or {})})
     try:
         port = eventually(lambda: _port(daemon), "huddle serve becomes ready", 60.0)
         yield Served(daemon, f"127.0.0.1:{port}")
