@@ -54,7 +54,9 @@ def encode_moment(moment: datetime) -> int:
 
 
 def encode_rational(value: Fraction) -> pb.Rational:
-    """The fraction in lowest terms."""
+    """The fraction in lowest terms. Raises InvalidRequest for one of more than 63 bits above or below the line."""
+    if max(abs(value.numerator), value.denominator) >= 2**63:
+        raise InvalidRequest(f"{float(value):g} has more digits than can be sent; round it")
     return pb.Rational(numerator=value.numerator, denominator=value.denominator)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from solver.api.v1 import gang_pb2 as pb
+from solver.domain.errors import InvalidRequest
 from solver.domain.gang import (
     MAX_PODS,
     BoundMember,
@@ -92,7 +93,14 @@ def decode_gang(message: pb.Gang, field: str) -> Gang:
 
 
 def encode_gang(gang: Gang) -> pb.Gang:
-    """A gang with the names of all its pods."""
+    """A gang with the names of all its pods. Raises InvalidRequest where a number does not fit a message."""
+    try:
+        return _encoded(gang)
+    except (InvalidRequest, ValueError) as error:
+        raise InvalidRequest(f"gang {gang.name} cannot be sent: {error}") from error
+
+
+def _encoded(gang: Gang) -> pb.Gang:
     message = pb.Gang(
         name=gang.name,
         root=_encode_group(gang.root),

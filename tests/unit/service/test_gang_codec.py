@@ -13,6 +13,7 @@ from solver.api.v1 import gang_pb2 as pb
 from solver.api.v1 import plan_pb2
 from solver.batch.plan import plan_batch
 from solver.domain.constraints import VolumeNodes
+from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
 from solver.planner import plan
 from solver.service.codec.gang import MAX_DEPTH, decode_gang, encode_gang
@@ -47,6 +48,22 @@ def test_the_claims_of_volumes_come_back() -> None:
     found = decode_gang(pb.Gang.FromString(encode_gang(waiting).SerializeToString()), "gang")
     assert found == waiting
     assert [volume.claim for volume in found.roles[0].constraints.volumes] == ["prod/weights", "prod/cache"]
+
+
+@pytest.mark.parametrize(
+    ("large", "words"),
+    [
+        (replace(gang(role("w")), requests_per_second=Fraction(1, 2 * 10**19)), "more digits than can be sent"),
+        (replace(gang(role("w")), requests_per_second=Fraction(2**63 + 1, 2**62)), "more digits than can be sent"),
+        (replace(gang(role("w")), priority=2**31), "gang default/llama cannot be sent"),
+    ],
+)
+def test_numbers_that_no_message_holds_are_refused(large: Gang, words: str) -> None:
+    """In one sentence that names the gang."""
+    with pytest.raises(InvalidRequest, match=words):
+        encode_gang(large)
+    fits = replace(gang(role("w")), requests_per_second=Fraction(2**63 - 1, 2**62))
+    assert decode_gang(encode_gang(fits), "gang") == fits
 
 
 def message() -> pb.Gang:
