@@ -88,7 +88,7 @@ def test_one_process_serves_one_search_after_the_other(children: Children) -> No
     _solve(children, impossible())
     assert own_children() == {first}
     work = f"{PARAMETERS} max_deterministic_time: 1"  # the same on every machine, where time would end a slow child
-    threads = [threading.Thread(target=_solve, args=(children, endless(), 60.0, 1024, work)) for _ in range(2)]
+    threads = [threading.Thread(target=_solve, args=(children, endless(), 600.0, 1024, work)) for _ in range(2)]
     for thread in threads:
         thread.start()
     assert becomes(lambda: len(own_children()) == 2)
