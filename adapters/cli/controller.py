@@ -19,6 +19,7 @@ from adapters.cli.durations import duration
 from adapters.cli.extender_options import extender_config, extender_options
 from adapters.cli.extras import needs_extra
 from adapters.cli.inputs import compute_domain_option
+from adapters.cli.memory import MIB, memory_limit_option, memory_mib
 from adapters.cli.serve import LEVELS
 from adapters.cli.server_options import server_address, server_options
 from adapters.cli.solving import ServerAddress, access_of
@@ -74,6 +75,7 @@ _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespa
 @duration("--unheard-after", "90s", "Until a pod that no scheduler binds gets another node.")
 @duration("--silent-after", "5m", "Until pods on a node that is not ready are replaced.")
 @duration("--time-limit", "5s", "Budget of one solve.")
+@memory_limit_option
 @click.option(
     "--max-gang-priority",
     metavar="N",
@@ -101,10 +103,16 @@ _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespa
 @compute_domain_option
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="How much is logged.")
 def controller_command(
-    time_limit: float, log_level: str, compute_domain: str, max_gang_priority: int, **given: Any
+    time_limit: float,
+    memory_limit: int | None,
+    log_level: str,
+    compute_domain: str,
+    max_gang_priority: int,
+    **given: Any,
 ) -> None:
     """Wire it up and run it."""
     address = server_address(**_taken(given, "server"))
+    memory = memory_mib(memory_limit, address)
     asked = _taken(given, "extender_")
     with needs_extra("huddle controller", "kubernetes"):
         from adapters.apply.gangs import LiveGangs
@@ -122,7 +130,7 @@ def controller_command(
     )
     reader = partial(LiveGangs, options=options)
     switch_often()
-    with _solvers(address, time_limit, settings.instance) as (solver, *others):
+    with _solvers(address, time_limit, memory, settings.instance) as (solver, *others):
         asyncio.run(run_until_told(Controller(settings, solver, reader, door, others)))
 
 
@@ -132,14 +140,16 @@ def _taken(given: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _solvers(address: ServerAddress | None, time_limit_s: float, instance: str) -> Iterator[Sequence["Solver"]]:
+def _solvers(
+    address: ServerAddress | None, time_limit_s: float, memory: int, instance: str
+) -> Iterator[Sequence["Solver"]]:
     """The service that is named, else the engine, which takes half a second to load; several, each for one thread."""
     if address is None:
         from adapters.cli.live_solver import LiveSolver
         from solver.workers.workers import Workers
 
-        with closing(Workers(1 + BESIDE, threads=1 + BESIDE)) as workers:
-            yield [LiveSolver(time_limit_s, workers) for _ in range(1 + BESIDE)]
+        with closing(Workers(1 + BESIDE, memory * MIB, threads=1 + BESIDE)) as workers:
+            yield [LiveSolver(time_limit_s, workers, memory) for _ in range(1 + BESIDE)]
         return
     access_of(address)
     from adapters.cli.remote_solver import RemoteSolver

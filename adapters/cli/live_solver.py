@@ -19,9 +19,10 @@ _TABLES = "live"
 class LiveSolver:
     """Plans in this process what is small, all else in processes that can be ended. For one thread at a time."""
 
-    def __init__(self, time_limit_s: float, workers: Workers | None = None) -> None:
-        """workers: shared with others; None = of its own."""
-        self._options, self._workers = Options(time_limit_s=time_limit_s), workers or Workers(1)
+    def __init__(self, time_limit_s: float, workers: Workers | None = None, memory_mib: int = 1024) -> None:
+        """workers: shared with others; None = of its own. memory_mib: of one question."""
+        self._options = Options(time_limit_s=time_limit_s, search_memory_mib=memory_mib)
+        self._workers = workers or Workers(1, memory_mib << 20)
 
     def plan(self, snapshot: Snapshot, gangs: Sequence[Gang], stop: Stop) -> Plan:
         """One after another."""

@@ -23,6 +23,7 @@ from adapters.cli.inputs import (
     schema_option,
 )
 from adapters.cli.interrupts import interruptible
+from adapters.cli.memory import memory_limit_option, memory_mib
 from adapters.cli.outcome import exit_for, warn
 from adapters.cli.rates import rate_or_none_option
 from adapters.cli.server_options import server_address, server_options
@@ -72,6 +73,7 @@ Ctrl-C or SIGTERM, with the best plan so far printed; a second one ends at once.
     show_default=True,
     help="Budget of the whole call: 5s, 500ms, 1m30s.",
 )
+@memory_limit_option
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
@@ -119,6 +121,7 @@ def plan_command(
     clusters: tuple[str, ...],
     output: str,
     time_limit: float,
+    memory_limit: int | None,
     engine: str,
     batch: bool,
     fair_after: float,
@@ -134,9 +137,10 @@ def plan_command(
     if fair_after and not batch:
         raise click.UsageError("--fair-after needs --batch: one after another, gangs go by priority and creation time")
     options = GangOptions(model, prompt_tokens, ignore_unsupported, compute_domain, requests_per_second=rps)
-    inputs = read_inputs(files, clusters, options)
-    wish = Wish(engine, time_limit, batch, fair_before(datetime.now(UTC), fair_after))
     address = server_address(**server)
+    memory = memory_mib(memory_limit, address)
+    inputs = read_inputs(files, clusters, options)
+    wish = Wish(engine, time_limit, batch, fair_before(datetime.now(UTC), fair_after), memory)
     plan, number = interruptible(
         lambda course: solve(inputs, wish, address, course),
         lambda course: inputs.add_notices(course.known(inputs.names)),

@@ -47,12 +47,16 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Wish:
-    """How to search. engine: name of a `solver.planner.Engine`. fair_before: see plan_batch()."""
+    """How to search.
+
+    engine: name of a `solver.planner.Engine`. fair_before: see plan_batch(). memory_mib: most memory, see Options.
+    """
 
     engine: str = "auto"
     time_limit_s: float = 5.0
     batch: bool = False
     fair_before: datetime | None = None
+    memory_mib: int = 1024
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def solve_here(inputs: Inputs, wish: Wish, course: Course) -> Plan:
     from solver.planner import Engine, Options, plan
 
     with progress(sys.stderr, course, wish.time_limit_s) as reporter:
-        options = Options(Engine(wish.engine), wish.time_limit_s)
+        options = Options(Engine(wish.engine), wish.time_limit_s, wish.memory_mib)
         if wish.batch:
             before = wish.fair_before
             return plan_batch(inputs.snapshot, inputs.gangs, options, reporter, stop=course, fair_before=before)

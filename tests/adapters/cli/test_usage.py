@@ -1,6 +1,8 @@
 """Options, help, and what is refused because it does not exist yet."""
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import click
 import pytest
@@ -9,6 +11,11 @@ from adapters.cli.durations import parse_duration
 from adapters.cli.later import COMMANDS, OPTIONS
 from adapters.cli.plan import ENGINES, plan_command
 from adapters.cli.token_counts import tokens_option
+from solver import planner
+from solver.domain.gang import Gang
+from solver.domain.plan import Plan
+from solver.domain.snapshot import Snapshot
+from solver.planner import Options
 from tests.adapters.cli.conftest import Run
 
 
@@ -69,7 +76,7 @@ def test_help_is_short_and_lists_nothing_that_does_not_exist(run: Run, arguments
     )
     words = set(result.stdout.replace(",", " ").split())
     assert not words & (OPTIONS | COMMANDS)
-    assert len(result.stdout.splitlines()) < 60  # plan has some twenty options
+    assert len(result.stdout.splitlines()) < 66  # plan has more than twenty options
 
 
 def test_version(run: Run) -> None:
@@ -104,6 +111,10 @@ def test_version(run: Run) -> None:
         (["plan", "g.yaml", "--cluster", "c", "--prompt-tokens", "11M"], "range"),
         (["plan", "g.yaml", "--cluster", "c", "--rps", "0"], "range"),
         (["plan", "g.yaml", "--cluster", "c", "--rps", "nan"], "nan"),
+        (["plan", "g.yaml", "--cluster", "c", "--memory-limit", "1"], "range (64Mi to 1Ti)"),
+        (["plan", "g.yaml", "--cluster", "c", "--memory-limit", "2Ti"], "range (64Mi to 1Ti)"),
+        (["plan", "g.yaml", "--cluster", "c", "--memory-limit", "1 GB"], "such as 1Gi"),
+        (["plan", "g.yaml", "--cluster", "c", "--memory-limit", "1Gi", "--server", "h:1"], "limits.search_memory_mib"),
         (["topology"], "--cluster"),
         (["topology", "extra", "--cluster", "c"], "extra"),
     ],
@@ -135,6 +146,23 @@ def test_other_durations_are_refused(text: str) -> None:
     """No unit, no number, nothing, or absurdly long."""
     with pytest.raises(ValueError, match=r"duration|range"):
         parse_duration(text)
+
+
+def test_memory_is_the_limit_of_the_question(
+    run: Run, gang: str, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a quantity; 1 GiB unless told otherwise."""
+    found: list[int] = []
+    planned = planner.plan
+
+    def noted(snapshot: Snapshot, gangs: Sequence[Gang], options: Options, *rest: Any, **more: Any) -> Plan:
+        found.append(options.search_memory_mib)
+        return planned(snapshot, gangs, options, *rest, **more)
+
+    monkeypatch.setattr(planner, "plan", noted)
+    for words in ((), ("--memory-limit", "2Gi"), ("--memory-limit", "64Mi")):
+        assert run("plan", gang, "--cluster", cluster, *words).exit_code == 0
+    assert found == [1024, 2048, 64]
 
 
 def test_engine_names_are_those_of_the_planner() -> None:
