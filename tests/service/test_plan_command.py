@@ -42,10 +42,11 @@ def without_times(text: str) -> Any:
 
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("cluster", [MIXED, H100])
-def test_the_same_document(run: Run, server: Running, cluster: Path, batch: bool) -> None:
-    """Several gangs, one after another or some of them jointly, planned here and there."""
+def test_the_same_document(run: Run, serve: Serve, cluster: Path, batch: bool) -> None:
+    """Several gangs, one after another or some of them jointly, planned here and there, with time for the proof."""
+    server = serve(limits=replace(CONFIG.limits, max_budget_s=600))
     gangs = [DATASETS / f"gangs/{name}.yaml" for name in (GANGS[cluster][:2] if batch else GANGS[cluster])]
-    asked = [*gangs, "--cluster", cluster, "-o", "json", *(["--batch"] if batch else [])]
+    asked = [*gangs, "--cluster", cluster, "-o", "json", "--time-limit", "10m", *(["--batch"] if batch else [])]
     here, there = run(*asked), run(*asked, "--server", server.target)
     assert here.exit_code in (0, 3), here.output
     assert there.exit_code == here.exit_code, there.output

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from support.controlplane.waiting import eventually
+from support.controlplane.waiting import TooLate, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Longest wait for anything, in seconds.
@@ -40,7 +40,8 @@ class Watched:
 
     def until(self, text: str) -> None:
         """Wait until the terminal has shown a text."""
-        eventually(lambda: text in self.shown or self.process.poll() is not None, text, PATIENCE_S)
+        with suppress(TooLate):
+            eventually(lambda: text in self.shown or self.process.poll() is not None, text, PATIENCE_S)
         assert text in self.shown, self.shown
 
     def signalled(self, number: signal.Signals) -> None:
@@ -59,7 +60,8 @@ def watched(arguments: Sequence[str]) -> Iterator[Watched]:
     """A Python process in the repository; it is killed if it is still there in the end."""
     ours, theirs = pty.openpty()
     command = [sys.executable, *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))), "COLUMNS": "250"}
+    terminal = {"COLUMNS": "250", "TERM": "xterm"}
+    environment = {**os.environ, **terminal, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=theirs)
     os.close(theirs)
     try:
