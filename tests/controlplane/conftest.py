@@ -6,13 +6,16 @@ from contextlib import suppress
 
 import pytest
 
+from adapters.kubernetes.resources import PODS
+from deploy.render import objects
 from support.audit.judge import Findings
 from support.audit.sightings import story
 from support.audit.witness import Witness
 from support.controlplane.api import Api
-from support.controlplane.definitions import install_definitions
+from support.controlplane.definitions import install_definitions, wait_served
 from support.controlplane.plane import ControlPlane
-from support.controlplane.waiting import TooLate
+from support.controlplane.waiting import TooLate, eventually
+from support.installing import ACCOUNT, SYSTEM, apply, lease, status
 from support.workloads import Keeper
 
 SCHEDULER = {"percentageOfNodesToScore": 100}
@@ -82,3 +85,29 @@ def assert_clean(found: Findings) -> None:
         f"partial for {found.partial_s:.1f} s at most, {found.most_partial} gangs at once at most"
     )
     assert found.violations == (), "\n".join(map(str, found.violations))
+
+
+@pytest.fixture
+def installed(control_plane: ControlPlane) -> Api:
+    """Calls as admin, with everything installed."""
+    api = control_plane.api()
+    for body in objects():
+        apply(api, body)
+    wait_served(api)
+    return api
+
+
+@pytest.fixture
+def token(control_plane: ControlPlane, installed: Api) -> str:
+    """That of the controller's account."""
+    return control_plane.service_account_token(SYSTEM, ACCOUNT)
+
+
+@pytest.fixture
+def account(control_plane: ControlPlane, token: str) -> Iterator[Api]:
+    """Calls as the controller's account, once its rights are in force."""
+    api = control_plane.api_with(token)
+    eventually(lambda: status(api, "GET", PODS.path()) == 200, "the rights are in force")
+    eventually(lambda: status(api, "GET", lease()) != 403, "the rights in its namespace are in force")
+    yield api
+    api.close()

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,82 +11,16 @@ from adapters.kubernetes.gang_keys import gang_key
 from adapters.kubernetes.resources import GANGS, LEADER_WORKER_SETS, MIRRORED, PLACEMENTS, PODS
 from deploy.render import objects
 from support.controlling import QUICK, controlled
-from support.controlplane.api import Api, Json, Refused
-from support.controlplane.definitions import wait_served
+from support.controlplane.api import Api, Json
 from support.controlplane.fleet import create_gpu_nodes
 from support.controlplane.plane import ControlPlane
 from support.controlplane.waiting import eventually
+from support.installing import ACCOUNT, DRY, SYSTEM, apply, lease, status
 from support.workloads import Role, Workload, events
 
 pytestmark = pytest.mark.controlplane
 
 ROOT = Path(__file__).parents[2]
-SYSTEM, ACCOUNT = "huddle-system", "huddle-controller"
-PLURALS = {
-    "CustomResourceDefinition": "customresourcedefinitions",
-    "Namespace": "namespaces",
-    "ServiceAccount": "serviceaccounts",
-    "ClusterRole": "clusterroles",
-    "ClusterRoleBinding": "clusterrolebindings",
-    "Role": "roles",
-    "RoleBinding": "rolebindings",
-    "Deployment": "deployments",
-    "Service": "services",
-    "PodDisruptionBudget": "poddisruptionbudgets",
-    "NetworkPolicy": "networkpolicies",
-}
-DRY = {"dryRun": "All"}
-
-
-def apply(api: Api, body: Json, **query: str) -> Json:
-    """What `kubectl apply --server-side` does."""
-    version, metadata = body["apiVersion"], body["metadata"]
-    words = ["apis" if "/" in version else "api", version]
-    words += ["namespaces", metadata["namespace"]] if "namespace" in metadata else []
-    path = "/".join(["", *words, PLURALS[body["kind"]], metadata["name"]])
-    return api.patch(path, body, "apply", fieldManager="tests", force="true", fieldValidation="Strict", **query)
-
-
-@pytest.fixture
-def installed(control_plane: ControlPlane) -> Api:
-    """Calls as admin, with everything installed."""
-    api = control_plane.api()
-    for body in objects():
-        apply(api, body)
-    wait_served(api)
-    return api
-
-
-@pytest.fixture
-def token(control_plane: ControlPlane, installed: Api) -> str:
-    """That of the controller's account."""
-    return control_plane.service_account_token(SYSTEM, ACCOUNT)
-
-
-@pytest.fixture
-def account(control_plane: ControlPlane, token: str) -> Iterator[Api]:
-    """Calls as the controller's account, once its rights are in force."""
-    api = control_plane.api_with(token)
-    eventually(lambda: status(api, "GET", PODS.path()) == 200, "the rights are in force")
-    eventually(lambda: status(api, "GET", lease()) != 403, "the rights in its namespace are in force")
-    yield api
-    api.close()
-
-
-def lease(name: str = ACCOUNT, namespace: str = SYSTEM) -> str:
-    """The path of a Lease."""
-    return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
-
-
-def status(api: Api, method: str, path: str, body: Json | None = None) -> int:
-    """The HTTP status of a call that changes nothing."""
-    query = {} if method == "GET" else DRY
-    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-    try:
-        api.call(method, path, body, kind=kind, query=query)
-    except Refused as refused:
-        return refused.status
-    return 200
 
 
 def built(kustomize: Path, folder: str) -> list[Json]:

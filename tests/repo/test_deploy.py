@@ -64,6 +64,30 @@ def test_the_pod_is_locked_up() -> None:
         assert selector["matchLabels"].items() <= labels.items()
 
 
+def test_who_may_come_in_is_named() -> None:
+    """Each port that is open to others says to whom, with the extender and without."""
+    patch = yaml.safe_load((DEPLOY / "extender" / "network-policy-patch.yaml").read_text("utf-8"))
+    for policy in (one("NetworkPolicy"), patch):
+        for rule in policy["spec"]["ingress"]:  # type: ignore[index]
+            assert rule["from"], rule
+            assert all(rule["from"]), "an empty selector is everybody"
+            assert rule["ports"]
+
+
+def test_policies_are_about_the_account() -> None:
+    """Each is bound, denies, fails closed, and is about the account that is installed."""
+    account = one("ServiceAccount")["metadata"]
+    user = f"system:serviceaccount:{account['namespace']}:{account['name']}"  # type: ignore[index]
+    policies = {body["metadata"]["name"]: body for body in objects() if body["kind"] == "ValidatingAdmissionPolicy"}
+    bindings = [body["spec"] for body in objects() if body["kind"] == "ValidatingAdmissionPolicyBinding"]
+    assert {binding["policyName"] for binding in bindings} == set(policies)
+    assert all(binding["validationActions"] == ["Deny"] for binding in bindings)
+    for policy in policies.values():
+        assert policy["spec"]["failurePolicy"] == "Fail"
+        (condition,) = policy["spec"]["matchConditions"]
+        assert condition["expression"] == f"request.userInfo.username == '{user}'"
+
+
 def test_what_the_extender_adds() -> None:
     """The patches are about what is installed, the arguments are those of the command, and the Service finds a port."""
     folder = DEPLOY / "extender"
