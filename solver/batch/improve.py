@@ -3,8 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import combinations
 
 from solver.batch.alone import Alone
+from solver.batch.exact import place_exactly
 from solver.batch.neighbourhoods import all_others, around, domains_for, wanting
 from solver.batch.objective import best_of_terms
 from solver.batch.state import State
@@ -14,6 +17,7 @@ from solver.bound.warm import WarmTables
 from solver.domain.budget import Budget
 from solver.domain.errors import InternalError
 from solver.domain.gang import Gang
+from solver.domain.plan import Assignment
 from solver.search.joint import Joint, most_admitted, place_together
 from solver.search.options import Engine, Reporter
 
@@ -21,14 +25,18 @@ from solver.search.options import Engine, Reporter
 ALL_AT_ONCE_GANGS, ALL_AT_ONCE_PODS = 4, 40
 #: Up to so many gangs in a cluster of `WHOLE_NODES` are placed all at once in the end, when bounds are known.
 PROVEN_GANGS = 8
-#: Part of what is left for placing a few of them at a time before.
-FEW_SHARE = 0.5
+#: Parts of what is left for placing a few of them at a time before, and for the search by exact tables.
+FEW_SHARE, EXACT_SHARE = 0.5, 0.7
+#: Most choices of gangs to be placed, out of those that could be, which the search by exact tables goes through.
+MOST_CHOICES = 20
 #: Above so many nodes a few gangs are placed anew on the domains they use or would use alone only.
 WHOLE_NODES = 64
 #: Longest time for one joint placement of a few gangs, in seconds.
 STEP_S = 2.0
 #: Parts of what is left for placing all gangs at once, for making room by swaps, and for looking at single gangs.
 WHOLE_SHARE, SWAP_SHARE, ALONE_SHARE = 0.9, 0.5, 0.5
+#: Part of what is left for counting how many gangs can be placed, before the search by exact tables.
+COUNT_SHARE = 0.4
 #: Most gangs that leave for a waiting one.
 MOST_LEAVING = 2
 
@@ -37,7 +45,8 @@ MOST_LEAVING = 2
 class Improver:
     """Looks for better states than `state`. told: hears of each. proven: nothing can be better.
 
-    moves: how often each gang was moved. most: by priority, how many gangs can be placed, once that is known.
+    moves: how often each gang was moved. most: by priority, how many gangs can be placed, once that is known. exact:
+    whether all were placed by their exact tables.
     """
 
     state: State
@@ -49,24 +58,78 @@ class Improver:
     told: Callable[[State], None] | None = None
     proven: bool = False
     most: Mapping[int, int] | None = None
+    exact: bool = False
     moves: Counter[int] = field(default_factory=Counter)
 
     def run(self) -> None:
         """Place all gangs together where they are few; else, and where that is not proven best, a few at a time."""
         movable = self.movable()
+        few = 2 <= len(movable) <= PROVEN_GANGS and len(self.state.site.snapshot.nodes) <= WHOLE_NODES
+        exact = few and self.engine is Engine.AUTO and len(movable) == len(self.state.site.gangs)
+        if exact and len(self.state.placed) == len(movable):
+            self.look()
+            self.exactly(self.budget.part(EXACT_SHARE))
         pods = sum(len(role.pods) for at in movable for role in self.state.site.gangs[at].roles)
-        if 2 <= len(movable) <= ALL_AT_ONCE_GANGS and pods <= ALL_AT_ONCE_PODS:
+        if not self.proven and 2 <= len(movable) <= ALL_AT_ONCE_GANGS and pods <= ALL_AT_ONCE_PODS:
             self.together(tuple(movable), self.budget.part(WHOLE_SHARE))
-            if self.proven:
-                return
+        if not self.proven:
+            self.by_parts(movable, few, exact)
+
+    def by_parts(self, movable: Sequence[int], few: bool, exact: bool) -> None:
+        """Make room by swaps, then place a few gangs anew at a time; where they are few, all of them in the end."""
         if self.engine is Engine.AUTO:
             self.admit(movable, self.budget.part(SWAP_SHARE))
         self.look()
-        small = 2 <= len(movable) <= PROVEN_GANGS and len(self.state.site.snapshot.nodes) <= WHOLE_NODES
-        self.better(movable, self.budget.part(FEW_SHARE) if small else self.budget)
-        if small and not self.proven:
-            self.count(movable)
+        if exact and not self.exact:
+            self.count(movable, self.budget.part(COUNT_SHARE))
+            self.exactly(self.budget.part(EXACT_SHARE))
+            if self.proven:
+                return
+        self.better(movable, self.budget.part(FEW_SHARE) if few else self.budget)
+        if few and not self.proven:
+            self.count(movable, self.budget)
             self.together(tuple(movable), self.budget)
+
+    def exactly(self, budget: Budget) -> None:
+        """Place all gangs that can be anew by their exact tables, whichever; the best is proven if time allows.
+
+        As many of each priority as are placed now.
+        """
+        self.reporter.stage("batch", "placing all gangs by what each reaches alone")
+        self.exact = True
+        site, proven = self.state.site, self.admitted_all
+        choices = self.choices() if proven else [tuple(sorted(self.state.placed))]
+        if choices is None or not choices[0]:
+            return
+        for chosen in choices:
+            gangs = [site.gangs[at] for at in chosen]
+            alone = [self.alone.best(at) for at in chosen]
+            found = place_exactly(site.snapshot, gangs, site.tree(0), alone, self.state.values, budget)
+            if found.assignments is not None:
+                leave: dict[int, tuple[Assignment, ...] | None] = dict.fromkeys(self.state.placed)
+                self.take(self.state.changed({**leave, **dict(zip(chosen, found.assignments, strict=True))}))
+            proven = proven and found.proven
+        self.proven = proven
+
+    def choices(self) -> list[tuple[int, ...]] | None:
+        """Gangs that might be placed instead of those that are, as many of each priority, which themselves come first.
+
+        None when there are too many to try, or what a gang reaches alone is not known.
+        """
+        site = self.state.site
+        possible = [at for at in range(len(site.gangs)) if not self.alone.impossible(at)]
+        placed = tuple(sorted(self.state.placed))
+        found = [placed]
+        if len(possible) == len(placed):
+            return found
+        best = {at: self.alone.best(at) for at in possible}
+        if None in best.values():
+            return None
+        for chosen in combinations(possible, len(placed)):
+            least = tuple(sum(column, Fraction(0)) for column in zip(*(best[at] or () for at in chosen), strict=True))
+            if chosen != placed and site.admitted(chosen) == self.state.admitted and least <= self.state.values:
+                found.append(chosen)
+        return found if len(found) <= MOST_CHOICES else None
 
     @property
     def admitted_all(self) -> bool:
@@ -77,13 +140,13 @@ class Improver:
         classes = sorted({gang.priority for gang in site.gangs}, reverse=True)
         return self.most is not None and self.state.admitted == tuple(self.most.get(each, 0) for each in classes)
 
-    def count(self, movable: Sequence[int]) -> None:
+    def count(self, movable: Sequence[int], budget: Budget) -> None:
         """How many gangs can be placed at most, by CP-SAT, where some that may fit wait and all can be moved."""
         site = self.state.site
         waiting = [at for at in movable if at not in self.state.placed and not self.alone.impossible(at)]
-        if waiting and len(movable) == len(site.gangs):
+        if waiting and self.most is None and len(movable) == len(site.gangs):
             self.reporter.stage("batch", "how many gangs can be placed")
-            self.most = most_admitted(site.snapshot, site.gangs, site.tree(0), self.budget)
+            self.most = most_admitted(site.snapshot, site.gangs, site.tree(0), budget)
 
     def movable(self) -> list[int]:
         """Gangs that may be placed together: one topology and view, nothing running, none with the rule `bandwidth`.

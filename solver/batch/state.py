@@ -126,10 +126,15 @@ class State:
         return self.site.admitted(self.placed)
 
     @cached_property
+    def values(self) -> tuple[Fraction, ...]:
+        """The standings summed, then `fragmentation`; lower is better. Of no placed gang only the last."""
+        sums = [sum(column, Fraction(0)) for column in zip(*self.standings.values(), strict=True)]
+        return (*sums, Fraction(sum(self.fragmentation.values())))
+
+    @cached_property
     def worth(self) -> Worth:
         """What all placements are worth together."""
-        sums = [sum(column, Fraction(0)) for column in zip(*self.standings.values(), strict=True)]
-        return self.admitted, (*(-each for each in sums), Fraction(-sum(self.fragmentation.values())))
+        return self.admitted, tuple(-value for value in self.values)
 
     def without(self, chosen: Iterable[int]) -> Snapshot:
         """The cluster with every gang but the chosen ones in it."""

@@ -23,8 +23,12 @@ from solver.search.cpsat import Answer, run
 from solver.search.elastic import ShapeSearch
 from solver.search.solve import in_units
 from solver.search.stages import solve_staged
+from solver.terms.base import Term
 from solver.terms.joint import joint_terms
 from solver.topology.tree import Tree
+
+#: Largest sum of a term over several gangs; the model makes room for four times as much in 64 bits.
+MOST_SUM = 1 << 58
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,12 @@ def place_together(
     except (OutOfTime, TooLarge):
         return None
     for family in search.families(budget):
-        found = _best_of(structure, together, family.shapes, budget, lowest, lower)
+        found, refuted = _best_of(structure, together, family.shapes, budget, lowest, lower)
         if found is not None:
             placed = dict(zip((gang.name for gang in known), found.assignments, strict=True))
             exact = found.proven and family.answer is Answer.OPTIMAL and lowest is None and _see_alike(snapshot, known)
             return Joint(tuple(placed.get(gang.name) for gang in gangs), exact)
-        if family.answer is not Answer.OPTIMAL:
+        if family.answer is not Answer.OPTIMAL or not refuted:
             return None
     return None
 
@@ -113,16 +117,17 @@ def _best_of(
     budget: Budget,
     lowest: Collection[int] | None,
     lower: Sequence[Fraction] | None,
-) -> Joint | None:
-    """The best placement of any of the shapes; None when none can be placed or time ran out on all."""
+) -> tuple[Joint | None, bool]:
+    """The best placement of any of the shapes, None when none is found; and whether none is proven to exist."""
     best: tuple[tuple[object, ...], Joint] | None = None
     proven = True
     for shape in shapes:
         if not shape.pods:
-            return Joint(_admitted(together, [()] * len(together.members)), proven=True)
+            return Joint(_admitted(together, [()] * len(together.members)), proven=True), False
         try:
             problem = build_problem(build_frame(structure, shape))
             terms = joint_terms(problem, together.families(problem.frame))
+            _refuse_numbers(terms)
         except (OutOfTime, TooLarge):
             proven = False
             continue
@@ -135,7 +140,17 @@ def _best_of(
             if best is None or values < best[0]:
                 parts = together.apart(name_pods(problem, staged.states))
                 best = values, Joint(_admitted(together, parts), proven=True)
-    return None if best is None else Joint(best[1].assignments, proven)
+    return (None, proven) if best is None else (Joint(best[1].assignments, proven), False)
+
+
+def _refuse_numbers(terms: Sequence[Term]) -> None:
+    """Raise TooLarge for a term whose sums leave what CP-SAT counts with.
+
+    Every gang alone may be fine: the term of all has the common denominator of theirs, which grows with each.
+    """
+    for term in terms:
+        if term.magnitude >= MOST_SUM:
+            raise TooLarge(f"sums of {term.name} over several gangs", term.magnitude, MOST_SUM)
 
 
 def _admitted(together: Bundle, parts: Sequence[tuple[Assignment, ...]]) -> tuple[tuple[Assignment, ...] | None, ...]:

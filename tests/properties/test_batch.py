@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from solver.batch.exact import Exact
 from solver.batch.plan import plan_batch
 from solver.domain.errors import InvalidRequest
 from solver.domain.gang import Gang
@@ -28,9 +29,12 @@ def placements(found: Plan) -> list[dict[str, str] | None]:
     ]
 
 
+@pytest.mark.parametrize("by", ["tables", "counts"])
 @pytest.mark.parametrize("part", range(4))
-def test_batches_reach_the_joint_optimum(part: int) -> None:
+def test_batches_reach_the_joint_optimum(part: int, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty random batches a part: the joint optimum, proven; better than sequential on many, worse on none."""
+    if by == "counts":
+        monkeypatch.setattr("solver.batch.improve.place_exactly", nothing_exactly)
     better = 0
     for seed in range(part * BATCHES // 4, (part + 1) * BATCHES // 4):
         site, gangs = random_batch(random.Random(seed))
@@ -64,10 +68,16 @@ def nothing_together(*_: object) -> None:
     """In place of CP-SAT: nothing is found in time."""
 
 
+def nothing_exactly(*_: object) -> Exact:
+    """In place of the search by exact tables: nothing is found in time."""
+    return Exact(None, None, False)
+
+
 @pytest.mark.parametrize("elastic", [False, True], ids=["rigid", "elastic"])
 def test_bounds_hold_where_the_optimum_is_not_known(elastic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without CP-SAT no bound is better than the joint optimum allows, gang by gang and for the batch as a whole."""
     monkeypatch.setattr("solver.batch.improve.place_together", nothing_together)
+    monkeypatch.setattr("solver.batch.improve.place_exactly", nothing_exactly)
     missed = closed = 0
     for seed in range(60 if elastic else BATCHES):
         site, gangs = random_batch(random.Random(seed), elastic)
@@ -228,6 +238,7 @@ def test_admission_of_small_batches_is_exact(monkeypatch: pytest.MonkeyPatch) ->
     No gang is unknown then: those without a place name the gangs that hold the room, or why they fit nowhere.
     """
     monkeypatch.setattr("solver.batch.improve.place_together", nothing_together)
+    monkeypatch.setattr("solver.batch.improve.place_exactly", nothing_exactly)
     exact = refused = 0
     for seed in range(30):
         site, gangs = crowded(random.Random(seed))
@@ -258,6 +269,7 @@ def test_admission_of_small_batches_is_exact(monkeypatch: pytest.MonkeyPatch) ->
 def test_eight_gangs_are_placed_all_at_once_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many for the first try: the joint optimum is proven with bounds from each gang alone."""
     monkeypatch.setattr("solver.batch.improve.ALL_AT_ONCE_GANGS", 0)
+    monkeypatch.setattr("solver.batch.improve.place_exactly", nothing_exactly)
     for seed in range(20):
         site, gangs = random_batch(random.Random(seed), elastic=seed % 4 == 0)
         found = plan_batch(site, gangs, LIMIT)
@@ -265,6 +277,15 @@ def test_eight_gangs_are_placed_all_at_once_in_the_end(monkeypatch: pytest.Monke
         assert found.batch is not None
         assert all(each.value == each.bound for each in found.batch.admitted)
         assert all(term.value == term.bound for term in found.batch.objective)
+
+
+def test_sums_beyond_64_bits_are_not_minimised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the gangs' transfer times have no common unit that fits, the plan stands without a joint search."""
+    monkeypatch.setattr("solver.search.joint.MOST_SUM", 1)
+    site = cluster(node("a", 4, rack="a"), node("b", 4, rack="b"))
+    gangs = [gang(role("p", 2), role("d"), name=f"ns/g{at}", flows=[flow("p", "d")]) for at in range(2)]
+    found = plan_batch(site, gangs, Options(Engine.CPSAT, 20))
+    assert [answer.status for answer in found.gangs] == [Status.FEASIBLE] * 2
 
 
 def test_a_gang_that_ran_out_of_time_is_taken_once_admission_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench, budgets, cases, engines, extender, growth, hotspots, measure, output, stream
+from benchmarks import (
+    bench,
+    budgets,
+    cases,
+    engines,
+    extender,
+    growth,
+    hotspots,
+    measure,
+    output,
+    small_batches,
+    stream,
+)
 from solver.domain.accelerators import KNOWN_ACCELERATORS
 from solver.domain.plan import Status
 from solver.planner import plan
@@ -133,3 +145,13 @@ def test_stream_decides(datasets: Path) -> None:
     assert {row["status"] for row in rows} <= {Status.OPTIMAL.value, Status.INFEASIBLE.value}
     assert {row["decision"] for row in rows} == {0, 1, 2}
     assert {row["yardstick"] for row in simple} == set(measure.YARDSTICKS)
+
+
+def test_small_batches_are_measured(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One batch, and the same one for the same seed."""
+    small_batches.main(["--quick"])
+    with (folder / "small_batches.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["admitted"] == row["gangs"]
+    assert "of 1 proven in every term" in capsys.readouterr().out
+    assert small_batches.draw(3).gangs == small_batches.draw(3).gangs
