@@ -14,7 +14,7 @@ from support.controlplane.waiting import TooLate, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Longest wait for anything, in seconds.
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 
 class Watched:

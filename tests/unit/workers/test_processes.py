@@ -22,7 +22,8 @@ from solver.workers.processes import Processes
 from solver.workers.question import Question
 from support.builders import bound, cluster, flow, gang, node, role
 
-LIMIT_S = 60.0
+#: Longer than any of these questions takes on a machine with much else to do.
+LIMIT_S = 300.0
 OPTIONS = Options(time_limit_s=LIMIT_S)
 SITE = cluster(
     *(node(f"n{at}", 8, zone="z", rack=f"r{at // 4}") for at in range(24)), pods=[bound("default/x", "n0", 3)]
@@ -91,7 +92,7 @@ def test_a_process_answers_as_the_planner() -> None:
             assert meaning(workers.plan(SITE, asked(LARGE))) == meaning(plan(SITE, [LARGE], OPTIONS))
         (worker,) = workers._idle
         assert worker.has is SITE
-        both, moment = (LARGE, small), datetime(2026, 1, 1, tzinfo=UTC)
+        both, moment = (small, gang(role("w", 2, gpus=8))), datetime(2026, 1, 1, tzinfo=UTC)
         together = workers.plan(SITE, asked(*both, batch=True, fair=moment))
         assert meaning(together) == meaning(plan_batch(SITE, both, OPTIONS, fair_before=moment))
         assert workers._idle == [worker]
