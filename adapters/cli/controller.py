@@ -20,10 +20,10 @@ from adapters.cli.extender_options import extender_config, extender_options
 from adapters.cli.extras import needs_extra
 from adapters.cli.inputs import compute_domain_option
 from adapters.cli.memory import MIB, memory_limit_option, memory_mib
+from adapters.cli.responsive import stay_responsive
 from adapters.cli.serve import LEVELS
 from adapters.cli.server_options import server_address, server_options
 from adapters.cli.solving import ServerAddress, access_of
-from adapters.cli.switching import switch_often
 
 if TYPE_CHECKING:
     from adapters.apply.round import Solver
@@ -129,8 +129,8 @@ def controller_command(
         compute_domain=compute_domain, accelerators=settings.accelerators, max_priority=max_gang_priority
     )
     reader = partial(LiveGangs, options=options)
-    switch_often()
     with _solvers(address, time_limit, memory, settings.instance) as (solver, *others):
+        stay_responsive()
         asyncio.run(run_until_told(Controller(settings, solver, reader, door, others)))
 
 

@@ -11,9 +11,9 @@ import click
 from adapters.cli import later
 from adapters.cli.durations import duration_option
 from adapters.cli.extras import needs_extra
+from adapters.cli.responsive import stay_responsive
 from adapters.cli.signals import Signals
 from adapters.cli.streams import write_out
-from adapters.cli.switching import switch_often
 
 if TYPE_CHECKING:
     from solver.service.config import ServiceConfig
@@ -100,7 +100,7 @@ def flags(given: Mapping[str, Any]) -> dict[str, Any]:
 def serve_until_told(config: "ServiceConfig") -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal cancels what still runs."""
     server = _server(config)
-    switch_often()
+    stay_responsive()
     with Signals() as signals:
         server.start()
         signals.wait()

@@ -15,7 +15,8 @@ from support.controlplane.api import Api
 from support.controlplane.fleet import create_gpu_nodes, gpu_pod
 from support.controlplane.plane import ControlPlane
 from support.controlplane.waiting import eventually
-from support.tenant import HostileTenant, Prober
+from support.probing import Prober
+from support.tenant import HostileTenant
 from support.workloads import Role, Workload
 
 pytestmark = pytest.mark.controlplane
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.controlplane
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/huddle-controller"
 #: Longest from the last good gang until all are bound, in seconds; generous, for machines with much else to do.
 BIND_S = 240.0
+#: So long the extender is asked before the tenant comes, in seconds.
+QUIET_S = 10.0
 #: Longest that a question may take, in seconds, generously as well: what hangs takes longer.
 HANGS_S = 2.0
 
@@ -71,6 +74,9 @@ def _lived_through(
     extender = Prober(f"http://127.0.0.1:{started['extender_port']}/filter", asked)
     own = control_plane.api_with(control_plane.token("admin"))
     began = time.monotonic()
+    quiet = Prober(f"http://127.0.0.1:{started['extender_port']}/filter", asked)
+    with quiet:
+        time.sleep(QUIET_S)
     with HostileTenant(own, hostile, seed=3) as tenant, health, extender:
         eventually(lambda: tenant.written >= 10, "the tenant is at it")
         good = [Workload(namespace, f"good-{at}", (Role("w", 2, 1),)) for at in range(size.gangs)]
@@ -83,9 +89,10 @@ def _lived_through(
         while time.monotonic() < began + size.seconds:
             time.sleep(0.2)
     page = controller.page("/metrics")[1]
-    print(f"tenant: {tenant.written} gangs, {tenant.pods} pods, refused {dict(tenant.refused)}")
+    refused = sum(tenant.refused.values())
+    print(f"tenant: {tenant.written} gangs, {tenant.pods} pods, {refused} writes refused")
     print(f"{size.gangs} good gangs bound {took_s:.1f} s after the last; {_lags(page)}")
-    for name, prober in (("healthz", health), ("filter", extender)):
+    for name, prober in (("healthz", health), ("filter", extender), ("filter before the tenant", quiet)):
         print(f"{name}: {len(prober.took_s)} answers, p50 {prober.share(0.5):.4f} p99 {prober.share(0.99):.4f} s")
     assert health.bad == []
     assert extender.bad == []

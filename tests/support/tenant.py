@@ -7,8 +7,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import urllib3
-
 from adapters.kubernetes.resources import GANGS
 from support.controlplane.api import Api, Json, Refused
 from support.controlplane.fleet import gpu_pod
@@ -93,43 +91,6 @@ class HostileTenant:
             self.refused[str(refused)[:60]] += 1
             return False
         return True
-
-
-class Prober(threading.Thread):
-    """Asks a URL again and again while the block runs. took_s: of each answer; bad: what was not 200, or no answer."""
-
-    def __init__(self, url: str, body: bytes | None = None, pause_s: float = 0.1) -> None:
-        super().__init__(name=f"prober {url}", daemon=True)
-        self._url, self._body, self._pause_s = url, body, pause_s
-        self._ends = threading.Event()
-        self.took_s: list[float] = []
-        self.bad: list[str] = []
-
-    def __enter__(self) -> "Prober":
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ends.set()
-        self.join(60)
-
-    def run(self) -> None:
-        """Ask until told to end."""
-        with urllib3.PoolManager(retries=False, timeout=10.0) as pool:
-            while not self._ends.wait(self._pause_s):
-                began = time.perf_counter()
-                try:
-                    answer = pool.request("POST" if self._body else "GET", self._url, body=self._body)
-                except urllib3.exceptions.HTTPError as error:
-                    self.bad.append(repr(error))
-                    continue
-                self.took_s.append(time.perf_counter() - began)
-                if answer.status != 200:
-                    self.bad.append(f"{answer.status} {answer.data.decode()}")
-
-    def share(self, part: float) -> float:
-        """So much of all answers took no longer than this, in seconds."""
-        return sorted(self.took_s)[min(len(self.took_s) - 1, int(part * len(self.took_s)))]
 
 
 def _role(name: str, replicas: int, least: int) -> Json:
