@@ -73,6 +73,9 @@ lock: ## renew the locked dependencies (needs uv)
 	  --python-version 3.11 --upgrade --output-file requirements-dev.lock
 	uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 --constraints requirements-dev.lock --output-file requirements.lock
+	uv pip compile pyproject.toml --group build --extra kubernetes --extra service --universal --generate-hashes \
+	  --no-emit-index-url --no-header --python-version 3.11 --constraints requirements-dev.lock \
+	  --output-file requirements-image.lock
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,12 +1,10 @@
 """What is installed is what its sources say, and the pod is as locked up as it can be."""
 
-import re
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
 
 from adapters.apply.naming_node import MANAGED
 from adapters.cli.controller import controller_command
@@ -152,14 +150,3 @@ def test_rights_cover_what_is_watched() -> None:
     }
     assert set(verbs) - written <= watched
     assert not any("*" in word for rule in rules for words in rule.values() for word in words)
-
-
-def test_versions_of_the_image_are_the_locked_ones() -> None:
-    """The lines that the image's build leaves of the lock file are requirements with one version each."""
-    (script,) = re.findall(r"sed -E '([^']+)' requirements-dev.lock", (DEPLOY / "Dockerfile").read_text("utf-8"))
-    assert script == r"/^ +--hash=/d; s/ \\$//"
-    lines = (ROOT / "requirements-dev.lock").read_text("utf-8").splitlines()
-    left = [line.removesuffix(" \\") for line in lines if not re.match(r" +--hash=", line)]
-    found = [Requirement(line) for line in left if not line.lstrip().startswith("#")]
-    assert {"aiohttp", "kubernetes", "ortools", "structlog"} <= {one.name for one in found}
-    assert all(len(one.specifier) == 1 for one in found)
