@@ -90,9 +90,9 @@ def test_whoever_is_gone_leaves_nothing(tmp_path: Path, end: str) -> None:
     with served(tmp_path) as service, grpc.insecure_channel(service.address) as channel:
         plan = PlacementServiceStub(channel).Plan
         request = endless()
-        calls = [plan.future(request, timeout=20 if end == "deadline" else ENDLESS_S) for _ in range(4)]
-        eventually(lambda: searching(service.daemon.pid), "a process searches", 60)
+        calls = [plan.future(request, timeout=4 if end == "deadline" else ENDLESS_S) for _ in range(4)]
         if end == "cancel":
+            eventually(lambda: searching(service.daemon.pid), "a process searches", 60)
             for call in calls:
                 call.cancel()
         eventually(lambda: all(call.done() for call in calls), "the calls end", 60)
