@@ -86,7 +86,7 @@ def states_of(site: Snapshot, gangs: list[Gang]) -> State:
 @pytest.mark.soak
 @pytest.mark.parametrize("part", range(4))
 def test_both_searches_agree(part: int) -> None:
-    """Placements of the same gangs proven best from tables and from counts have the same values: for a quiet machine."""
+    """What is proven best from tables and from counts has the same values. Needs a quiet machine."""
     compared = improved = 0
     for seed in range(part * 24, (part + 1) * 24):
         site, gangs = middling_batch(random.Random(seed))
