@@ -52,8 +52,8 @@ def test_the_source_archive(tmp_path: Path) -> None:
         names = {name.partition("/")[2] for name in found.getnames()}
     readme = (ROOT / "README.md").read_text()
     assert {name for name in re.findall(r"\]\(([\w./-]+)\)", readme) if (ROOT / name).is_file()} <= names
-    files = {"Makefile", "pyproject.toml", "requirements.lock", "requirements-dev.lock", "CHANGELOG.md", "LICENSE"}
-    assert files <= names
+    locks = {"requirements.lock", "requirements-dev.lock", "requirements-image.lock"}
+    assert {"Makefile", "pyproject.toml", "CHANGELOG.md", "SECURITY.md", "LICENSE", *locks} <= names
     folders = {"solver", "adapters", "protos", "datasets", "tests", "benchmarks", "deploy", "docs"}
     assert folders <= {name.partition("/")[0] for name in names}
 
