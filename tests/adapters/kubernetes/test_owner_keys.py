@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from adapters.kubernetes.gang_index import GangIndex
-from adapters.kubernetes.gang_keys import is_held, owner_key, split_owner_key
+from adapters.kubernetes.gang_keys import gang_key, is_held, owner_key, split_owner_key
 from adapters.kubernetes.placement_objects import placement_name
 from adapters.kubernetes.resources import DEPLOYMENTS, MIRRORED, PLACEMENTS, PODS, Resource
 
@@ -48,6 +48,23 @@ def test_keys_of_long_names_are_cut() -> None:
     one, other = (owner_key(pod(owner=f"apps/v1 StatefulSet {'a' * 240}{end}")) for end in "xy")
     assert one != other
     assert max(map(len, (one, other))) < 253
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"labels": {"huddle.scheduler/gang": "llm"}},
+        {"annotations": {"pod-group-name": "other/llm"}},
+        {"annotations": {"scheduling.k8s.io/group-name": "other/llm"}},
+        {"labels": {"nvidia.com/dynamo-component": "w", "nvidia.com/dynamo-namespace": "other-llm"}},
+        {"labels": {"leaderworkerset.sigs.k8s.io/name": "llm", "leaderworkerset.sigs.k8s.io/group-index": "0"}},
+    ],
+)
+def test_names_join_nothing_of_another_namespace(metadata: Body) -> None:
+    """Whatever a pod says its gang is called: it is one of the pod's own namespace, which has no slash in its name."""
+    key = gang_key({"metadata": {"namespace": "ns", "name": "p", **metadata}, "spec": {}})
+    assert key.partition("/")[0] == "ns"
+    assert key.endswith(("llm", "llm-0"))
 
 
 def test_only_keys_of_owners_are_split() -> None:
