@@ -20,12 +20,11 @@ from solver.domain.snapshot import Ints, Snapshot
 from solver.model.variables import Expr, Variables
 from solver.rules import queue
 from solver.search.cpsat import Run, run
+from solver.search.joint import MOST_SUM
 from solver.topology.tree import Tree
 
 #: Most literals of one model; searches of more hardly end.
 MOST_LITERALS = 60_000
-#: Largest sum of a term over all gangs, in its common unit.
-MOST_SUM = 1 << 58
 #: Numbers of a standing, before `fragmentation`.
 SUMS = 6
 

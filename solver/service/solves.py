@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from solver.domain.plan import Plan
 from solver.domain.snapshot import Snapshot
 from solver.planner import Reporter
+from solver.search.options import MIN_TIME_LIMIT_S
 from solver.service.config import MIB, Limits
 from solver.service.errors import Full, Unavailable
 from solver.service.lane import Lane
 from solver.service.recorder import Recorder
 from solver.workers.question import Question, Rising, is_small, unknown
-from solver.workers.workers import LEAST_S, Workers, needs_more
+from solver.workers.workers import Workers, needs_more
 
 
 class Solving:
@@ -109,13 +110,13 @@ class Solves:
 
         Raises Full when the line is at its limit, for the caller or for all, and Unavailable when it is closed.
         """
-        told = Rising(reporter or Reporter())
+        told, lane = Rising(reporter or Reporter()), self._quick if is_small(question) else self._thorough
         with self._lock:
             self._check_room(caller)
             self._number += 1
             entry = _Entry(snapshot, question, solving, told, caller, self._number, copy_context())
             self._callers[caller] += 1
-            (self._quick if is_small(question) else self._thorough).join(entry)
+            lane.join(entry)
             self._start()
         solving.begun(lambda: self._leave(entry))
 
@@ -210,4 +211,4 @@ class Solves:
 
 def _is_late(entry: _Entry) -> bool:
     """Whether there is nobody who would hear an answer, or no time for one."""
-    return entry.question.left_s < LEAST_S or entry.solving.is_set()
+    return entry.question.left_s < MIN_TIME_LIMIT_S or entry.solving.is_set()

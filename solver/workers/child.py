@@ -42,7 +42,7 @@ def main() -> None:
 
 @dataclass
 class _Parent:
-    """Whoever asks. answers: where answers are written. stopped: the last question that is to end, by number."""
+    """The parent process. answers: where answers are written. stopped: the last question that is to end, by number."""
 
     answers: int
     questions: "queue.SimpleQueue[tuple[int, int, bytes]]" = field(default_factory=queue.SimpleQueue)

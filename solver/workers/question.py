@@ -107,7 +107,7 @@ def _values(objective: Iterable[TermValue]) -> Iterator[Fraction]:
 
 
 class Rising(Reporter):
-    """Passes on what is no worse than what was told of the gang before; so a second attempt takes nothing back."""
+    """Passes on what is no worse than what was reported of the gang before; so a second attempt takes nothing back."""
 
     def __init__(self, to: Reporter) -> None:
         self.wants_plans = to.wants_plans

@@ -6,7 +6,7 @@ from dataclasses import replace
 from solver.domain.budget import Stop
 from solver.domain.plan import Plan
 from solver.domain.snapshot import Snapshot
-from solver.search.options import Reporter
+from solver.search.options import MIN_TIME_LIMIT_S, Reporter
 from solver.workers.processes import COMMAND, Processes
 from solver.workers.question import Question, Rising, better, is_final, is_small, unknown
 from solver.workers.warm import WarmPool
@@ -14,8 +14,6 @@ from solver.workers.warm import WarmPool
 #: So long a small question may take in the caller's thread, in seconds, before a process has the rest of its time;
 #: one whose budget is hardly longer stays in the thread.
 QUICK_S, QUICK_MOST_S = 1.0, 2.0
-#: Less than this is no time to plan in, in seconds.
-LEAST_S = 0.001
 
 
 class Workers:
@@ -52,7 +50,7 @@ class Workers:
     ) -> Plan:
         """The answer of this thread after QUICK_MOST_S at most. Raises what the planner raises."""
         left_s = question.left_s
-        if left_s < LEAST_S or (stop is not None and stop.is_set()):
+        if left_s < MIN_TIME_LIMIT_S or (stop is not None and stop.is_set()):
             return unknown(question.gangs)
         if left_s > QUICK_MOST_S:
             options = replace(question.options, time_limit_s=min(QUICK_S, question.options.time_limit_s))
@@ -69,7 +67,7 @@ class Workers:
         first: Plan | None = None,
     ) -> Plan:
         """The answer of a process. first: what is known already. Raises as `plan`."""
-        if question.left_s < LEAST_S or (stop is not None and stop.is_set()):
+        if question.left_s < MIN_TIME_LIMIT_S or (stop is not None and stop.is_set()):
             return first or unknown(question.gangs)
         found = self._processes.plan(snapshot, question, stop, reporter)
         return found if first is None else better(first, found)

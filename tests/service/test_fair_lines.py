@@ -1,6 +1,5 @@
 """Callers with long questions, and what becomes of the others, who are answered meanwhile; nothing stays behind."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -23,8 +22,9 @@ from support.builders import cluster, flow, gang, node, role
 from support.controlplane.waiting import eventually
 from support.serving import served
 from tests.service.conftest import TOKENS, bearer
+from tests.service.test_faults import cpu_ticks
 from tests.service.test_placement_service import hard, pair, site
-from tests.unit.search.processes import children_of
+from tests.unit.search.processes import alive, children_of
 
 #: Longer than a test waits for anything.
 ENDLESS_S = 600
@@ -64,7 +64,7 @@ def tokens(tmp_path: Path) -> Path:
 
 
 def test_others_are_answered_while_all_places_are_taken(tmp_path: Path, tokens: Path) -> None:
-    """Short questions and long ones; whoever asks too often is told so, the others are not."""
+    """Short questions and long ones; a caller above its limit is refused, the others are not."""
     limits = {"HUDDLE_SERVE_LIMITS_MAX_BUDGET_S": str(ENDLESS_S)}
     with ExitStack() as running:
         service = running.enter_context(served(tmp_path, "--tokens", str(tokens), environment=limits))
@@ -85,7 +85,7 @@ def test_others_are_answered_while_all_places_are_taken(tmp_path: Path, tokens: 
 
 
 @pytest.mark.parametrize("end", ["cancel", "deadline"])
-def test_whoever_is_gone_leaves_nothing(tmp_path: Path, end: str) -> None:
+def test_cancelled_and_expired_calls_leave_nothing(tmp_path: Path, end: str) -> None:
     """Their processes end or wait for the next question, and the places are free."""
     with served(tmp_path) as service, grpc.insecure_channel(service.address) as channel:
         plan = PlacementServiceStub(channel).Plan
@@ -105,23 +105,14 @@ def busy(service: int, pause_s: float = 0.3) -> bool:
     """Whether any process below the service computes."""
 
     def ticks() -> int:
-        return sum(map(used, children_of(service) | searching(service)))
+        return sum(map(cpu_ticks, children_of(service) | searching(service)))
 
     before = ticks()
     time.sleep(pause_s)
     return ticks() > before
 
 
-def used(pid: int) -> int:
-    """Hundredths of a second that a process has computed; 0 when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return int(fields[11]) + int(fields[12])
-
-
-def test_a_service_that_is_told_to_end_takes_its_processes_along(tmp_path: Path) -> None:
+def test_sigterm_ends_the_processes_of_the_service(tmp_path: Path) -> None:
     """After the grace for running calls, however long they still want to run; the signal comes to the whole group."""
     with served(tmp_path, "--grace", "500ms") as service, grpc.insecure_channel(service.address) as channel:
         plan = PlacementServiceStub(channel).Plan
@@ -137,12 +128,3 @@ def test_a_service_that_is_told_to_end_takes_its_processes_along(tmp_path: Path)
 def searching(service: int) -> set[int]:
     """Solvers of the processes below the service."""
     return {solver for worker in children_of(service) for solver in children_of(worker)}
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there, and no zombie."""
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

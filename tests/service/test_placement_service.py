@@ -209,7 +209,7 @@ def test_a_client_that_gives_up_in_time() -> None:
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """Where somebody listens who never answers."""
+    """The address of a socket that listens and never answers."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()

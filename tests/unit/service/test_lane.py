@@ -27,7 +27,7 @@ def names(lane: Lane[Asked]) -> str:
 
 
 def test_callers_take_turns() -> None:
-    """Whoever asked more often waits longer."""
+    """A caller with more questions waits longer."""
     lane: Lane[Asked] = Lane(1, 0)
     asked = joined(lane, "aaab")
     assert names(lane) == "a"

@@ -25,12 +25,12 @@ WAIT_S = 20
 
 @dataclass
 class SlowWorkers:
-    """Stands in for Workers: takes until it is let go or told to stop, and notes who asked.
+    """Stands in for Workers: answers once released or stopped, and notes the questions.
 
     quick: status of what threads answer.
     """
 
-    let_go: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
     entered: list[str] = field(default_factory=list)
     by_process: list[str] = field(default_factory=list)
     quick: Status = Status.OPTIMAL
@@ -49,7 +49,7 @@ class SlowWorkers:
         return self._answer(question, stop, Status.OPTIMAL)
 
     def _answer(self, question: Question, stop: Any, status: Status) -> Plan:
-        while not (self.let_go.is_set() or stop.is_set()):
+        while not (self.released.is_set() or stop.is_set()):
             time.sleep(0.001)
         return Plan((GangPlan(question.gangs[0].name, Status.UNKNOWN if stop.is_set() else status),))
 
@@ -108,7 +108,7 @@ def test_as_many_as_there_are_places(planner: SlowWorkers, made: Callable[..., S
     with pytest.raises(Full) as refused:
         begun(line, "late")
     assert refused.value.retry_s > 0
-    planner.let_go.set()
+    planner.released.set()
     assert [solving.answer().gangs[0].name for solving in waiting] == [f"default/g{at}" for at in range(4)]
     assert planner.entered[2:] == ["default/g2", "default/g3"]
 
@@ -120,7 +120,7 @@ def test_a_waiting_question_leaves_the_line(planner: SlowWorkers, made: Callable
     second.cancel()
     assert second.answer().gangs == ()
     third = begun(line, "g2")
-    planner.let_go.set()
+    planner.released.set()
     assert third.answer().status is Status.OPTIMAL
     assert first.answer().status is Status.OPTIMAL
     assert planner.entered == ["default/g0", "default/g2"]
@@ -133,7 +133,7 @@ def test_a_running_question_stops(planner: SlowWorkers, made: Callable[..., Solv
     until(lambda: planner.entered == ["default/g0"])
     first.cancel()
     assert first.answer().status is Status.UNKNOWN
-    planner.let_go.set()
+    planner.released.set()
     assert second.answer().status is Status.OPTIMAL
 
 
@@ -169,12 +169,12 @@ def test_a_failing_search_frees_its_place(
         for _ in range(3):
             with pytest.raises(RuntimeError, match="broken"):
                 begun(line, "g0").answer()
-    planner.let_go.set()
+    planner.released.set()
     assert begun(line, "g1").answer().status is Status.OPTIMAL
 
 
 def test_a_closed_line_takes_nobody(planner: SlowWorkers, made: Callable[..., Solves]) -> None:
-    """Whoever comes during a shutdown is sent elsewhere; it is no defect. Who is there is told to stop."""
+    """New questions are refused as unavailable, which is no defect; running ones are stopped."""
     line = made(1, 1)
     running, waiting = begun(line, "g0", pods=65), begun(line, "g1", pods=65)
     line.close()
@@ -191,7 +191,7 @@ def test_long_questions_keep_no_short_one_waiting(planner: SlowWorkers, made: Ca
     line = made(1, 9)
     long = [begun(line, f"l{at}", pods=65) for at in range(3)]
     until(lambda: planner.by_process == ["default/l0"])
-    planner.let_go.set()
+    planner.released.set()
     assert begun(line, "s0").answer().status is Status.OPTIMAL
     for solving in long:
         solving.answer()
@@ -215,7 +215,7 @@ def test_a_process_may_answer_before_the_thread_that_asked_for_it_goes_on(
                 until(lambda: bool(planner.by_process))
 
     planner.quick = Status.FEASIBLE
-    planner.let_go.set()
+    planner.released.set()
     assert begun(made(1, 0, Waits()), "s0").answer().status is Status.OPTIMAL
 
 
@@ -230,7 +230,7 @@ def test_a_caller_of_whom_none_runs_need_not_wait(planner: SlowWorkers, made: Ca
     good.cancel()
     assert good.answer().status is Status.UNKNOWN
     until(lambda: planner.by_process[2:] == ["default/o0"])
-    planner.let_go.set()
+    planner.released.set()
     for solving in (*bad, other):
         assert solving.answer().status is Status.OPTIMAL
 
@@ -245,7 +245,7 @@ def test_one_caller_has_a_limit(planner: SlowWorkers, made: Callable[..., Solves
     first.cancel()
     first.answer()
     again = begun(line, "a2", "a")
-    planner.let_go.set()
+    planner.released.set()
     assert {each.answer().status for each in (second, other, again)} == {Status.OPTIMAL}
     assert Limits(max_solves=2, max_waiting=16).max_inside_of_caller == 9
     assert Limits(max_solves=1, max_waiting=0).max_inside_of_caller == 1
@@ -258,7 +258,7 @@ def test_a_full_line_takes_the_first_question_of_others(planner: SlowWorkers, ma
     for caller in "ad":
         with pytest.raises(Full, match="4 questions are being solved"):
             begun(line, "late", caller)
-    planner.let_go.set()
+    planner.released.set()
     assert {solving.answer().status for solving in inside} == {Status.OPTIMAL}
 
 
@@ -297,7 +297,7 @@ def test_the_recorder_hears(planner: SlowWorkers, made: Callable[..., Solves]) -
     waiting = [begun(line, "g"), begun(line, "g")]
     with pytest.raises(Full):
         begun(line, "g")
-    planner.let_go.set()
+    planner.released.set()
     for solving in waiting:
         solving.answer()
     line.close()

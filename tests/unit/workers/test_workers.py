@@ -102,7 +102,7 @@ def test_a_plan_that_is_known_is_not_lost(monkeypatch: pytest.MonkeyPatch, secon
 
 
 def test_nothing_begins_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No time, or somebody who has said stop: unknown, or what was known before."""
+    """Out of time, or stopped: unknown, or what was known before."""
     answers, stop = planning(monkeypatch), threading.Event()
     workers, late = Workers(1), replace(asked(), until=time.monotonic())
     stop.set()
